@@ -1,0 +1,380 @@
+// The CPU extension module. All argument checks are here: the C++ behind trusts its arguments, and
+// the Python in front gives defaults, docstrings and meaning.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <limits>
+#include <optional>
+#include <vector>
+
+#include "arguments.hpp"
+#include "snvrag/genotypes.hpp"
+#include "snvrag/hamming.hpp"
+#include "snvrag/l2.hpp"
+#include "snvrag/matching.hpp"
+#include "snvrag/packing.hpp"
+#include "snvrag/simd.hpp"
+
+namespace snvrag::bindings {
+namespace {
+
+constexpr const char* kBits = "a uint64 (rows, words) array with contiguous rows";
+
+// Both are limits of the 64-bit (distance, index) key.
+constexpr std::int64_t kMaxHaplotypes = std::numeric_limits<std::uint32_t>::max();
+constexpr std::int64_t kMaxSites = std::numeric_limits<std::int32_t>::max();
+
+void check_count(std::int64_t got, std::int64_t least, std::int64_t most, const std::string& name) {
+  if (got < least || got > most) {
+    value_error(name, "from " + std::to_string(least) + " to " + std::to_string(most),
+                std::to_string(got));
+  }
+}
+
+// Runs `work(flag)` without the GIL. Long work goes to another thread while this one looks for
+// signals, so that Ctrl-C ends it.
+template <class Work>
+auto run_without_gil(bool is_long, Work work) {
+  if (!is_long) {
+    py::gil_scoped_release release;
+    return work(nullptr);
+  }
+  std::atomic<bool> cancel{false};
+  py::gil_scoped_release release;
+  auto result = std::async(std::launch::async, [&] { return work(&cancel); });
+  while (result.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready) {
+    py::gil_scoped_acquire acquire;
+    if (PyErr_CheckSignals() != 0) {
+      cancel.store(true);
+      {
+        py::gil_scoped_release again;
+        result.wait();
+      }
+      throw py::error_already_set();
+    }
+  }
+  return result.get();
+}
+
+int choose_threads(std::optional<std::int64_t> threads, double operations) {
+  if (threads) {
+    check_count(*threads, 1, 4096, "threads");
+    return static_cast<int>(*threads);
+  }
+  // Below a few million word operations a thread costs more than it saves.
+  const double useful = operations / 4e6;
+  const unsigned machine = std::max(1u, std::thread::hardware_concurrency());
+  return static_cast<int>(std::clamp(useful, 1.0, static_cast<double>(machine)));
+}
+
+struct Exclude {
+  py::object array;
+  const std::int64_t* data = nullptr;
+  std::int64_t num_columns = 0;
+};
+
+// Checks `exclude` and that k neighbours are left for every query.
+Exclude check_exclude(const py::object& object, std::int64_t num_queries,
+                      std::int64_t num_candidates, std::int64_t k) {
+  if (k < 1) value_error("k", "at least 1", std::to_string(k));
+  Exclude exclude;
+  std::int64_t most_excluded = 0;
+  if (!object.is_none()) {
+    const std::string expected =
+        "an int64 (" + std::to_string(num_queries) + ", E) array with contiguous rows";
+    const Rows<std::int64_t> given = rows<std::int64_t>(object, "exclude", expected);
+    if (given.num_rows != num_queries) {
+      value_error("exclude", expected, "shape " + shape_text(given.array));
+    }
+    if (given.num_rows > 1 && given.stride != given.num_columns) {
+      type_error("exclude", expected, "rows that are not adjacent");
+    }
+    std::vector<std::int64_t> seen;
+    for (std::int64_t q = 0; q < num_queries; ++q) {
+      seen.clear();
+      for (std::int64_t i = 0; i < given.num_columns; ++i) {
+        const std::int64_t index = given.data[q * given.num_columns + i];
+        if (index < -1 || index >= num_candidates) {
+          value_error("exclude", "-1 or an index below " + std::to_string(num_candidates),
+                      std::to_string(index) + " for query " + std::to_string(q));
+        }
+        if (index >= 0) seen.push_back(index);
+      }
+      std::sort(seen.begin(), seen.end());
+      const auto distinct = std::unique(seen.begin(), seen.end()) - seen.begin();
+      most_excluded = std::max<std::int64_t>(most_excluded, distinct);
+    }
+    exclude = {given.array, given.data, given.num_columns};
+  }
+  if (num_queries > 0 && k > num_candidates - most_excluded) {
+    value_error("k",
+                "at most " + std::to_string(num_candidates - most_excluded) + " (" +
+                    std::to_string(num_candidates) + " less " + std::to_string(most_excluded) +
+                    " excluded)",
+                std::to_string(k));
+  }
+  return exclude;
+}
+
+const std::uint8_t* check_observed(const py::object& observed, std::int64_t num_sites,
+                                   py::array& keep_alive) {
+  if (observed.is_none()) return nullptr;
+  keep_alive = vector<bool>(observed, "observed", num_sites,
+                            "a contiguous bool (" + std::to_string(num_sites) + ",) array");
+  return static_cast<const std::uint8_t*>(keep_alive.data());
+}
+
+// --- packing -------------------------------------------------------------------------------------
+
+py::array_t<std::uint64_t> pack(const py::object& object) {
+  const std::string expected = "an int8, uint8 or bool (rows, columns) array";
+  py::array alleles = as_array(object, "alleles", expected);
+  const char kind = alleles.dtype().kind();
+  if (alleles.itemsize() != 1 || (kind != 'i' && kind != 'u' && kind != 'b')) {
+    type_error("alleles", expected, "dtype " + std::string(py::str(alleles.dtype())));
+  }
+  if (alleles.ndim() != 2) value_error("alleles", expected, "shape " + shape_text(alleles));
+  const std::int64_t num_rows = alleles.shape(0), num_columns = alleles.shape(1);
+  py::array_t<std::uint64_t> bits({num_rows, num_words(num_columns)});
+  const auto* data = static_cast<const std::uint8_t*>(alleles.data());
+  std::uint64_t* out = bits.mutable_data();
+  std::int64_t bad = -1;
+  if (num_rows > 0 && num_columns > 0) {
+    const std::int64_t row_stride = alleles.strides(0), column_stride = alleles.strides(1);
+    py::gil_scoped_release release;
+    bad = pack_rows(data, num_rows, num_columns, row_stride, column_stride, out);
+  }
+  if (bad >= 0) {
+    const std::int64_t row = bad / num_columns, column = bad % num_columns;
+    const int allele = data[row * alleles.strides(0) + column * alleles.strides(1)];
+    value_error("alleles", "0 or 1",
+                std::to_string(kind == 'i' && allele > 127 ? allele - 256 : allele) + " at (" +
+                    std::to_string(row) + ", " + std::to_string(column) + ")");
+  }
+  return bits;
+}
+
+py::array_t<std::int8_t> unpack(const py::object& object, std::int64_t num_sites) {
+  check_count(num_sites, 0, std::numeric_limits<std::int64_t>::max() / 2, "num_sites");
+  const Rows<std::uint64_t> bits = rows<std::uint64_t>(object, "bits", kBits);
+  check_words(bits.num_columns, num_sites, "bits");
+  py::array_t<std::int8_t> alleles({bits.num_rows, num_sites});
+  auto* out = reinterpret_cast<std::uint8_t*>(alleles.mutable_data());
+  if (num_sites > 0) {
+    py::gil_scoped_release release;
+    unpack_rows(bits.data, bits.num_rows, num_sites, bits.stride, out);
+  }
+  return alleles;
+}
+
+py::array_t<std::uint64_t> transpose(const py::object& object, std::int64_t num_columns) {
+  check_count(num_columns, 0, std::numeric_limits<std::int64_t>::max() / 2, "num_columns");
+  const Rows<std::uint64_t> bits = rows<std::uint64_t>(object, "bits", kBits);
+  check_words(bits.num_columns, num_columns, "bits");
+  py::array_t<std::uint64_t> result({num_columns, num_words(bits.num_rows)});
+  std::uint64_t* out = result.mutable_data();
+  py::gil_scoped_release release;
+  transpose_bits(bits.data, bits.num_rows, num_columns, bits.stride, out);
+  return result;
+}
+
+py::array_t<std::uint64_t> gather(const py::object& object, std::int64_t start, std::int64_t stop,
+                                  const py::object& columns_object) {
+  const Rows<std::uint64_t> bits = rows<std::uint64_t>(object, "bits", kBits);
+  if (start < 0 || stop < start || stop > bits.num_rows) {
+    value_error("start, stop", "a range within " + std::to_string(bits.num_rows) + " rows",
+                "[" + std::to_string(start) + ", " + std::to_string(stop) + ")");
+  }
+  const std::string expected = "a contiguous int64 (n,) array";
+  const py::array any = strided<std::int64_t>(columns_object, "columns", 1, expected);
+  const py::array columns = vector<std::int64_t>(columns_object, "columns", any.shape(0), expected);
+  const auto* wanted = static_cast<const std::int64_t*>(columns.data());
+  const std::int64_t n = columns.shape(0);
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (wanted[i] < 0 || wanted[i] >= 64 * bits.num_columns) {
+      value_error("columns", "indices below " + std::to_string(64 * bits.num_columns),
+                  std::to_string(wanted[i]) + " at " + std::to_string(i));
+    }
+  }
+  py::array_t<std::uint64_t> result({n, num_words(stop - start)});
+  std::uint64_t* out = result.mutable_data();
+  py::gil_scoped_release release;
+  gather_columns(bits.data, bits.stride, start, stop - start, wanted, n, out);
+  return result;
+}
+
+py::tuple genotypes(const py::object& calls_object, const py::object& out_object) {
+  const std::string expected = "a contiguous int16 (samples, 3) array";
+  const Rows<std::int16_t> calls = rows<std::int16_t>(calls_object, "calls", expected);
+  if (calls.num_columns != 3 || (calls.num_rows > 1 && calls.stride != 3)) {
+    value_error("calls", expected, "shape " + shape_text(calls.array));
+  }
+  py::array out = vector<std::uint8_t>(out_object, "out", 2 * calls.num_rows,
+                                       "a contiguous uint8 (2 * samples,) array");
+  const GenotypeSummary summary =
+      read_genotypes(calls.data, calls.num_rows, static_cast<std::uint8_t*>(out.mutable_data()));
+  return py::make_tuple(summary.first_unphased, summary.first_haploid, summary.num_missing,
+                        summary.num_alt, summary.highest_allele);
+}
+
+// --- retrieval -----------------------------------------------------------------------------------
+
+HammingIndex index_from_haplotypes(const py::object& panel_object, std::int64_t num_sites,
+                                   const py::object& observed_object) {
+  check_count(num_sites, 0, kMaxSites, "num_sites");
+  const Rows<std::uint64_t> panel = rows<std::uint64_t>(panel_object, "panel", kBits);
+  check_words(panel.num_columns, num_sites, "panel");
+  check_count(panel.num_rows, 1, kMaxHaplotypes, "rows of panel");
+  py::array keep_alive;
+  const std::uint8_t* observed = check_observed(observed_object, num_sites, keep_alive);
+  py::gil_scoped_release release;
+  return HammingIndex::from_haplotypes(panel.data, panel.num_rows, num_sites, panel.stride,
+                                       observed);
+}
+
+HammingIndex index_from_sites(const py::object& sites_object, std::int64_t num_haplotypes,
+                              const py::object& observed_object) {
+  check_count(num_haplotypes, 1, kMaxHaplotypes, "num_haplotypes");
+  const Rows<std::uint64_t> sites = rows<std::uint64_t>(sites_object, "site_bits", kBits);
+  check_words(sites.num_columns, num_haplotypes, "site_bits");
+  check_count(sites.num_rows, 0, kMaxSites, "rows of site_bits");
+  py::array keep_alive;
+  const std::uint8_t* observed = check_observed(observed_object, sites.num_rows, keep_alive);
+  py::gil_scoped_release release;
+  return HammingIndex::from_sites(sites.data, num_haplotypes, sites.num_rows, sites.stride,
+                                  observed);
+}
+
+py::tuple search(const HammingIndex& index, const py::object& queries_object, std::int64_t k,
+                 const py::object& exclude_object, std::optional<std::int64_t> threads) {
+  const Rows<std::uint64_t> queries = rows<std::uint64_t>(queries_object, "queries", kBits);
+  check_words(queries.num_columns, index.num_sites(), "queries");
+  const std::int64_t num_queries = queries.num_rows;
+  const Exclude exclude = check_exclude(exclude_object, num_queries, index.num_haplotypes(), k);
+  const double operations = static_cast<double>(num_queries) *
+                            static_cast<double>(index.num_haplotypes()) *
+                            static_cast<double>(num_words(index.num_observed()) + 1);
+  const int num_threads = choose_threads(threads, operations);
+  py::array_t<std::int32_t> distances({num_queries, k});
+  py::array_t<std::int64_t> indices({num_queries, k});
+  std::int32_t* distances_out = distances.mutable_data();
+  std::int64_t* indices_out = indices.mutable_data();
+  run_without_gil(operations > 1e8, [&](CancelFlag cancel) {
+    return index.search(queries.data, num_queries, queries.stride, k, exclude.data,
+                        exclude.num_columns, num_threads, distances_out, indices_out, cancel);
+  });
+  return py::make_tuple(distances, indices);
+}
+
+py::tuple l2(const py::object& queries_object, const py::object& cache_object, std::int64_t k,
+             const py::object& exclude_object, std::optional<std::int64_t> threads) {
+  const std::string expected = "a float32 (rows, dimensions) array with contiguous rows";
+  const Rows<float> queries = rows<float>(queries_object, "queries", expected);
+  const Rows<float> cache = rows<float>(cache_object, "cache", expected);
+  if (queries.num_columns != cache.num_columns) {
+    value_error("queries", "of " + std::to_string(cache.num_columns) + " dimensions, as cache",
+                std::to_string(queries.num_columns));
+  }
+  check_count(cache.num_rows, 1, kMaxHaplotypes, "rows of cache");
+  const std::int64_t num_queries = queries.num_rows;
+  const Exclude exclude = check_exclude(exclude_object, num_queries, cache.num_rows, k);
+  const double operations = static_cast<double>(num_queries) *
+                            static_cast<double>(cache.num_rows) *
+                            static_cast<double>(cache.num_columns + 1) / 16.0;
+  const int num_threads = choose_threads(threads, operations);
+  py::array_t<float> distances({num_queries, k});
+  py::array_t<std::int64_t> indices({num_queries, k});
+  float* distances_out = distances.mutable_data();
+  std::int64_t* indices_out = indices.mutable_data();
+  const L2Result result = run_without_gil(operations > 1e8, [&](CancelFlag cancel) {
+    return topk_l2(queries.data, num_queries, queries.stride, cache.data, cache.num_rows,
+                   cache.stride, cache.num_columns, k, exclude.data, exclude.num_columns,
+                   num_threads, distances_out, indices_out, cancel);
+  });
+  if (result == L2Result::not_a_number) {
+    throw py::value_error("queries and cache must be finite, got a distance that is not a number");
+  }
+  return py::make_tuple(distances, indices);
+}
+
+py::array_t<float> matching(const py::object& queries_object, const py::object& neighbours_object,
+                            std::int64_t num_sites, const py::object& observed_object,
+                            const py::object& position_object, float decay_sites) {
+  check_count(num_sites, 0, kMaxSites, "num_sites");
+  if (!(decay_sites > 0)) value_error("decay_sites", "above 0", std::to_string(decay_sites));
+  const Rows<std::uint64_t> queries = rows<std::uint64_t>(queries_object, "queries", kBits);
+  const Rows<std::uint64_t> neighbours =
+      rows<std::uint64_t>(neighbours_object, "neighbours", kBits);
+  const Rows<std::uint64_t> observed = rows<std::uint64_t>(observed_object, "observed", kBits);
+  for (const Rows<std::uint64_t>* given : {&queries, &neighbours, &observed}) {
+    check_words(given->num_columns, num_sites, "queries, neighbours and observed");
+    if (given->num_rows > 1 && given->stride != given->num_columns) {
+      type_error("queries, neighbours and observed", kBits, "rows that are not adjacent");
+    }
+  }
+  const std::int64_t num_queries = queries.num_rows;
+  const std::int64_t k = num_queries == 0 ? 0 : neighbours.num_rows / num_queries;
+  if (observed.num_rows != 1 || k * num_queries != neighbours.num_rows) {
+    value_error("neighbours", "of a multiple of the queries' rows, and observed one row",
+                std::to_string(neighbours.num_rows) + " and " + std::to_string(observed.num_rows));
+  }
+  const py::array position = vector<std::int64_t>(
+      position_object, "position", num_sites,
+      "a contiguous int64 (" + std::to_string(num_sites) + ",) array");
+  py::array_t<float> features({num_queries, k, std::int64_t{kMatchFeatures}, num_sites});
+  float* out = features.mutable_data();
+  const auto* position_data = static_cast<const std::int64_t*>(position.data());
+  py::gil_scoped_release release;
+  match_features(queries.data, neighbours.data, num_queries, k, num_sites, observed.data,
+                 position_data, decay_sites, out);
+  return features;
+}
+
+std::vector<std::string> simd_levels() {
+  std::vector<std::string> names;
+  for (SimdLevel level : available_simd_levels()) names.emplace_back(simd_level_name(level));
+  return names;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "CPU kernels of snvrag; use them through snvrag.kernels.";
+
+  module.def("pack_rows", &pack, py::arg("alleles"));
+  module.def("unpack_rows", &unpack, py::arg("bits"), py::arg("num_sites"));
+  module.def("transpose_bits", &transpose, py::arg("bits"), py::arg("num_columns"));
+  module.def("gather_columns", &gather, py::arg("bits"), py::arg("start"), py::arg("stop"),
+             py::arg("columns"));
+  module.def("read_genotypes", &genotypes, py::arg("calls"), py::arg("out"));
+  module.def("match_features", &matching, py::arg("queries"), py::arg("neighbours"),
+             py::arg("num_sites"), py::arg("observed"), py::arg("position"),
+             py::arg("decay_sites"));
+  module.def("topk_l2", &l2, py::arg("queries"), py::arg("cache"), py::arg("k"),
+             py::arg("exclude").none(true), py::arg("threads").none(true));
+
+  py::class_<HammingIndex>(module, "HammingIndex")
+      .def_static("from_haplotypes", &index_from_haplotypes, py::arg("panel"), py::arg("num_sites"),
+                  py::arg("observed").none(true))
+      .def_static("from_sites", &index_from_sites, py::arg("site_bits"), py::arg("num_haplotypes"),
+                  py::arg("observed").none(true))
+      .def("search", &search, py::arg("queries"), py::arg("k"), py::arg("exclude").none(true),
+           py::arg("threads").none(true))
+      .def_property_readonly("num_haplotypes", &HammingIndex::num_haplotypes)
+      .def_property_readonly("num_sites", &HammingIndex::num_sites)
+      .def_property_readonly("num_observed", &HammingIndex::num_observed)
+      .def_property_readonly("num_bytes", &HammingIndex::num_bytes);
+
+  module.def("simd_levels", &simd_levels);
+  module.def("simd_level", [] { return std::string(simd_level_name(simd_level())); });
+  module.def("set_simd_level", &set_simd_level, py::arg("level"));
+  module.attr("compiler") = __VERSION__;
+  simd_level();  // an unknown SNVRAG_SIMD is an error at import, not at the first search
+}
+
+}  // namespace snvrag::bindings

@@ -1,0 +1,78 @@
+#include "snvrag/l2.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "kernel_table.hpp"
+#include "parallel.hpp"
+
+namespace snvrag {
+namespace {
+
+constexpr std::int64_t kRowsAtOnce = 32;
+constexpr std::int64_t kDimensionsAtOnce = 1024;
+
+}  // namespace
+
+L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t query_stride,
+                 const float* cache, std::int64_t num_rows, std::int64_t cache_stride,
+                 std::int64_t num_dimensions, std::int64_t k, const std::int64_t* exclude,
+                 std::int64_t num_exclude, int num_threads, float* distances,
+                 std::int64_t* indices, CancelFlag cancel) {
+  if (num_queries == 0) return L2Result::ok;
+  const KernelTable& table = kernels();
+  const int parts = static_cast<int>(std::min<std::int64_t>(
+      std::max(1, num_threads), (num_rows + kRowsAtOnce - 1) / kRowsAtOnce));
+  std::vector<CandidateSet> found;
+  found.reserve(static_cast<std::size_t>(parts));
+  for (int part = 0; part < parts; ++part) {
+    found.emplace_back(num_queries, k, kRowsAtOnce, exclude, num_exclude);
+  }
+  std::atomic<bool> not_a_number{false};
+  const auto cancelled = [cancel] {
+    return cancel != nullptr && cancel->load(std::memory_order_relaxed);
+  };
+  parallel_ranges(num_rows, parts, [&](int part, std::int64_t begin, std::int64_t end) {
+    Candidates* candidates = found[static_cast<std::size_t>(part)].data();
+    std::vector<float> sums(static_cast<std::size_t>(num_queries * kRowsAtOnce));
+    for (std::int64_t first = begin; first < end && !cancelled(); first += kRowsAtOnce) {
+      const std::int64_t rows = std::min(kRowsAtOnce, end - first);
+      std::fill(sums.begin(), sums.end(), 0.0f);
+      for (std::int64_t d = 0; d < num_dimensions; d += kDimensionsAtOnce) {
+        table.l2_block(queries + d, num_queries, query_stride, cache + first * cache_stride + d,
+                       rows, cache_stride, std::min(kDimensionsAtOnce, num_dimensions - d),
+                       sums.data(), kRowsAtOnce);
+      }
+      for (std::int64_t q = 0; q < num_queries; ++q) {
+        Candidates& mine = candidates[q];
+        for (std::int64_t r = 0; r < rows; ++r) {
+          const float distance = sums[static_cast<std::size_t>(q * kRowsAtOnce + r)];
+          if (std::isnan(distance)) {
+            not_a_number.store(true, std::memory_order_relaxed);
+            return;
+          }
+          const std::uint32_t key = float_key(distance);
+          if (key < mine.threshold) {
+            mine.keys[mine.size++] = pack_key(key, static_cast<std::uint32_t>(first + r));
+          }
+        }
+        if (mine.size + kRowsAtOnce > mine.capacity) flush(mine);
+      }
+    }
+  });
+  if (not_a_number.load()) return L2Result::not_a_number;
+  if (cancelled()) return L2Result::cancelled;
+
+  for (int part = 1; part < parts; ++part) found[0].merge(found[static_cast<std::size_t>(part)]);
+  for (std::int64_t q = 0; q < num_queries; ++q) {
+    const std::uint64_t* keys = found[0].sorted(q);
+    for (std::int64_t i = 0; i < k; ++i) {
+      distances[q * k + i] = key_float(static_cast<std::uint32_t>(keys[i] >> 32));
+      indices[q * k + i] = static_cast<std::int64_t>(keys[i] & 0xffffffffu);
+    }
+  }
+  return L2Result::ok;
+}
+
+}  // namespace snvrag

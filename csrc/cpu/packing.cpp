@@ -1,0 +1,122 @@
+#include "snvrag/packing.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernel_table.hpp"
+
+namespace snvrag {
+namespace {
+
+std::int64_t first_invalid(const std::uint8_t* alleles, std::int64_t num_rows,
+                           std::int64_t num_columns, std::int64_t row_stride,
+                           std::int64_t column_stride) {
+  for (std::int64_t r = 0; r < num_rows; ++r) {
+    for (std::int64_t c = 0; c < num_columns; ++c) {
+      if (alleles[r * row_stride + c * column_stride] > 1) return r * num_columns + c;
+    }
+  }
+  return -1;
+}
+
+// Rows lie side by side (row_stride 1): 64 of them are packed along the rows, column by column,
+// and the 64 x 64 bits transposed.
+bool pack_columns(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t num_columns,
+                  std::int64_t column_stride, std::uint64_t* bits) {
+  const KernelTable& table = kernels();
+  const std::int64_t words = num_words(num_columns);
+  bool valid = true;
+  for (std::int64_t r = 0; r < num_rows; r += 64) {
+    const std::int64_t rows = std::min<std::int64_t>(64, num_rows - r);
+    for (std::int64_t w = 0; w < words; ++w) {
+      const std::int64_t columns = std::min<std::int64_t>(64, num_columns - 64 * w);
+      std::uint64_t tile[64] = {};
+      for (std::int64_t c = 0; c < columns; ++c) {
+        valid &= table.pack_row(alleles + (64 * w + c) * column_stride + r, rows, tile + c);
+      }
+      table.transpose64(tile);
+      for (std::int64_t i = 0; i < rows; ++i) bits[(r + i) * words + w] = tile[i];
+    }
+  }
+  return valid;
+}
+
+bool pack_any(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t num_columns,
+              std::int64_t row_stride, std::int64_t column_stride, std::uint64_t* bits) {
+  const std::int64_t words = num_words(num_columns);
+  unsigned seen = 0;
+  for (std::int64_t r = 0; r < num_rows; ++r) {
+    std::fill(bits + r * words, bits + (r + 1) * words, 0);
+    for (std::int64_t c = 0; c < num_columns; ++c) {
+      const std::uint8_t allele = alleles[r * row_stride + c * column_stride];
+      seen |= allele;
+      bits[r * words + c / 64] |= static_cast<std::uint64_t>(allele & 1) << (c % 64);
+    }
+  }
+  return seen <= 1;
+}
+
+}  // namespace
+
+std::int64_t pack_rows(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t num_columns,
+                       std::int64_t row_stride, std::int64_t column_stride, std::uint64_t* bits) {
+  bool valid = true;
+  if (column_stride == 1 || num_columns == 1) {
+    const KernelTable& table = kernels();
+    for (std::int64_t r = 0; r < num_rows; ++r) {
+      valid &= table.pack_row(alleles + r * row_stride, num_columns,
+                              bits + r * num_words(num_columns));
+    }
+  } else if (row_stride == 1) {
+    valid = pack_columns(alleles, num_rows, num_columns, column_stride, bits);
+  } else {
+    valid = pack_any(alleles, num_rows, num_columns, row_stride, column_stride, bits);
+  }
+  return valid ? -1 : first_invalid(alleles, num_rows, num_columns, row_stride, column_stride);
+}
+
+void unpack_rows(const std::uint64_t* bits, std::int64_t num_rows, std::int64_t num_columns,
+                 std::int64_t row_stride_words, std::uint8_t* alleles) {
+  const KernelTable& table = kernels();
+  for (std::int64_t r = 0; r < num_rows; ++r) {
+    table.unpack_row(bits + r * row_stride_words, num_columns, alleles + r * num_columns);
+  }
+}
+
+void transpose_bits(const std::uint64_t* bits, std::int64_t num_rows, std::int64_t num_columns,
+                    std::int64_t row_stride_words, std::uint64_t* out) {
+  const KernelTable& table = kernels();
+  const std::int64_t out_words = num_words(num_rows);
+  for (std::int64_t c = 0; c < num_words(num_columns); ++c) {
+    const std::int64_t columns = std::min<std::int64_t>(64, num_columns - 64 * c);
+    for (std::int64_t r = 0; r < out_words; ++r) {
+      const std::int64_t rows = std::min<std::int64_t>(64, num_rows - 64 * r);
+      std::uint64_t tile[64] = {};
+      for (std::int64_t i = 0; i < rows; ++i) tile[i] = bits[(64 * r + i) * row_stride_words + c];
+      table.transpose64(tile);
+      for (std::int64_t i = 0; i < columns; ++i) out[(64 * c + i) * out_words + r] = tile[i];
+    }
+  }
+}
+
+void gather_columns(const std::uint64_t* bits, std::int64_t row_stride_words,
+                    std::int64_t first_row, std::int64_t num_rows, const std::int64_t* columns,
+                    std::int64_t num_columns, std::uint64_t* out) {
+  const std::int64_t out_words = num_words(num_rows);
+  // Word by word: the 64 rows of a step stay in the first-level cache for all columns.
+  for (std::int64_t w = 0; w < out_words; ++w) {
+    const std::int64_t rows = std::min<std::int64_t>(64, num_rows - 64 * w);
+    const std::uint64_t* first = bits + (first_row + 64 * w) * row_stride_words;
+    for (std::int64_t i = 0; i < num_columns; ++i) {
+      const std::uint64_t* word = first + columns[i] / 64;
+      const std::int64_t shift = columns[i] % 64;
+      std::uint64_t gathered = 0;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        gathered |= ((word[r * row_stride_words] >> shift) & 1) << r;
+      }
+      out[i * out_words + w] = gathered;
+    }
+  }
+}
+
+}  // namespace snvrag

@@ -1,0 +1,23 @@
+// Bit layout of packed alleles.
+//
+// A row of n alleles takes num_words(n) little-endian 64-bit words; bit j of word w is allele
+// 64*w + j, and the bits behind the last allele are zero. Rows are haplotypes (one bit a site) or,
+// in a panel at rest, sites (one bit a haplotype): the layout is the same.
+#pragma once
+
+#include <cstdint>
+
+namespace snvrag {
+
+inline constexpr std::int64_t kWordBits = 64;
+
+constexpr std::int64_t num_words(std::int64_t num_bits) {
+  return (num_bits + kWordBits - 1) / kWordBits;
+}
+
+// The bits of the last word that hold alleles, for a row of num_bits > 0.
+constexpr std::uint64_t last_word_mask(std::int64_t num_bits) {
+  return ~std::uint64_t{0} >> ((kWordBits - num_bits % kWordBits) % kWordBits);
+}
+
+}  // namespace snvrag

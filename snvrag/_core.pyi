@@ -1,0 +1,54 @@
+import numpy as np
+from numpy.typing import NDArray
+
+compiler: str
+
+def pack_rows(alleles: NDArray[np.int8 | np.uint8 | np.bool_]) -> NDArray[np.uint64]: ...
+def unpack_rows(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.int8]: ...
+def transpose_bits(bits: NDArray[np.uint64], num_columns: int) -> NDArray[np.uint64]: ...
+def gather_columns(
+    bits: NDArray[np.uint64], start: int, stop: int, columns: NDArray[np.int64]
+) -> NDArray[np.uint64]: ...
+def read_genotypes(
+    calls: NDArray[np.int16], out: NDArray[np.uint8]
+) -> tuple[int, int, int, int, int]: ...
+def match_features(
+    queries: NDArray[np.uint64],
+    neighbours: NDArray[np.uint64],
+    num_sites: int,
+    observed: NDArray[np.uint64],
+    position: NDArray[np.int64],
+    decay_sites: float,
+) -> NDArray[np.float32]: ...
+def topk_l2(
+    queries: NDArray[np.float32],
+    cache: NDArray[np.float32],
+    k: int,
+    exclude: NDArray[np.int64] | None,
+    threads: int | None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]: ...
+
+class HammingIndex:
+    num_haplotypes: int
+    num_sites: int
+    num_observed: int
+    num_bytes: int
+    @staticmethod
+    def from_haplotypes(
+        panel: NDArray[np.uint64], num_sites: int, observed: NDArray[np.bool_] | None
+    ) -> HammingIndex: ...
+    @staticmethod
+    def from_sites(
+        site_bits: NDArray[np.uint64], num_haplotypes: int, observed: NDArray[np.bool_] | None
+    ) -> HammingIndex: ...
+    def search(
+        self,
+        queries: NDArray[np.uint64],
+        k: int,
+        exclude: NDArray[np.int64] | None,
+        threads: int | None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+
+def simd_levels() -> list[str]: ...
+def simd_level() -> str: ...
+def set_simd_level(level: str) -> None: ...

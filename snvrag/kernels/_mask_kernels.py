@@ -1,0 +1,186 @@
+"""Numba code of the AF-guided masks; ``masking.py`` is the way in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from ._numba import kernel
+
+_LOW = np.uint64(0xFFFFFFFF)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _multiply_high(typing_context: Any, a: Any, b: Any) -> Any:
+    """Upper 64 bits of a 64 x 64 bit product, which one machine instruction gives."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(*(builder.zext(argument, wide) for argument in arguments))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), generate
+
+
+@kernel
+def philox_window(
+    af: Any,
+    mask: Any,
+    key_low: np.uint64,
+    key_high: np.uint64,
+    rare_threshold: float,
+    rare_limit: np.uint64,
+    common_limit: np.uint64,
+) -> int:
+    """Write one window's mask; return the first index whose af is not in [0, 1], or -1.
+
+    The limits are ceil(p * 2**53): a draw of 53 bits is below p exactly if it is below that.
+    """
+    n = af.shape[0]
+    shift = np.uint64(11)
+    for block in range((n + 3) // 4):
+        word0 = np.uint64(block + 1)
+        word1 = np.uint64(0)
+        word2 = np.uint64(0)
+        word3 = np.uint64(0)
+        low = key_low
+        high = key_high
+        for _ in range(10):
+            high0 = _multiply_high(np.uint64(0xD2E7470EE14C6C93), word0)
+            low0 = np.uint64(0xD2E7470EE14C6C93) * word0
+            high1 = _multiply_high(np.uint64(0xCA5A826395121157), word2)
+            low1 = np.uint64(0xCA5A826395121157) * word2
+            word0 = high1 ^ word1 ^ low
+            word1 = low1
+            word2 = high0 ^ word3 ^ high
+            word3 = low0
+            low += np.uint64(0x9E3779B97F4A7C15)
+            high += np.uint64(0xBB67AE8584CAA73B)
+        first = 4 * block
+        for lane in range(min(4, n - first)):
+            frequency = af[first + lane]
+            if not 0.0 <= frequency <= 1.0:
+                return first + lane
+            word = word0
+            if lane == 1:
+                word = word1
+            elif lane == 2:
+                word = word2
+            elif lane == 3:
+                word = word3
+            limit = rare_limit if frequency < rare_threshold else common_limit
+            mask[first + lane] = (word >> shift) < limit
+    return -1
+
+
+@kernel
+def mt19937_window(
+    af: Any,
+    mask: Any,
+    seed: np.uint32,
+    rare_threshold: float,
+    rare_limit: np.uint64,
+    common_limit: np.uint64,
+) -> int:
+    """The same with the draws of ``numpy.random.RandomState(seed)``.
+
+    Matsumoto and Nishimura, "Mersenne Twister" (ACM TOMACS 8, 1998), seeded by its 2002
+    ``init_genrand``, whose doubles take 27 and 26 bits of two words.
+    """
+    state = np.empty(624, np.uint64)
+    state[0] = np.uint64(seed)
+    for i in range(1, 624):
+        previous = state[i - 1]
+        state[i] = (
+            np.uint64(1812433253) * (previous ^ (previous >> np.uint64(30))) + np.uint64(i)
+        ) & _LOW
+    position = 624
+    for site in range(af.shape[0]):
+        frequency = af[site]
+        if not 0.0 <= frequency <= 1.0:
+            return site
+        draw = np.uint64(0)
+        for half in range(2):
+            if position == 624:
+                for i in range(624):
+                    bits = (state[i] & np.uint64(0x80000000)) | (
+                        state[(i + 1) % 624] & np.uint64(0x7FFFFFFF)
+                    )
+                    state[i] = (
+                        state[(i + 397) % 624]
+                        ^ (bits >> np.uint64(1))
+                        ^ ((bits & np.uint64(1)) * np.uint64(0x9908B0DF))
+                    )
+                position = 0
+            word = state[position]
+            position += 1
+            word ^= word >> np.uint64(11)
+            word ^= (word << np.uint64(7)) & np.uint64(0x9D2C5680)
+            word ^= (word << np.uint64(15)) & np.uint64(0xEFC60000)
+            word ^= word >> np.uint64(18)
+            if half == 0:
+                draw = (word >> np.uint64(5)) << np.uint64(26)
+            else:
+                draw |= word >> np.uint64(6)
+        mask[site] = draw < (rare_limit if frequency < rare_threshold else common_limit)
+    return -1
+
+
+@kernel
+def philox_windows(
+    af: Any,
+    starts: Any,
+    stops: Any,
+    mask: Any,
+    seed: np.uint64,
+    first_window: np.uint64,
+    rare_threshold: float,
+    rare_limit: np.uint64,
+    common_limit: np.uint64,
+) -> int:
+    """Masks of consecutive windows; return the first bad index of af, or -1."""
+    for i in range(starts.shape[0]):
+        window = first_window + np.uint64(i)
+        bad = philox_window(
+            af[starts[i] : stops[i]],
+            mask[starts[i] : stops[i]],
+            seed * np.uint64(10_000) + window,
+            window // np.uint64(10_000),
+            rare_threshold,
+            rare_limit,
+            common_limit,
+        )
+        if bad >= 0:
+            return int(starts[i]) + bad
+    return -1
+
+
+@kernel
+def mt19937_windows(
+    af: Any,
+    starts: Any,
+    stops: Any,
+    mask: Any,
+    seed: np.uint64,
+    first_window: np.uint64,
+    rare_threshold: float,
+    rare_limit: np.uint64,
+    common_limit: np.uint64,
+) -> int:
+    """The same with NumPy's older generator."""
+    for i in range(starts.shape[0]):
+        bad = mt19937_window(
+            af[starts[i] : stops[i]],
+            mask[starts[i] : stops[i]],
+            np.uint32(seed * np.uint64(10_000) + first_window + np.uint64(i)),
+            rare_threshold,
+            rare_limit,
+            common_limit,
+        )
+        if bad >= 0:
+            return int(starts[i]) + bad
+    return -1

@@ -1,0 +1,122 @@
+"""Site alignment: where the sites of one file stand in a panel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._arguments import type_error, value_error, vector
+
+_ALLELES = "an (S, 2) array of strings (REF, ALT) or of integer codes"
+
+
+def _check_alleles(name: str, alleles: Any, num_sites: int) -> NDArray[Any]:
+    if not isinstance(alleles, np.ndarray):
+        type_error(name, _ALLELES, type(alleles).__name__)
+    if alleles.dtype.kind not in "USOTiu":
+        type_error(name, _ALLELES, f"dtype {alleles.dtype}")
+    if alleles.shape != (num_sites, 2):
+        value_error(name, f"of shape ({num_sites}, 2)", f"shape {alleles.shape}")
+    return alleles
+
+
+def _codes(alleles: NDArray[Any], panel_alleles: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return equal integers for equal strings on both sides, different ones for different ones."""
+    kinds = {array.dtype.kind in "iu" for array in (alleles, panel_alleles)}
+    if kinds == {True}:
+        return alleles, panel_alleles
+    if len(kinds) == 2:
+        type_error(
+            "alleles and panel_alleles",
+            "both strings or both integer codes",
+            f"dtypes {alleles.dtype} and {panel_alleles.dtype}",
+        )
+    both = []
+    for array in (alleles, panel_alleles):
+        text = array.astype("U") if array.dtype.kind in "SOT" else array
+        both.append(np.ascontiguousarray(text))
+    if all(text.dtype.itemsize == 4 for text in both):  # single letters: their code points
+        return both[0].view(np.uint32), both[1].view(np.uint32)
+    _, inverse = np.unique(np.concatenate([text.ravel() for text in both]), return_inverse=True)
+    split = both[0].size
+    return inverse[:split].reshape(-1, 2), inverse[split:].reshape(-1, 2)
+
+
+def align_sites(
+    position: NDArray[np.integer[Any]],
+    panel_position: NDArray[np.integer[Any]],
+    alleles: NDArray[Any] | None = None,
+    panel_alleles: NDArray[Any] | None = None,
+) -> NDArray[np.int64]:
+    """Return, for each site, its index in the panel, or -1 where the panel does not have it.
+
+    Parameters
+    ----------
+    position : (S,) integer
+        Positions of the sites in bp, ascending; equal ones may repeat.
+    panel_position : (P,) integer
+        Positions of the panel's sites in bp, ascending; equal ones may repeat.
+    alleles, panel_alleles : (S, 2) and (P, 2), optional
+        REF and ALT of each site: strings (any NumPy string dtype, or objects), compared exactly, or
+        integer codes that the caller made alike for both. Single letters and codes are compared as
+        they are; longer strings are sorted once to number them. Both or neither.
+
+    Returns
+    -------
+    (S,) int64
+        Index in the panel, or -1. Sites at one position are told apart by their alleles. Among
+        panel sites that agree in position and alleles, the lowest index is taken.
+
+    Raises
+    ------
+    TypeError
+        For a wrong type or dtype.
+    ValueError
+        For a wrong shape; for positions that descend, with the first offending index; without
+        alleles, for a site whose position the panel has more than once, as nothing tells which is
+        meant.
+
+    Notes
+    -----
+    Cost: one pass over both arrays, O(S + P).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from snvrag.kernels import align_sites
+    >>> align_sites(np.array([10, 25, 30]), np.array([10, 20, 30, 40]))
+    array([ 0, -1,  2])
+    >>> align_sites(
+    ...     np.array([10]), np.array([10, 10]), np.array([["A", "G"]]), np.array([["A", "C"], ["A", "G"]])
+    ... )
+    array([1])
+    """
+    position = vector("position", position, "iu", "an integer (S,) array")
+    panel_position = vector("panel_position", panel_position, "iu", "an integer (P,) array")
+    if (alleles is None) != (panel_alleles is None):
+        missing = "alleles" if alleles is None else "panel_alleles"
+        type_error(missing, "given, as the other side's alleles are", None)
+    from . import _alignment_kernels
+
+    for name, array in (("position", position), ("panel_position", panel_position)):
+        bad = _alignment_kernels.first_descent(array)
+        if bad >= 0:
+            value_error(name, "ascending", f"{array[bad]} after {array[bad - 1]} at {bad}")
+    out = np.empty(position.shape[0], np.int64)
+    if alleles is None or panel_alleles is None:
+        bad = _alignment_kernels.align_by_position(position, panel_position, out)
+        if bad >= 0:
+            value_error(
+                "alleles",
+                "given where the panel has several sites at a position",
+                f"none, with position {position[bad]} at {bad}",
+            )
+        return out
+    codes, panel_codes = _codes(
+        _check_alleles("alleles", alleles, position.shape[0]),
+        _check_alleles("panel_alleles", panel_alleles, panel_position.shape[0]),
+    )
+    _alignment_kernels.align_by_allele(position, panel_position, codes, panel_codes, out)
+    return out

@@ -1,0 +1,161 @@
+"""Slow, readable NumPy twins of the kernels: what the fast ones must agree with.
+
+They check nothing and are not meant for work.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def philox4x64(counter: list[int], key: list[int]) -> list[int]:
+    """One Philox4x64-10 block in plain Python integers (Salmon et al., SC 2011)."""
+    word, keep = list(counter), 2**64 - 1
+    low, high = key
+    for _ in range(10):
+        product0 = 0xD2E7470EE14C6C93 * word[0]
+        product1 = 0xCA5A826395121157 * word[2]
+        word = [
+            (product1 >> 64) ^ word[1] ^ low,
+            product1 & keep,
+            (product0 >> 64) ^ word[3] ^ high,
+            product0 & keep,
+        ]
+        low = (low + 0x9E3779B97F4A7C15) & keep
+        high = (high + 0xBB67AE8584CAA73B) & keep
+    return word
+
+
+def af_guided_mask(
+    af: NDArray[np.float64],
+    *,
+    seed: int,
+    window: int,
+    rate: float,
+    rare_rate: float = 0.7,
+    rare_threshold: float = 0.05,
+    generator: str = "philox",
+) -> NDArray[np.bool_]:
+    """The contract's formula, in NumPy's own generators."""
+    key = seed * 10_000 + window
+    if generator == "philox":
+        philox = np.random.Philox(key=np.array([key, window // 10_000], np.uint64))
+        u = np.random.Generator(philox).random(af.size)
+    else:
+        u = np.random.RandomState(key).random_sample(af.size)  # noqa: NPY002
+    mask: NDArray[np.bool_] = u < np.where(af < rare_threshold, rare_rate, rate)
+    return mask
+
+
+def align_sites(
+    position: NDArray[Any],
+    panel_position: NDArray[Any],
+    alleles: NDArray[Any] | None = None,
+    panel_alleles: NDArray[Any] | None = None,
+) -> NDArray[np.int64]:
+    """A dictionary from (position, REF, ALT) to the lowest index that has it."""
+
+    def keys(positions: NDArray[Any], pairs: NDArray[Any] | None) -> list[tuple[Any, ...]]:
+        if pairs is None:
+            return [(p,) for p in positions.tolist()]
+        return [(p, *pair) for p, pair in zip(positions.tolist(), pairs.tolist(), strict=True)]
+
+    index: dict[tuple[Any, ...], int] = {}
+    for i, key in enumerate(keys(panel_position, panel_alleles)):
+        index.setdefault(key, i)
+    return np.array([index.get(key, -1) for key in keys(position, alleles)], np.int64)
+
+
+def pack_haplotypes(alleles: NDArray[Any]) -> NDArray[np.uint64]:
+    """Set each word bit by bit."""
+    num_haplotypes, num_sites = alleles.shape
+    bits = np.zeros((num_haplotypes, (num_sites + 63) // 64), np.uint64)
+    for h in range(num_haplotypes):
+        for s in range(num_sites):
+            bits[h, s // 64] |= np.uint64(int(alleles[h, s]) << (s % 64))
+    return bits
+
+
+def unpack_haplotypes(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.int8]:
+    """Read each bit."""
+    sites = np.arange(num_sites)
+    words = bits[:, sites // 64] >> (sites % 64).astype(np.uint64)
+    return (words & np.uint64(1)).astype(np.int8)
+
+
+def _nearest(
+    distances: NDArray[Any], k: int, exclude: NDArray[np.int64] | None
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Order every query's haplotypes by (distance, index) and keep k."""
+    rows = []
+    for q, row in enumerate(distances):
+        dropped = set() if exclude is None else set(exclude[q].tolist())
+        order = sorted((d, i) for i, d in enumerate(row.tolist()) if i not in dropped)
+        rows.append(order[:k])
+    shape = (len(distances), k, 2)
+    table = np.array(rows, dtype=object).reshape(shape)
+    return table[..., 0].astype(distances.dtype), table[..., 1].astype(np.int64)
+
+
+def topk_hamming(
+    queries: NDArray[np.uint64],
+    panel: NDArray[np.uint64],
+    k: int,
+    *,
+    num_sites: int,
+    observed: NDArray[np.bool_] | None = None,
+    exclude: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Count differing observed alleles, pair by pair."""
+    seen = np.ones(num_sites, bool) if observed is None else observed
+    a = unpack_haplotypes(queries, num_sites)[:, seen]
+    b = unpack_haplotypes(panel, num_sites)[:, seen]
+    distances = (a[:, None, :] != b[None, :, :]).sum(axis=2, dtype=np.int32)
+    return _nearest(distances, k, exclude)
+
+
+def topk_l2(
+    queries: NDArray[np.float32],
+    cache: NDArray[np.float32],
+    k: int,
+    *,
+    exclude: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Sums of squared differences in double precision."""
+    difference = queries[:, None, :].astype(np.float64) - cache[None, :, :].astype(np.float64)
+    return _nearest((difference**2).sum(axis=2), k, exclude)
+
+
+def match_features(
+    query: NDArray[Any],
+    neighbour: NDArray[Any],
+    observed: NDArray[np.bool_],
+    position: NDArray[np.int64],
+    decay_sites: float,
+) -> NDArray[np.float64]:
+    """Walk from every site to both sides; ``(6, L)``, as ``csrc/include/snvrag/matching.hpp``."""
+    num_sites = len(query)
+    mismatch = (query != neighbour) & observed
+    out = np.zeros((6, num_sites))
+    for s in range(num_sites):
+        for side, step in ((0, -1), (1, 1)):
+            seen, decayed, place = 0, 0.0, s
+            end: int | None = None
+            crossed = 0
+            while 0 <= place < num_sites:
+                if mismatch[place]:
+                    end = place if end is None else end
+                    decayed += np.exp(-crossed / decay_sites)
+                if end is None and observed[place]:
+                    seen += 1
+                crossed += int(observed[place])
+                place += step
+            if end is None:
+                end = 0 if step < 0 else num_sites - 1
+            out[side, s] = np.log1p(seen)
+            out[2 + side, s] = np.log1p(abs(int(position[s]) - int(position[end])) / 1000)
+            out[4 + side, s] = decayed
+    return out
