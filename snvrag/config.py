@@ -1,0 +1,243 @@
+"""The configuration: one dataclass is the truth for command line, checkpoint and defaults."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+
+from .errors import InputError
+
+_GROUPS = {
+    "data": "Data",
+    "windows": "Windows and masks",
+    "retrieval": "Retrieval",
+    "network": "Network",
+    "training": "Training",
+    "run": "Running and resuming",
+}
+
+
+def _option(default: Any, group: str, text: str, *, choices: Sequence[str] = ()) -> Any:
+    """One field that is also an option; its help text names the unit."""
+    metadata = {"group": group, "help": text, "choices": tuple(choices)}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a run depends on. Defaults are those of ``--preset small``."""
+
+    # fmt: off
+    panel: str = _option(
+        "", "data", "reference panel: phased VCF or BCF, plain or bgzipped; "
+        "without it, the demo panel that ships with the package")
+    region: str = _option("", "data", "read only this region, chrom or chrom:first-last (bp, 1-based); needs an index")
+    train: str = _option(
+        "", "data", "train on the samples of this phased VCF or BCF instead of on the panel's own")
+    populations: str = _option(
+        "", "data", "tab-separated table of the samples with a header that names the column 'sample' "
+        "and a column of populations")
+    population_column: str = _option("population", "data", "column of --populations to take")
+    val_samples: str = _option(
+        "", "data", "hold out these samples for validation: a file with one name a line")
+    val_fraction: float = _option(
+        0.1, "data", "without --val-samples, hold out this fraction of the panel's samples, evenly "
+        "spread in file order (0.2: the first, the sixth, ...)")
+
+    window_size: int = _option(1020, "windows", "most sites in a window; windows are of equal length")
+    flank: int = _option(0, "windows", "sites read on each side of a window, but not predicted there")
+    mask_rates: tuple[float, ...] = _option(
+        (0.3, 0.4, 0.5, 0.6, 0.7, 0.8), "windows",
+        "probabilities of hiding a site: the curriculum, each for --epochs-per-rate epochs")
+    epochs_per_rate: int = _option(2, "windows", "epochs that each of --mask-rates holds for")
+    val_rate: float = _option(0.5, "windows", "probability of hiding a site in validation")
+    rare_rate: float = _option(0.7, "windows", "probability of hiding a rare site, always")
+    rare_threshold: float = _option(0.05, "windows", "ALT frequency below which a site is rare")
+    mask_generator: str = _option(
+        "philox", "windows", "random numbers of the masks; mt19937 gives V18's own",
+        choices=("philox", "mt19937"))
+
+    k: int = _option(16, "retrieval", "haplotypes retrieved for each query and segment")
+    segment_size: int = _option(255, "retrieval", "sites that share one list of neighbours; 0: the whole window")
+    segment_flank: int = _option(255, "retrieval", "sites beyond a segment that count in its search")
+    decay_sites: float = _option(8.0, "retrieval", "scale of the decayed mismatch counts, in observed sites")
+    cache_mb: float = _option(1024.0, "retrieval", "budget of the just-in-time indexes, in MB")
+
+    width: int = _option(64, "network", "width of the transformer")
+    layers: int = _option(2, "network", "its layers")
+    heads: int = _option(2, "network", "its attention heads")
+    dropout: float = _option(0.0, "network", "share of activations dropped in training")
+    weighting: str = _option(
+        "local", "network", "neighbours weighed at every site by how far they match around it (local), "
+        "or by their rank alone (rank, as V18)", choices=("local", "rank"))
+    copying: bool = _option(True, "network", "start the prediction from the neighbours' weighed alleles")
+
+    epochs: int = _option(8, "training", "passes over all samples and windows")
+    batch_size: int = _option(16, "training", "samples (two haplotypes each) in a step's batch")
+    accumulation: int = _option(1, "training", "batches whose gradients are added up before a step")
+    learning_rate: float = _option(1e-3, "training", "of Adam, after warm-up")
+    warmup_steps: int = _option(50, "training", "steps over which the learning rate rises")
+    clip: float = _option(1.0, "training", "largest norm of the gradient")
+    focal_gamma: float = _option(0.0, "training", "focus of the loss on hard sites; 0: cross-entropy")
+    patience: int = _option(5, "training", "epochs without a better F1 after which training stops; 0: never")
+    min_gain: float = _option(0.001, "training", "gain in F1 that counts as better")
+    shuffle: str = _option(
+        "full", "training", "order of the examples: any windows in one batch (full), or one window a batch",
+        choices=("full", "window"))
+    seed: int = _option(0, "training", "of the initial weights, the order and dropout")
+
+    output: str = _option("snvrag_output", "run", "folder for checkpoints, log, metrics.csv and plot")
+    resume: str = _option("", "run", "continue from this checkpoint, at the epoch after it")
+    resume_epoch: int = _option(-1, "run", "with --resume: the epoch index expected next; -1: not checked")
+    workers: int = _option(0, "run", "processes that make batches; 0: this one")
+    start_method: str = _option(
+        "fork", "run", "how --workers are started", choices=("fork", "spawn", "forkserver"))
+    threads: int = _option(0, "run", "threads of the computation; 0: all cores")
+    device: str = _option("auto", "run", "cpu, cuda, cuda:N, or auto: a GPU where there is one")
+    amp: bool = _option(True, "run", "bfloat16 autocast on a GPU")
+    log_every: int = _option(10, "run", "steps between updates of the progress bar's loss and recall")
+    plot: bool = _option(True, "run", "write metrics.png at the end, if matplotlib is installed")
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        def check(name: str, valid: bool, expected: str) -> None:
+            if not valid:
+                option = "--" + name.replace("_", "-")
+                raise InputError(f"{option} must be {expected}, got {getattr(self, name)}")
+
+        for name in ("window_size", "epochs_per_rate", "k", "width", "layers", "heads", "epochs",
+                     "batch_size", "accumulation", "log_every"):  # fmt: skip
+            check(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("flank", "segment_size", "segment_flank", "warmup_steps", "patience",
+                     "workers", "threads", "seed", "focal_gamma"):  # fmt: skip
+            check(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("val_rate", "rare_rate", "rare_threshold"):
+            check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        check("mask_rates", bool(self.mask_rates) and all(0 <= r <= 1 for r in self.mask_rates),
+              "one or more numbers from 0 to 1")  # fmt: skip
+        check("val_fraction", 0 < self.val_fraction < 1, "between 0 and 1")
+        check("dropout", 0 <= self.dropout < 1, "from 0 to below 1")
+        for name in ("learning_rate", "clip", "cache_mb", "decay_sites"):
+            check(name, getattr(self, name) > 0, "above 0")
+        check("heads", self.width % self.heads == 0, f"a divisor of --width {self.width}")
+        check("resume_epoch", self.resume_epoch < 0 or bool(self.resume), "given with --resume only")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        plain = dataclasses.asdict(self)
+        plain["mask_rates"] = list(self.mask_rates)
+        return plain
+
+
+# What may differ between a checkpoint and the run that resumes it: nothing of it changes what the
+# remaining epochs compute, except that there may be more of them.
+FREE_FIELDS = frozenset(
+    {"panel", "train", "populations", "val_samples", "output", "resume", "resume_epoch", "workers",
+     "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs"}
+)  # fmt: skip
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {},
+    "v18": {
+        "window_size": 1020,
+        "k": 1,
+        "segment_size": 0,
+        "segment_flank": 0,
+        "width": 384,
+        "layers": 12,
+        "heads": 12,
+        "dropout": 0.1,
+        "weighting": "rank",
+        "copying": False,
+        "epochs": 20,
+        "batch_size": 8,
+        "accumulation": 2,
+        "learning_rate": 7.5e-5,
+        "warmup_steps": 15_000,
+        "focal_gamma": 2.0,
+        "shuffle": "window",
+    },
+}
+
+_PRESET_HELP = (
+    "defaults to start from: small trains in minutes on two cores; v18 has the sizes of V18 Embedding "
+    "RAG (width 384, 12 layers, 12 heads, one neighbour for a whole window)"
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+class _Formatter(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=100)
+
+
+def _parse_bool(text: str) -> bool:
+    if text.lower() in ("yes", "true", "1", "on"):
+        return True
+    if text.lower() in ("no", "false", "0", "off"):
+        return False
+    raise argparse.ArgumentTypeError(f"yes or no expected, got {text}")
+
+
+def _describe_default(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(str(item) for item in value)
+    return str(value) if value != "" else "none"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line of ``python -m snvrag.train``, made from the dataclass."""
+    parser = _Parser(
+        prog="python -m snvrag.train",
+        description="Train a retrieval-augmented imputation model. Without arguments, on a small "
+        "simulated panel that ships with the package.",
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="small",
+                        help=f"{_PRESET_HELP} (default: small)")  # fmt: skip
+    groups = {name: parser.add_argument_group(title) for name, title in _GROUPS.items()}
+    types = get_type_hints(Config)
+    for option in fields(Config):
+        kind = types[option.name]
+        many = get_origin(kind) is tuple
+        convert = _parse_bool if kind is bool else get_args(kind)[0] if many else kind
+        assert option.default is not MISSING
+        settings: dict[str, Any] = {
+            "dest": option.name,
+            "type": convert,
+            "default": argparse.SUPPRESS,
+            "help": f"{option.metadata['help']} (default: {_describe_default(option.default)})",
+        }
+        if option.metadata["choices"]:
+            settings["choices"] = option.metadata["choices"]
+        else:
+            settings["metavar"] = {int: "N", float: "X", bool: "yes|no"}.get(convert, "TEXT")
+        if many:
+            settings["nargs"] = "+"
+        groups[option.metadata["group"]].add_argument(
+            "--" + option.name.replace("_", "-"), **settings
+        )
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> Config:
+    """Return the configuration: the preset's defaults, with the options given on top."""
+    given = vars(build_parser().parse_args(sys.argv[1:] if arguments is None else arguments))
+    settings = dict(PRESETS[given.pop("preset")])
+    settings.update(given)
+    if "mask_rates" in settings:
+        settings["mask_rates"] = tuple(settings["mask_rates"])
+    return Config(**settings)

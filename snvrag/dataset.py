@@ -1,0 +1,342 @@
+"""Keys, the sampler that orders them and the dataset that turns them into batches.
+
+Nothing here remembers an epoch: it travels with the key, so a worker cannot hold a stale one,
+whenever and however it was started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from . import _core
+from .kernels import af_guided_mask
+from .kernels.masking import Generator
+from .panel import Panel
+from .windows import Windows
+
+REF, ALT, MASK, PAD = 0, 1, 2, 3
+
+
+class Key(NamedTuple):
+    """One training example: a sample over a window, under an epoch's mask.
+
+    ``epoch`` is the seed of the mask: the loop's epoch in training, another number in validation.
+    """
+
+    epoch: int
+    window: int
+    sample: int
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """How many sites of a window are hidden, as a pure function of the epoch.
+
+    Attributes
+    ----------
+    rates : tuple of float
+        Probabilities of hiding a site; each holds for ``epochs_per_rate`` epochs, the last for all
+        that follow.
+    epochs_per_rate : int
+    rare_rate, rare_threshold, generator
+        As in `snvrag.kernels.af_guided_mask`.
+    """
+
+    rates: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    epochs_per_rate: int = 2
+    rare_rate: float = 0.7
+    rare_threshold: float = 0.05
+    generator: Generator = "philox"
+
+    def rate(self, epoch: int) -> float:
+        """Return the probability of hiding a site that is not rare."""
+        return self.rates[min(epoch // self.epochs_per_rate, len(self.rates) - 1)]
+
+    def mask(self, af: NDArray[np.float64], epoch: int, window: int) -> NDArray[np.bool_]:
+        """Return the mask of one window, whose sites have the frequencies ``af``."""
+        return af_guided_mask(
+            af,
+            seed=epoch,
+            window=window,
+            rate=self.rate(epoch),
+            rare_rate=self.rare_rate,
+            rare_threshold=self.rare_threshold,
+            generator=self.generator,
+        )
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Samples to train on or to validate with, over the sites of a reference panel.
+
+    Attributes
+    ----------
+    haplotypes : Panel
+        The samples' haplotypes at the reference panel's sites.
+    present : (S,) bool
+        Sites that the samples' file has. At the others the alleles are unknown: they are hidden
+        from the network and not scored.
+    panel_sample : (num_samples,) int64
+        The sample of the reference panel with the same name, or -1.
+    population : (num_samples,) int64
+        Population of each sample, as the reference panel numbers them.
+    """
+
+    haplotypes: Panel
+    present: NDArray[np.bool_]
+    panel_sample: NDArray[np.int64]
+    population: NDArray[np.int64]
+
+
+@dataclass
+class Batch:
+    """B samples, each over one of N windows of L sites (padded), as tensors on one device.
+
+    Attributes
+    ----------
+    epoch : int
+        Seed of the masks.
+    windows : (N,) int64
+        Numbers of the windows in this batch.
+    window_row : (B,) int64
+        For each sample, its window's place in ``windows``.
+    sample : (B,) int64
+    panel_sample : (B,) int64
+        Sample of the reference panel that must not be retrieved, or -1.
+    alleles : (B, 2, L) uint8
+        The truth: 0 REF, 1 ALT, 3 behind the window's end. Unspecified where the file lacks it.
+    hidden : (N, L) bool
+        True where the network may not look.
+    scored : (N, L) bool
+        True where a hidden allele is known and belongs to the window, not to its flanks.
+    af : (N, L) float32
+        ALT frequency in the reference panel.
+    position : (N, L) float32
+        From 0 at the first site read to 1 at the last.
+    population_af : (B, L) float32
+    genotype_frequency : (B, L, 3) float32
+        Of the sample's population.
+    """
+
+    epoch: int
+    windows: Tensor
+    window_row: Tensor
+    sample: Tensor
+    panel_sample: Tensor
+    alleles: Tensor
+    hidden: Tensor
+    scored: Tensor
+    af: Tensor
+    position: Tensor
+    population_af: Tensor
+    genotype_frequency: Tensor
+
+    @property
+    def num_samples(self) -> int:
+        """B."""
+        return int(self.alleles.shape[0])
+
+    @property
+    def tokens(self) -> Tensor:
+        """(B, 2, L) int64: what the network sees."""
+        hidden = self.hidden[self.window_row][:, None, :]
+        return self.alleles.long().masked_fill(hidden, MASK)
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on another device."""
+        moved = {
+            f.name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for f in fields(self)
+            for value in [getattr(self, f.name)]
+        }
+        return Batch(**moved)
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory (a data loader calls this)."""
+        moved = {
+            f.name: value.pin_memory() if isinstance(value, Tensor) else value
+            for f in fields(self)
+            for value in [getattr(self, f.name)]
+        }
+        return Batch(**moved)
+
+
+class KeySampler(Sampler[list[Key]]):
+    """Batches of keys of one epoch; their order is a pure function of (seed, epoch).
+
+    Parameters
+    ----------
+    num_windows, num_samples : int
+        Every pair is one key.
+    batch_size : int
+        Keys in a batch, the last of an epoch excepted.
+    seed : int
+        Of the order.
+    shuffle : {"full", "window", "none"}
+        "full": any keys together; "window": a batch stays within one window, and batches come in
+        random order; "none": by window, then sample.
+    """
+
+    def __init__(
+        self,
+        num_windows: int,
+        num_samples: int,
+        batch_size: int,
+        *,
+        seed: int,
+        shuffle: Literal["full", "window", "none"],
+    ) -> None:
+        self.num_windows = num_windows
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        if self.shuffle == "window":
+            return self.num_windows * -(-self.num_samples // self.batch_size)
+        return -(-self.num_windows * self.num_samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch = self.epoch
+        for pairs in self._batches(epoch):
+            windows, samples = np.divmod(pairs, self.num_samples)
+            yield [
+                Key(epoch, window, sample)
+                for window, sample in zip(windows.tolist(), samples.tolist(), strict=True)
+            ]
+
+    def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        pairs = np.arange(self.num_windows * self.num_samples)
+        order = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+        if self.shuffle == "full":
+            order.shuffle(pairs)
+        if self.shuffle != "window":
+            return np.split(pairs, np.arange(self.batch_size, pairs.size, self.batch_size))
+        table = order.permuted(pairs.reshape(self.num_windows, self.num_samples), axis=1)
+        cuts = np.arange(self.batch_size, self.num_samples, self.batch_size)
+        batches = [batch for row in table for batch in np.split(row, cuts)]
+        return [batches[i] for i in order.permutation(len(batches))]
+
+
+class WindowDataset(Dataset[Batch]):
+    """Batches from keys: a pure function, with no state that could go stale.
+
+    Parameters
+    ----------
+    panel : Panel
+        The reference panel: its frequencies guide the masks.
+    targets : Targets
+    windows : Windows
+    mask_rule : MaskRule
+    """
+
+    def __init__(
+        self, panel: Panel, targets: Targets, windows: Windows, mask_rule: MaskRule
+    ) -> None:
+        self.targets = targets
+        self.windows = windows
+        self.mask_rule = mask_rule
+        self._af = panel.af
+        self._position = panel.position
+        self._population_af = panel.population_af
+        self._genotype_frequency = panel.population_genotype_frequency
+
+    def __getitem__(self, key: Key) -> Batch:
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """Return one batch for the keys, which must share their epoch."""
+        epoch = keys[0].epoch
+        if any(key.epoch != epoch for key in keys):
+            raise ValueError("keys must be of one epoch")
+        window_of = np.array([key.window for key in keys], np.int64)
+        samples = np.array([key.sample for key in keys], np.int64)
+        windows, rows = np.unique(window_of, return_inverse=True)
+        length = self.windows.length
+        alleles = np.full((len(keys), 2, length), PAD, np.uint8)
+        hidden = np.zeros((windows.size, length), bool)
+        scored = np.zeros((windows.size, length), bool)
+        af = np.zeros((windows.size, length), np.float32)
+        position = np.zeros((windows.size, length), np.float32)
+        population_af = np.zeros((len(keys), length), np.float32)
+        genotype_frequency = np.zeros((len(keys), length, 3), np.float32)
+        populations = self.targets.population[samples]
+        haplotypes = (2 * samples[:, None] + np.array([0, 1])).reshape(-1)
+        for n, window in enumerate(windows.tolist()):
+            start = int(self.windows.context_starts[window])
+            stop = int(self.windows.context_stops[window])
+            sites = slice(0, stop - start)
+            hidden[n, sites] = ~self.targets.present[start:stop]
+            scored[n, sites], hidden[n, sites] = self._hide(epoch, window, hidden[n, sites])
+            af[n, sites] = self._af[start:stop]
+            position[n, sites] = normalised_position(self._position[start:stop])
+            mine = np.flatnonzero(rows == n)
+            pair = haplotypes.reshape(-1, 2)[mine].reshape(-1)
+            bits = self.targets.haplotypes.haplotype_bits(pair, start, stop)
+            alleles[mine, :, sites] = _core.unpack_rows(bits, stop - start).reshape(
+                mine.size, 2, stop - start
+            )
+            population_af[mine, sites] = self._population_af[populations[mine], start:stop]
+            genotype_frequency[mine, sites] = self._genotype_frequency[
+                populations[mine], start:stop
+            ]
+        return Batch(
+            epoch=epoch,
+            windows=torch.from_numpy(windows),
+            window_row=torch.from_numpy(rows),
+            sample=torch.from_numpy(samples),
+            panel_sample=torch.from_numpy(self.targets.panel_sample[samples]),
+            alleles=torch.from_numpy(alleles),
+            hidden=torch.from_numpy(hidden),
+            scored=torch.from_numpy(scored),
+            af=torch.from_numpy(af),
+            position=torch.from_numpy(position),
+            population_af=torch.from_numpy(population_af),
+            genotype_frequency=torch.from_numpy(genotype_frequency),
+        )
+
+    def window_mask(self, epoch: int, window: int) -> NDArray[np.bool_]:
+        """Return the mask of a window over its own sites, without flanks."""
+        start, stop = int(self.windows.starts[window]), int(self.windows.stops[window])
+        return self.mask_rule.mask(self._af[start:stop], epoch, window)
+
+    def _hide(
+        self, epoch: int, window: int, absent: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return (scored, hidden) over a window's context; a flank has its own window's mask."""
+        windows = self.windows
+        start, stop = windows.context_starts[window], windows.context_stops[window]
+        hidden = np.zeros(stop - start, bool)
+        first = int(np.searchsorted(windows.stops, start, side="right"))
+        last = int(np.searchsorted(windows.starts, stop, side="left"))
+        for other in range(first, last):
+            a = max(start, windows.starts[other])
+            b = min(stop, windows.stops[other])
+            origin = windows.starts[other]
+            hidden[a - start : b - start] = self.window_mask(epoch, other)[a - origin : b - origin]
+        scored = hidden & ~absent
+        scored[: windows.starts[window] - start] = False
+        scored[windows.stops[window] - start :] = False
+        return scored, hidden | absent
+
+
+def normalised_position(position_bp: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Scale positions to [0, 1] over a window; a window of one site is at 0."""
+    span = max(1, int(position_bp[-1] - position_bp[0]))
+    scaled: NDArray[np.float32] = ((position_bp - position_bp[0]) / span).astype(np.float32)
+    return scaled
+
+
+def as_batch(batch: Batch) -> Batch:
+    """Collate for a data loader: the dataset has made the batch already."""
+    return batch

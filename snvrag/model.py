@@ -1,0 +1,315 @@
+"""The network: a transformer over a window that also sees the retrieved haplotypes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .dataset import ALT, PAD, REF, Batch
+from .retriever import NUM_MATCH_FEATURES, Neighbours
+
+NUM_TOKENS = 4
+NUM_FREQUENCIES = 32
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """What the network is made of.
+
+    Attributes
+    ----------
+    width, layers, heads : int
+        Of the transformer; the feed-forward part is four times as wide.
+    dropout : float
+    num_neighbours : int
+        K.
+    weighting : {"local", "rank"}
+        How neighbours are weighed. "local": at every site, by how far each agrees with the query
+        around it. "rank": by their order alone, the same at all sites, as V18 does.
+    copying : bool
+        Whether the weighed alleles of the neighbours are the prior of the prediction, which the
+        network then corrects. V18 has none.
+    """
+
+    width: int = 64
+    layers: int = 2
+    heads: int = 2
+    dropout: float = 0.0
+    num_neighbours: int = 16
+    weighting: Literal["local", "rank"] = "local"
+    copying: bool = True
+
+
+class Prediction(NamedTuple):
+    """Logits: softmax is taken once, by whoever needs probabilities.
+
+    Attributes
+    ----------
+    haplotypes : (B, 2, L, 2) float32
+        Of REF and ALT.
+    genotypes : (B, L, 3) float32
+        Of 0, 1 and 2 ALT alleles.
+    """
+
+    haplotypes: Tensor
+    genotypes: Tensor
+
+    @property
+    def hap_dosage(self) -> Tensor:
+        """(B, 2, L) float32: probability of ALT."""
+        return self.haplotypes.float().softmax(-1)[..., 1]
+
+
+class FrequencyEncoding(nn.Module):
+    """Allele frequency as sines and cosines of learnable frequencies, then a small perceptron."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        spread = torch.logspace(0.0, 2.0, NUM_FREQUENCIES)
+        self.log_frequency = nn.Parameter(spread.log())
+        self.perceptron = nn.Sequential(
+            nn.Linear(2 * NUM_FREQUENCIES, width),
+            nn.LayerNorm(width),
+            nn.GELU(),
+            nn.Linear(width, width),
+        )
+
+    def forward(self, af: Tensor) -> Tensor:
+        angle = 2 * math.pi * af[..., None] * self.log_frequency.exp()
+        encoded: Tensor = self.perceptron(torch.cat([angle.sin(), angle.cos()], -1))
+        return encoded
+
+
+class SiteEmbedding(nn.Module):
+    """Embeddings of all four tokens at every site of a window.
+
+    A site's embedding depends on its allele only through the token, so a window has four of them a
+    site, whatever the number of haplotypes: queries and neighbours pick from this table instead of
+    being embedded one by one.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.token = nn.Embedding(NUM_TOKENS, width)
+        self.frequency = FrequencyEncoding(width)
+        channels = max(8, width // 8)
+        self.position = nn.Sequential(
+            nn.Conv1d(1, channels, 7, padding=3),
+            nn.GELU(),
+            nn.Conv1d(channels, channels, 7, padding=3),
+            nn.GELU(),
+        )
+        self.join = nn.Linear(width + channels, width)
+        self.norm = nn.LayerNorm(width)
+
+    def additive(self, af: Tensor) -> Tensor:
+        """(N, L) frequencies to (N, L, 4, D): token, position and frequency terms, summed."""
+        site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
+        summed: Tensor = site[:, :, None, :] + self.token.weight
+        return summed
+
+    def forward(self, af: Tensor, position: Tensor) -> Tensor:
+        """(N, L) frequencies and positions in [0, 1] to (N, L, 4, D)."""
+        table = self.additive(af)
+        place = self.position(position[:, None, :]).transpose(1, 2)[:, :, None, :]
+        joined = self.join(torch.cat([table, place.expand(-1, -1, NUM_TOKENS, -1)], -1))
+        normed: Tensor = self.norm(table + joined)
+        return normed
+
+
+def sinusoid(length: int, width: int, like: Tensor) -> Tensor:
+    """(L, D) sinusoidal encoding of the site's number in its window (Vaswani et al., 2017)."""
+    place = torch.arange(length, device=like.device, dtype=torch.float32)[:, None]
+    rate = torch.exp(
+        torch.arange(0, width, 2, device=like.device, dtype=torch.float32)
+        * (-math.log(10_000.0) / width)
+    )
+    angle = place * rate
+    return torch.stack([angle.sin(), angle.cos()], -1).reshape(length, -1)[:, :width].to(like.dtype)
+
+
+class RankWeights(nn.Module):
+    """One learned weight for each rank among the neighbours."""
+
+    def __init__(self, num_neighbours: int) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.zeros(num_neighbours))
+
+    def forward(self, neighbours: Neighbours) -> Tensor:
+        """(B, 2, K, L) weights that sum to 1 over K."""
+        weights = self.logit.softmax(0)[:, None]
+        return weights.expand(neighbours.alleles.shape).to(torch.float32)
+
+
+class LocalWeights(nn.Module):
+    """Weights of the neighbours at every site, from how far each agrees with the query there.
+
+    A haplotype is a mosaic of its relatives: the one to copy at a site is the one whose match
+    extends farthest around it, which the Li-Stephens model expresses by its posterior and this by a
+    perceptron of the match lengths, shared by all sites and neighbours.
+    """
+
+    def __init__(self, hidden: int = 16) -> None:
+        super().__init__()
+        self.score = nn.Sequential(
+            nn.Linear(NUM_MATCH_FEATURES, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, 1),
+        )
+
+    def forward(self, neighbours: Neighbours) -> Tensor:
+        """(B, 2, K, L) weights that sum to 1 over K."""
+        score: Tensor = self.score(neighbours.features.transpose(3, 4))
+        return score[..., 0].float().softmax(2)
+
+
+class Block(nn.Module):
+    """A transformer layer with normalisation first."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.feed_norm = nn.LayerNorm(width)
+        self.feed = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, length, width = x.shape
+        qkv = self.qkv(self.attention_norm(x)).reshape(rows, length, 3, self.heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        # No dropout inside: with it, the CPU has no fused kernel and the (L, L) matrix is formed.
+        attended = F.scaled_dot_product_attention(query, key, value)
+        x = x + self.drop(self.project(attended.transpose(1, 2).reshape(rows, length, width)))
+        fed: Tensor = x + self.drop(self.feed(self.feed_norm(x)))
+        return fed
+
+
+class ImputationNetwork(nn.Module):
+    """Predicts hidden alleles from the masked target and its retrieved neighbours.
+
+    Nothing of a position or of a panel is in the weights: sites enter by their frequency and their
+    relative place, so one model serves any region.
+    """
+
+    def __init__(self, size: NetworkSize) -> None:
+        super().__init__()
+        self.size = size
+        width = size.width
+        self.embedding = SiteEmbedding(width)
+        self.weights: nn.Module = (
+            LocalWeights() if size.weighting == "local" else RankWeights(size.num_neighbours)
+        )
+        self.gate = nn.Sequential(nn.Linear(2, width // 2), nn.GELU(), nn.Linear(width // 2, width))
+        self.evidence = nn.Linear(NUM_MATCH_FEATURES + 1, width)
+        self.fuse = nn.Sequential(
+            nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width)
+        )
+        self.fuse_scale = nn.Parameter(torch.tensor(0.1))
+        self.drop = nn.Dropout(size.dropout)
+        self.blocks = nn.ModuleList(
+            Block(width, size.heads, size.dropout) for _ in range(size.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.haplotype_head = nn.Sequential(
+            nn.Linear(width + 2, width), nn.GELU(), nn.Linear(width, 2)
+        )
+        self.genotype_head = nn.Sequential(
+            nn.Linear(2 * width + 3, width), nn.GELU(), nn.Linear(width, 3)
+        )
+        # Share of the panel's frequency in a copied allele: no neighbour is ever fully trusted.
+        self.copy_error = nn.Parameter(torch.tensor(-4.0))
+        self.copy_scale = nn.Parameter(torch.tensor(1.0))
+        if size.copying:  # start from the copied alleles
+            for head in (self.haplotype_head, self.genotype_head):
+                last = head[-1]
+                assert isinstance(last, nn.Linear)
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+
+    def forward(self, batch: Batch, neighbours: Neighbours) -> Prediction:
+        table = self.embedding(batch.af, batch.position)
+        row = batch.window_row
+        num_samples, _, length = batch.alleles.shape
+        site = torch.arange(length, device=row.device)
+        query = table[row[:, None, None], site, batch.tokens]
+
+        frequencies = torch.stack([batch.af[row], batch.population_af], -1)
+        weights = self.weights(neighbours)
+        copied = (weights * (neighbours.alleles == ALT)).sum(2)
+        x = query + self._retrieved(query, table, batch, neighbours, frequencies, weights, copied)
+
+        x = self.drop(x).flatten(0, 1)
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x).unflatten(0, (num_samples, 2))
+        per_haplotype = frequencies[:, None].expand(-1, 2, -1, -1)
+        haplotypes = self.haplotype_head(torch.cat([x, per_haplotype], -1)).float()
+        first, second = x[:, 0], x[:, 1]
+        both = torch.cat([first + second, (first - second).abs(), batch.genotype_frequency], -1)
+        genotypes = self.genotype_head(both).float()
+        if self.size.copying:
+            haplotypes = haplotypes + self.copy_scale * self._copy_prior(copied, batch.af[row])
+        genotypes = genotypes + _genotype_log_probability(haplotypes)
+        return Prediction(haplotypes, genotypes)
+
+    def _retrieved(
+        self,
+        query: Tensor,
+        table: Tensor,
+        batch: Batch,
+        neighbours: Neighbours,
+        frequencies: Tensor,
+        weights: Tensor,
+        copied: Tensor,
+    ) -> Tensor:
+        """(B, 2, L, D): what the neighbours add to the query.
+
+        Their embeddings are gated by site and averaged; a site has but two of them, for REF and
+        ALT, so the average over K needs only the weight of ALT.
+        """
+        row = batch.window_row
+        alt_share = copied[..., None].to(query.dtype)
+        ref, alt = table[row, :, REF][:, None], table[row, :, ALT][:, None]
+        gate = self.gate(frequencies).sigmoid()[:, None]
+        pooled = gate * torch.lerp(ref.expand_as(query), alt.expand_as(query), alt_share)
+        if self.size.weighting == "local":
+            features = neighbours.features
+            seen = (weights[:, :, :, None].to(features.dtype) * features).sum(2).transpose(2, 3)
+            pooled = pooled + self.evidence(torch.cat([seen.to(query.dtype), alt_share], -1))
+        fused = self.fuse(torch.cat([query, pooled], -1))
+        maf = torch.minimum(batch.af, 1 - batch.af)[row].clamp_min(1e-6)
+        rarity = torch.log1p(1 / maf).clamp_max(3.0)[:, None, :, None]
+        retrieved: Tensor = self.fuse_scale * rarity * fused
+        return retrieved
+
+    def _copy_prior(self, copied: Tensor, af: Tensor) -> Tensor:
+        """(B, 2, L, 2) log-probabilities of REF and ALT by the neighbours alone."""
+        error = self.copy_error.sigmoid()
+        alt = ((1 - error) * copied + error * af[:, None]).clamp(1e-4, 1 - 1e-4)
+        return torch.stack([torch.log1p(-alt), alt.log()], -1)
+
+
+def _genotype_log_probability(haplotypes: Tensor) -> Tensor:
+    """(B, 2, L, 2) logits to (B, L, 3) log-probabilities of 0, 1 and 2 ALT alleles."""
+    first, second = haplotypes.log_softmax(-1).unbind(1)
+    het = torch.logaddexp(first[..., 0] + second[..., 1], first[..., 1] + second[..., 0])
+    return torch.stack(
+        [first[..., 0] + second[..., 0], het, first[..., 1] + second[..., 1]], -1
+    )
+
+
+def is_padding(batch: Batch) -> Tensor:
+    """(B, L) bool: sites behind the window's end."""
+    return batch.alleles[:, 0] == PAD

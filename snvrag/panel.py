@@ -1,0 +1,232 @@
+"""Panels: phased haplotypes as bits, with their sites and samples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .errors import InputError
+
+# Sites handled at once where a pass over all bits needs room of its own.
+_SITES_AT_ONCE = 8192
+_EVEN_BITS = np.uint64(0x5555555555555555)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Phased haplotypes of diploid samples on one chromosome.
+
+    Attributes
+    ----------
+    chrom : str
+        Name of the chromosome.
+    position : (S,) int64
+        1-based positions in bp, ascending.
+    alleles : (S, 2) str
+        REF and ALT, one letter each.
+    samples : tuple of str
+        Names; sample i has the haplotypes 2 * i and 2 * i + 1.
+    site_bits : (S, ceil(H / 64)) uint64
+        One row a site, one bit a haplotype: bit j of word w is haplotype 64 * w + j. Site-major,
+        as files deliver it and as an index over some of the sites wants it.
+    populations : tuple of str
+        Names of the populations.
+    population_index : (num_samples,) int64
+        Population of each sample.
+    """
+
+    chrom: str
+    position: NDArray[np.int64]
+    alleles: NDArray[np.str_]
+    samples: tuple[str, ...]
+    site_bits: NDArray[np.uint64]
+    populations: tuple[str, ...] = ("all",)
+    population_index: NDArray[np.int64] | None = None
+
+    @property
+    def num_sites(self) -> int:
+        """S, the number of sites."""
+        return int(self.position.shape[0])
+
+    @property
+    def num_samples(self) -> int:
+        """The number of samples."""
+        return len(self.samples)
+
+    @property
+    def num_haplotypes(self) -> int:
+        """H, twice the number of samples."""
+        return 2 * len(self.samples)
+
+    @property
+    def sample_population(self) -> NDArray[np.int64]:
+        """(num_samples,) int64: population of each sample."""
+        if self.population_index is None:
+            return np.zeros(self.num_samples, np.int64)
+        return self.population_index
+
+    @cached_property
+    def alt_count(self) -> NDArray[np.int64]:
+        """(S,) int64: number of ALT alleles at each site."""
+        counts = np.empty(self.num_sites, np.int64)
+        for part in self._parts():
+            counts[part] = np.bitwise_count(self.site_bits[part]).sum(axis=1, dtype=np.int64)
+        return counts
+
+    @cached_property
+    def af(self) -> NDArray[np.float64]:
+        """(S,) float64: ALT frequency of each site."""
+        return self.alt_count / self.num_haplotypes
+
+    @cached_property
+    def population_genotype_frequency(self) -> NDArray[np.float32]:
+        """(P, S, 3) float32: frequency of 0, 1 and 2 ALT alleles in each population."""
+        populations = self.sample_population
+        frequency = np.empty((len(self.populations), self.num_sites, 3), np.float32)
+        for p in range(len(self.populations)):
+            members = np.flatnonzero(populations == p)
+            if members.size == 0:
+                raise InputError(f"population {self.populations[p]} has no sample in the panel")
+            both = np.repeat(members, 2) * 2 + np.tile([0, 1], members.size)
+            columns = np.zeros(self.num_haplotypes, bool)
+            columns[both] = True
+            keep = _core.pack_rows(columns[None, :])[0]
+            for part in self._parts():
+                bits = self.site_bits[part] & keep
+                # The haplotypes of a sample are neighbours in one word.
+                homozygous = bits & (bits >> np.uint64(1)) & _EVEN_BITS
+                hom = np.bitwise_count(homozygous).sum(axis=1, dtype=np.int64)
+                alt = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
+                counts = np.stack([members.size - alt + hom, alt - 2 * hom, hom], axis=1)
+                frequency[p, part] = counts / members.size
+        return frequency
+
+    @cached_property
+    def population_af(self) -> NDArray[np.float32]:
+        """(P, S) float32: ALT frequency of each site in each population."""
+        frequency = self.population_genotype_frequency
+        af: NDArray[np.float32] = frequency[..., 2] + frequency[..., 1] / np.float32(2)
+        return af
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that a model trained on this panel depends on, in hex."""
+        digest = hashlib.sha256()
+        digest.update("\0".join([self.chrom, *self.samples, "", *self.populations]).encode())
+        for array in (self.position, self.alleles, self.sample_population, self.site_bits):
+            digest.update(str((array.dtype, array.shape)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def haplotype_bits(
+        self, haplotypes: NDArray[np.int64], start: int, stop: int
+    ) -> NDArray[np.uint64]:
+        """Return haplotypes over the sites [start, stop), packed: (n, ceil((stop - start) / 64))."""
+        return _core.gather_columns(self.site_bits, start, stop, haplotypes)
+
+    def select_samples(self, indices: Sequence[int] | NDArray[np.int64]) -> Panel:
+        """Return the panel of some samples, in the order given."""
+        chosen = np.asarray(indices, np.int64)
+        haplotypes = (2 * chosen[:, None] + np.array([0, 1])).ravel()
+        bits = np.empty((self.num_sites, (haplotypes.size + 63) // 64), np.uint64)
+        for part in self._parts():
+            rows = _core.gather_columns(self.site_bits, part.start, part.stop, haplotypes)
+            bits[part] = _core.transpose_bits(rows, part.stop - part.start)
+        return replace(
+            self,
+            samples=tuple(self.samples[i] for i in chosen.tolist()),
+            site_bits=bits,
+            population_index=self.sample_population[chosen],
+        )
+
+    def select_sites(self, indices: NDArray[np.int64]) -> Panel:
+        """Return the panel of some sites, in ascending order."""
+        return replace(
+            self,
+            position=self.position[indices],
+            alleles=self.alleles[indices],
+            site_bits=self.site_bits[indices],
+        )
+
+    def polymorphic_sites(self) -> NDArray[np.int64]:
+        """Return the indices of the sites at which the panel has both alleles."""
+        return np.flatnonzero((self.alt_count > 0) & (self.alt_count < self.num_haplotypes))
+
+    def with_populations(self, names: Sequence[str]) -> Panel:
+        """Return the panel with the population of each sample given by name."""
+        populations, index = np.unique(np.asarray(names, dtype=object), return_inverse=True)
+        return replace(
+            self,
+            populations=tuple(str(name) for name in populations),
+            population_index=index.astype(np.int64),
+        )
+
+    def sample_indices(self, names: Sequence[str], what: str) -> NDArray[np.int64]:
+        """Return the indices of named samples; ``what`` names the source in the error."""
+        index = {name: i for i, name in enumerate(self.samples)}
+        missing = [name for name in names if name not in index]
+        if missing:
+            raise InputError(
+                f"{what}: sample {missing[0]} is not in the panel "
+                f"({len(missing)} of {len(names)} names are not)"
+            )
+        return np.array([index[name] for name in names], np.int64)
+
+    def _parts(self) -> list[slice]:
+        return [
+            slice(start, min(start + _SITES_AT_ONCE, self.num_sites))
+            for start in range(0, self.num_sites, _SITES_AT_ONCE)
+        ]
+
+
+def read_populations(path: str | Path, column: str) -> dict[str, str]:
+    """Read a table of samples: tab-separated, a header with ``sample`` and the wanted column.
+
+    Returns
+    -------
+    dict
+        Population name by sample name.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a column, or names a sample twice.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--populations {path}: cannot be read ({_reason(error)})") from error
+    header = lines[0].lstrip("#").split("\t") if lines else []
+    for name in ("sample", column):
+        if name not in header:
+            raise InputError(
+                f"--populations {path}: no column '{name}' (found: {', '.join(header) or 'none'}); "
+                "the first line must name tab-separated columns, see --population-column"
+            )
+    sample_at, population_at = header.index("sample"), header.index(column)
+    table: dict[str, str] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        fields = line.split("\t")
+        if len(fields) != len(header):
+            raise InputError(
+                f"--populations {path}: line {number} has {len(fields)} columns, "
+                f"the header {len(header)}"
+            )
+        if fields[sample_at] in table:
+            raise InputError(f"--populations {path}: sample {fields[sample_at]} stands twice")
+        table[fields[sample_at]] = fields[population_at]
+    return table
+
+
+def _reason(error: Any) -> str:
+    return str(getattr(error, "strerror", None) or error)

@@ -1,0 +1,122 @@
+"""What a run tells: log lines, the table at the end, metrics.csv and the plot."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from .metrics import STRATA
+
+METRICS = ("recall", "precision", "f1", "r2")
+COLUMNS = ("epoch", "mask_rate", "train_loss", "val_loss",
+           *(f"{metric}_{stratum}" for stratum in STRATA for metric in METRICS),
+           "seconds", "data_share")  # fmt: skip
+
+log = logging.getLogger("snvrag")
+
+
+class _BarHandler(logging.Handler):
+    """Lines on standard output that leave a progress bar in one piece."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)
+        sys.stdout.flush()
+
+
+def open_log(path: Path) -> None:
+    """Send log lines to standard output and to the end of a file."""
+    close_log()
+    for handler in (_BarHandler(), logging.FileHandler(path, encoding="utf-8")):
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def close_log() -> None:
+    """Close what `open_log` opened."""
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+
+
+def metrics_lines(results: dict[str, float]) -> list[str]:
+    """Return one line a stratum."""
+    return [
+        f"  {stratum:<9}"
+        + "  ".join(f"{_TITLES[metric]} {results[f'{metric}_{stratum}']:.4f}" for metric in METRICS)
+        for stratum in STRATA
+    ]
+
+
+_TITLES = {"recall": "Recall", "precision": "Precision", "f1": "F1", "r2": "R2"}
+
+
+def summary_table(
+    history: Sequence[dict[str, Any]], baselines: dict[str, dict[str, float]]
+) -> list[str]:
+    """Return the table of all epochs beside the baselines, line by line."""
+    columns = [
+        ("recall", "overall"), ("precision", "overall"), ("f1", "overall"), ("r2", "overall"),
+        ("f1", "rare"), ("r2", "rare"), ("f1", "rare_alt"), ("f1", "common"), ("r2", "common"),
+    ]  # fmt: skip
+    titles = ["Recall", "Precision", "F1", "R2", "F1 rare", "R2 rare", "F1 rare ALT", "F1 common",
+              "R2 common"]  # fmt: skip
+    rows = [("allele frequency alone", baselines["allele frequency"])]
+    rows.append(("nearest haplotype", baselines["nearest haplotype"]))
+    rows += [(f"epoch {row['epoch'] + 1}", row) for row in history]
+    lines = [f"{'':<24}" + "".join(f"{title:>12}" for title in titles)]
+    for name, results in rows:
+        values = (results[f"{metric}_{stratum}"] for metric, stratum in columns)
+        lines.append(f"{name:<24}" + "".join(f"{value:>12.4f}" for value in values))
+    return lines
+
+
+def write_metrics(path: Path, history: Sequence[dict[str, Any]]) -> None:
+    """Write metrics.csv anew: one line an epoch, through a temporary name."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: row[name] for name in COLUMNS} for row in history)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text.getvalue(), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def plot_metrics(
+    path: Path, history: Sequence[dict[str, Any]], baselines: dict[str, dict[str, float]]
+) -> bool:
+    """Draw recall, F1 and R2 by epoch; return False where matplotlib is not installed."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    colors = {"overall": "#1f4e79", "rare": "#c0504d", "common": "#4f9d69"}
+    epochs = [row["epoch"] + 1 for row in history]
+    nearest = baselines["nearest haplotype"]
+    for axes, metric in zip(figure.subplots(1, 3), ("recall", "f1", "r2"), strict=True):
+        for stratum, color in colors.items():
+            values = [row[f"{metric}_{stratum}"] for row in history]
+            axes.plot(epochs, values, color=color, marker="o", markersize=4, label=stratum)
+            axes.axhline(nearest[f"{metric}_{stratum}"], color=color, linestyle=":", linewidth=1.2)
+        axes.set_title({"recall": "ALT recall", "f1": "ALT F1", "r2": "dosage R2"}[metric])
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.25)
+    axes.plot([], [], color="grey", linestyle=":", label="copying the nearest")
+    axes.legend(loc="lower right", fontsize=8)
+    temporary = path.with_name(path.name + ".tmp")
+    figure.savefig(temporary, dpi=130, format="png")
+    os.replace(temporary, path)
+    return True

@@ -1,0 +1,267 @@
+"""Retrieval: the nearest reference haplotypes of each query, from indexes built just in time."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import _core
+from .dataset import PAD, Batch
+from .kernels import HammingIndex
+from .panel import Panel
+from .windows import Windows
+
+NUM_MATCH_FEATURES = 6
+
+
+@dataclass
+class Neighbours:
+    """K retrieved haplotypes at every site of every query, with their local match information.
+
+    A window is retrieved in segments, each with a list of its own, so neighbour k of one site need
+    not be that of another.
+
+    Attributes
+    ----------
+    alleles : (B, 2, K, L) uint8
+        Complete (unmasked) alleles; 3 behind the window's end.
+    features : (B, 2, K, 6, L) float32
+        How far query and neighbour agree around each site, over observed sites only (see
+        ``csrc/include/snvrag/matching.hpp``).
+    indices : (B, 2, G, K) int64
+        Haplotypes of the panel, for each of G segments.
+    distances : (B, 2, G, K) int32
+        Observed sites at which they differ, in the range searched for the segment.
+    """
+
+    alleles: Tensor
+    features: Tensor
+    indices: Tensor
+    distances: Tensor
+
+    def to(self, device: torch.device) -> Neighbours:
+        """Return them on another device."""
+        return Neighbours(
+            self.alleles.to(device, non_blocking=True),
+            self.features.to(device, non_blocking=True),
+            self.indices.to(device, non_blocking=True),
+            self.distances.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Sites [start, stop) of a panel, retrieved by their surroundings [first, last)."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+@dataclass
+class _Entry:
+    """What the cache holds of one window under one mask: an index a segment."""
+
+    epoch: int
+    observed: NDArray[np.bool_]
+    indexes: list[HammingIndex]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(index.num_bytes for index in self.indexes) + self.observed.nbytes
+
+
+@dataclass
+class CacheStatistics:
+    """Counts since the epoch began."""
+
+    num_builds: int = 0
+    num_hits: int = 0
+    num_dropped: int = 0
+    build_seconds: float = 0.0
+    search_seconds: float = 0.0
+
+
+class Retriever:
+    """Exact top-k retrieval from a panel, by a cache of indexes that are built when first touched.
+
+    Parameters
+    ----------
+    panel : Panel
+        The reference panel.
+    windows : Windows
+    k : int
+        Haplotypes retrieved for each query and segment.
+    segment_size : int
+        Sites that share one list of neighbours, at most; 0 for the whole window.
+    segment_flank : int
+        Sites on each side of a segment that count in its search, as far as the window is read.
+    cache_bytes : int
+        Budget of the indexes; the least recently used leave first.
+    decay_sites : float
+        Scale of the decayed mismatch counts among the match features, in observed sites.
+    threads : int, optional
+        Threads of a search.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        windows: Windows,
+        *,
+        k: int,
+        segment_size: int = 0,
+        segment_flank: int = 0,
+        cache_bytes: int = 1 << 30,
+        decay_sites: float = 8.0,
+        threads: int | None = None,
+    ) -> None:
+        self.panel = panel
+        self.windows = windows
+        self.k = k
+        self.segment_size = segment_size
+        self.segment_flank = segment_flank
+        self.cache_bytes = cache_bytes
+        self.decay_sites = decay_sites
+        self.threads = threads
+        self.statistics = CacheStatistics()
+        self._entries: OrderedDict[tuple[int, int], _Entry] = OrderedDict()
+        self._num_bytes = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the indexes held, in bytes."""
+        return self._num_bytes
+
+    @property
+    def num_segments(self) -> int:
+        """G, the most segments that a window has."""
+        return max(len(self._segments(window)) for window in range(len(self.windows)))
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Drop the indexes of other masks and start the counts anew."""
+        stale = [key for key, entry in self._entries.items() if entry.epoch != epoch]
+        for key in stale:
+            self._drop(key)
+        self.statistics = CacheStatistics(num_dropped=len(stale))
+
+    def retrieve(self, batch: Batch) -> Neighbours:
+        """Return the neighbours of every haplotype of a batch.
+
+        The index of a window is built from the mask that the batch itself carries: query and panel
+        are masked alike by construction. Haplotypes of the query's own sample are left out.
+        """
+        alleles = batch.alleles.numpy()
+        num_samples, _, length = alleles.shape
+        segments = self.num_segments
+        out_alleles = np.full((num_samples, 2, self.k, length), PAD, np.uint8)
+        features = np.zeros((num_samples, 2, self.k, NUM_MATCH_FEATURES, length), np.float32)
+        indices = np.full((num_samples, 2, segments, self.k), -1, np.int64)
+        distances = np.full((num_samples, 2, segments, self.k), -1, np.int32)
+        rows = batch.window_row.numpy()
+        own = batch.panel_sample.numpy()
+        for n, window in enumerate(batch.windows.tolist()):
+            mine = np.flatnonzero(rows == n)
+            context = int(self.windows.context_starts[window])
+            stop = int(self.windows.context_stops[window])
+            hidden = batch.hidden[n].numpy()[: stop - context]
+            entry = self._entry(batch.epoch, window, ~hidden)
+            exclude = np.where(own[mine, None] < 0, -1, 2 * own[mine, None] + np.array([0, 1]))
+            exclude = np.repeat(exclude, 2, axis=0).astype(np.int64)
+            queries = np.ascontiguousarray(alleles[mine]).reshape(2 * mine.size, length)
+            for g, (segment, index) in enumerate(
+                zip(self._segments(window), entry.indexes, strict=True)
+            ):
+                a, b = segment.first - context, segment.last - context
+                bits = _core.pack_rows(queries[:, a:b])
+                found = self._search(index, bits, exclude)
+                near = self.panel.haplotype_bits(
+                    found.indices.reshape(-1), segment.first, segment.last
+                )
+                shape = (mine.size, 2, self.k, b - a)
+                near_alleles = _core.unpack_rows(near, b - a).reshape(shape)
+                near_features = _core.match_features(
+                    bits,
+                    near,
+                    b - a,
+                    _core.pack_rows(entry.observed[None, a:b]),
+                    self.panel.position[segment.first : segment.last],
+                    self.decay_sites,
+                ).reshape(mine.size, 2, self.k, NUM_MATCH_FEATURES, b - a)
+                keep = slice(segment.start - segment.first, segment.stop - segment.first)
+                sites = slice(segment.start - context, segment.stop - context)
+                out_alleles[mine, :, :, sites] = near_alleles[..., keep]
+                features[mine, ..., sites] = near_features[..., keep]
+                indices[mine, :, g] = found.indices.reshape(mine.size, 2, self.k)
+                distances[mine, :, g] = found.distances.reshape(mine.size, 2, self.k)
+        return Neighbours(
+            torch.from_numpy(out_alleles),
+            torch.from_numpy(features),
+            torch.from_numpy(indices),
+            torch.from_numpy(distances),
+        )
+
+    def _search(
+        self, index: HammingIndex, queries: NDArray[np.uint64], exclude: NDArray[np.int64]
+    ):  # type: ignore[no-untyped-def]
+        start = time.perf_counter()
+        found = index.search(queries, self.k, exclude=exclude, threads=self.threads)
+        self.statistics.search_seconds += time.perf_counter() - start
+        return found
+
+    def _entry(self, epoch: int, window: int, observed: NDArray[np.bool_]) -> _Entry:
+        key = (epoch, window)
+        entry = self._entries.get(key)
+        if entry is not None and np.array_equal(entry.observed, observed):
+            self._entries.move_to_end(key)
+            self.statistics.num_hits += 1
+            return entry
+        if entry is not None:
+            self._drop(key)
+        start = time.perf_counter()
+        context = int(self.windows.context_starts[window])
+        entry = _Entry(
+            epoch,
+            observed,
+            [
+                HammingIndex.from_sites(
+                    self.panel.site_bits[segment.first : segment.last],
+                    num_haplotypes=self.panel.num_haplotypes,
+                    observed=observed[segment.first - context : segment.last - context],
+                )
+                for segment in self._segments(window)
+            ],
+        )
+        self.statistics.build_seconds += time.perf_counter() - start
+        self.statistics.num_builds += 1
+        self._entries[key] = entry
+        self._num_bytes += entry.num_bytes
+        while self._num_bytes > self.cache_bytes and len(self._entries) > 1:
+            self._drop(next(iter(self._entries)))
+        return entry
+
+    def _drop(self, key: tuple[int, int]) -> None:
+        self._num_bytes -= self._entries.pop(key).num_bytes
+
+    def _segments(self, window: int) -> list[_Segment]:
+        windows = self.windows
+        start, stop = int(windows.starts[window]), int(windows.stops[window])
+        first, last = int(windows.context_starts[window]), int(windows.context_stops[window])
+        if self.segment_size <= 0:
+            return [_Segment(first, last, first, last)]
+        count = -(-(stop - start) // self.segment_size)
+        cuts = [start + (stop - start) * i // count for i in range(count + 1)]
+        cuts[0], cuts[-1] = first, last
+        return [
+            _Segment(
+                a, b, max(first, a - self.segment_flank), min(last, b + self.segment_flank)
+            )
+            for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+        ]
