@@ -70,6 +70,7 @@ class Config:
     width: int = _option(64, "network", "width of the transformer")
     layers: int = _option(2, "network", "its layers")
     heads: int = _option(2, "network", "its attention heads")
+    span: int = _option(256, "network", "sites that attend to each other, every other layer shifted by half; 0: all")
     dropout: float = _option(0.0, "network", "share of activations dropped in training")
     weighting: str = _option(
         "local", "network", "neighbours weighed at every site by how far they match around it (local), "
@@ -91,6 +92,7 @@ class Config:
     seed: int = _option(0, "training", "of the initial weights, the order and dropout")
 
     output: str = _option("snvrag_output", "run", "folder for checkpoints, log, metrics.csv and plot")
+    overwrite: bool = _option(False, "run", "replace the checkpoints of an earlier run in --output")
     resume: str = _option("", "run", "continue from this checkpoint, at the epoch after it")
     resume_epoch: int = _option(-1, "run", "with --resume: the epoch index expected next; -1: not checked")
     workers: int = _option(0, "run", "processes that make batches; 0: this one")
@@ -112,7 +114,7 @@ class Config:
         for name in ("window_size", "epochs_per_rate", "k", "width", "layers", "heads", "epochs",
                      "batch_size", "accumulation", "log_every"):  # fmt: skip
             check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("flank", "segment_size", "segment_flank", "warmup_steps", "patience",
+        for name in ("flank", "segment_size", "segment_flank", "span", "warmup_steps", "patience",
                      "workers", "threads", "seed", "focal_gamma"):  # fmt: skip
             check(name, getattr(self, name) >= 0, "at least 0")
         for name in ("val_rate", "rare_rate", "rare_threshold"):
@@ -137,7 +139,7 @@ class Config:
 # remaining epochs compute, except that there may be more of them.
 FREE_FIELDS = frozenset(
     {"panel", "train", "populations", "val_samples", "output", "resume", "resume_epoch", "workers",
-     "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs"}
+     "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "overwrite"}
 )  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -150,6 +152,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "width": 384,
         "layers": 12,
         "heads": 12,
+        "span": 0,
         "dropout": 0.1,
         "weighting": "rank",
         "copying": False,

@@ -26,6 +26,8 @@ class NetworkSize:
     width, layers, heads : int
         Of the transformer; the feed-forward part is four times as wide.
     dropout : float
+    span : int
+        Sites that attend to each other; 0 for the whole window.
     num_neighbours : int
         K.
     weighting : {"local", "rank"}
@@ -40,6 +42,7 @@ class NetworkSize:
     layers: int = 2
     heads: int = 2
     dropout: float = 0.0
+    span: int = 256
     num_neighbours: int = 16
     weighting: Literal["local", "rank"] = "local"
     copying: bool = True
@@ -86,11 +89,12 @@ class FrequencyEncoding(nn.Module):
 
 
 class SiteEmbedding(nn.Module):
-    """Embeddings of all four tokens at every site of a window.
+    """Embeddings of tokens at the sites of a window: token, position and frequency terms, summed,
+    then joined with the place in the window by a linear layer with residual and LayerNorm.
 
-    A site's embedding depends on its allele only through the token, so a window has four of them a
-    site, whatever the number of haplotypes: queries and neighbours pick from this table instead of
-    being embedded one by one.
+    A haplotype enters only by its token and the layer is linear, so its share of the sum before the
+    norm is one of four vectors, and the sites' share is the same for all haplotypes of a window:
+    `site_terms` is computed once a window, not once for each of B x (1 + K) haplotypes.
     """
 
     def __init__(self, width: int) -> None:
@@ -98,27 +102,37 @@ class SiteEmbedding(nn.Module):
         self.token = nn.Embedding(NUM_TOKENS, width)
         self.frequency = FrequencyEncoding(width)
         channels = max(8, width // 8)
-        self.position = nn.Sequential(
+        self.place = nn.Sequential(
             nn.Conv1d(1, channels, 7, padding=3),
             nn.GELU(),
             nn.Conv1d(channels, channels, 7, padding=3),
             nn.GELU(),
         )
-        self.join = nn.Linear(width + channels, width)
+        self.join_embedding = nn.Linear(width, width)
+        self.join_place = nn.Linear(channels, width, bias=False)
         self.norm = nn.LayerNorm(width)
 
-    def additive(self, af: Tensor) -> Tensor:
-        """(N, L) frequencies to (N, L, 4, D): token, position and frequency terms, summed."""
+    def additive(self, tokens: Tensor, af: Tensor) -> Tensor:
+        """(..., L) tokens and frequencies to (..., L, D): the three terms alone, as V18 flattens
+        them for its retrieval."""
         site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
-        summed: Tensor = site[:, :, None, :] + self.token.weight
+        summed: Tensor = site + self.token(tokens)
         return summed
 
-    def forward(self, af: Tensor, position: Tensor) -> Tensor:
-        """(N, L) frequencies and positions in [0, 1] to (N, L, 4, D)."""
-        table = self.additive(af)
-        place = self.position(position[:, None, :]).transpose(1, 2)[:, :, None, :]
-        joined = self.join(torch.cat([table, place.expand(-1, -1, NUM_TOKENS, -1)], -1))
-        normed: Tensor = self.norm(table + joined)
+    def site_terms(self, af: Tensor, position: Tensor) -> Tensor:
+        """(N, L) frequencies and positions in [0, 1] to (N, L, D): all but the token's share."""
+        site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
+        place = self.place(position[:, None, :]).transpose(1, 2)
+        terms: Tensor = site + self.join_embedding(site) + self.join_place(place)
+        return terms
+
+    def token_terms(self) -> Tensor:
+        """(4, D): the tokens' share of the sum before the norm."""
+        return self.token.weight + F.linear(self.token.weight, self.join_embedding.weight)
+
+    def forward(self, tokens: Tensor, site_terms: Tensor) -> Tensor:
+        """(..., L) tokens over (..., L, D) site terms to (..., L, D)."""
+        normed: Tensor = self.norm(F.embedding(tokens, self.token_terms()) + site_terms)
         return normed
 
 
@@ -173,9 +187,11 @@ class LocalWeights(nn.Module):
 class Block(nn.Module):
     """A transformer layer with normalisation first."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, span: int, shift: int) -> None:
         super().__init__()
         self.heads = heads
+        self.span = span
+        self.shift = shift
         self.attention_norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
@@ -186,14 +202,23 @@ class Block(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, length, width = x.shape
-        qkv = self.qkv(self.attention_norm(x)).reshape(rows, length, 3, self.heads, -1)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        # No dropout inside: with it, the CPU has no fused kernel and the (L, L) matrix is formed.
-        attended = F.scaled_dot_product_attention(query, key, value)
-        x = x + self.drop(self.project(attended.transpose(1, 2).reshape(rows, length, width)))
+        x = x + self.drop(self.project(self._attend(self.qkv(self.attention_norm(x)))))
         fed: Tensor = x + self.drop(self.feed(self.feed_norm(x)))
         return fed
+
+    def _attend(self, qkv: Tensor) -> Tensor:
+        rows, length, _ = qkv.shape
+        cut = 0 < self.span < length
+        if cut:  # stretches of `span` sites, attended each on its own
+            behind = -(length + self.shift) % self.span
+            qkv = F.pad(qkv, (0, 0, self.shift, behind)).reshape(-1, self.span, qkv.shape[-1])
+        query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        # No dropout inside: with it, the CPU has no fused kernel and the (L, L) matrix is formed.
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        if cut:
+            attended = attended.reshape(rows, -1, attended.shape[-1])
+            attended = attended[:, self.shift : self.shift + length]
+        return attended
 
 
 class ImputationNetwork(nn.Module):
@@ -219,7 +244,9 @@ class ImputationNetwork(nn.Module):
         self.fuse_scale = nn.Parameter(torch.tensor(0.1))
         self.drop = nn.Dropout(size.dropout)
         self.blocks = nn.ModuleList(
-            Block(width, size.heads, size.dropout) for _ in range(size.layers)
+            # Every other layer is shifted by half a stretch, so that neighbouring ones meet.
+            Block(width, size.heads, size.dropout, size.span, size.span // 2 * (i % 2))
+            for i in range(size.layers)
         )
         self.norm = nn.LayerNorm(width)
         self.haplotype_head = nn.Sequential(
@@ -239,16 +266,15 @@ class ImputationNetwork(nn.Module):
                 nn.init.zeros_(last.bias)
 
     def forward(self, batch: Batch, neighbours: Neighbours) -> Prediction:
-        table = self.embedding(batch.af, batch.position)
         row = batch.window_row
-        num_samples, _, length = batch.alleles.shape
-        site = torch.arange(length, device=row.device)
-        query = table[row[:, None, None], site, batch.tokens]
+        num_samples = batch.num_samples
+        sites = self.embedding.site_terms(batch.af, batch.position)
+        query = self.embedding(batch.tokens, sites[row][:, None])
 
         frequencies = torch.stack([batch.af[row], batch.population_af], -1)
         weights = self.weights(neighbours)
         copied = (weights * (neighbours.alleles == ALT)).sum(2)
-        x = query + self._retrieved(query, table, batch, neighbours, frequencies, weights, copied)
+        x = query + self._retrieved(query, sites, batch, neighbours, frequencies, weights, copied)
 
         x = self.drop(x).flatten(0, 1)
         for block in self.blocks:
@@ -267,7 +293,7 @@ class ImputationNetwork(nn.Module):
     def _retrieved(
         self,
         query: Tensor,
-        table: Tensor,
+        sites: Tensor,
         batch: Batch,
         neighbours: Neighbours,
         frequencies: Tensor,
@@ -281,9 +307,10 @@ class ImputationNetwork(nn.Module):
         """
         row = batch.window_row
         alt_share = copied[..., None].to(query.dtype)
-        ref, alt = table[row, :, REF][:, None], table[row, :, ALT][:, None]
-        gate = self.gate(frequencies).sigmoid()[:, None]
-        pooled = gate * torch.lerp(ref.expand_as(query), alt.expand_as(query), alt_share)
+        tokens = torch.tensor([REF, ALT], device=row.device)[:, None].expand(-1, sites.shape[1])
+        ref, alt = self.embedding(tokens, sites[:, None])[row].unbind(1)
+        gate = self.gate(frequencies).sigmoid()
+        pooled = (gate * ref)[:, None] + (gate * (alt - ref))[:, None] * alt_share
         if self.size.weighting == "local":
             features = neighbours.features
             seen = (weights[:, :, :, None].to(features.dtype) * features).sum(2).transpose(2, 3)

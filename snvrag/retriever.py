@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import _core
 from .dataset import PAD, Batch
-from .kernels import HammingIndex
+from .kernels import HammingIndex, TopK
 from .panel import Panel
 from .windows import Windows
 
@@ -87,6 +87,8 @@ class CacheStatistics:
     num_dropped: int = 0
     build_seconds: float = 0.0
     search_seconds: float = 0.0
+    first_build_seconds: float = 0.0
+    first_search_seconds: float = 0.0
 
 
 class Retriever:
@@ -210,10 +212,13 @@ class Retriever:
 
     def _search(
         self, index: HammingIndex, queries: NDArray[np.uint64], exclude: NDArray[np.int64]
-    ):  # type: ignore[no-untyped-def]
+    ) -> TopK:
         start = time.perf_counter()
         found = index.search(queries, self.k, exclude=exclude, threads=self.threads)
-        self.statistics.search_seconds += time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        if self.statistics.search_seconds == 0:
+            self.statistics.first_search_seconds = seconds
+        self.statistics.search_seconds += seconds
         return found
 
     def _entry(self, epoch: int, window: int, observed: NDArray[np.bool_]) -> _Entry:
@@ -239,7 +244,10 @@ class Retriever:
                 for segment in self._segments(window)
             ],
         )
-        self.statistics.build_seconds += time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        if self.statistics.num_builds == 0:
+            self.statistics.first_build_seconds = seconds
+        self.statistics.build_seconds += seconds
         self.statistics.num_builds += 1
         self._entries[key] = entry
         self._num_bytes += entry.num_bytes
