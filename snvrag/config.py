@@ -126,7 +126,9 @@ class Config:
         for name in ("learning_rate", "clip", "cache_mb", "decay_sites"):
             check(name, getattr(self, name) > 0, "above 0")
         check("heads", self.width % self.heads == 0, f"a divisor of --width {self.width}")
-        check("resume_epoch", self.resume_epoch < 0 or bool(self.resume), "given with --resume only")
+        check(
+            "resume_epoch", self.resume_epoch < 0 or bool(self.resume), "given with --resume only"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -216,7 +218,7 @@ def build_parser() -> argparse.ArgumentParser:
     for option in fields(Config):
         kind = types[option.name]
         many = get_origin(kind) is tuple
-        convert = _parse_bool if kind is bool else get_args(kind)[0] if many else kind
+        convert: Any = _parse_bool if kind is bool else get_args(kind)[0] if many else kind
         assert option.default is not MISSING
         settings: dict[str, Any] = {
             "dest": option.name,
@@ -227,9 +229,10 @@ def build_parser() -> argparse.ArgumentParser:
         if option.metadata["choices"]:
             settings["choices"] = option.metadata["choices"]
         else:
-            settings["metavar"] = {int: "N", float: "X", bool: "yes|no"}.get(convert, "TEXT")
+            settings["metavar"] = {int: "N", float: "X", bool: "yes|no"}.get(kind, "TEXT")
         if many:
             settings["nargs"] = "+"
+            settings["metavar"] = "X"
         groups[option.metadata["group"]].add_argument(
             "--" + option.name.replace("_", "-"), **settings
         )

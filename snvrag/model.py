@@ -83,6 +83,7 @@ class FrequencyEncoding(nn.Module):
         )
 
     def forward(self, af: Tensor) -> Tensor:
+        """(...) frequencies to (..., D)."""
         angle = 2 * math.pi * af[..., None] * self.log_frequency.exp()
         encoded: Tensor = self.perceptron(torch.cat([angle.sin(), angle.cos()], -1))
         return encoded
@@ -114,7 +115,8 @@ class SiteEmbedding(nn.Module):
 
     def additive(self, tokens: Tensor, af: Tensor) -> Tensor:
         """(..., L) tokens and frequencies to (..., L, D): the three terms alone, as V18 flattens
-        them for its retrieval."""
+        them for its retrieval.
+        """
         site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
         summed: Tensor = site + self.token(tokens)
         return summed
@@ -202,6 +204,7 @@ class Block(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(rows, L, D) to the same shape."""
         x = x + self.drop(self.project(self._attend(self.qkv(self.attention_norm(x)))))
         fed: Tensor = x + self.drop(self.feed(self.feed_norm(x)))
         return fed
@@ -212,7 +215,9 @@ class Block(nn.Module):
         if cut:  # stretches of `span` sites, attended each on its own
             behind = -(length + self.shift) % self.span
             qkv = F.pad(qkv, (0, 0, self.shift, behind)).reshape(-1, self.span, qkv.shape[-1])
-        query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        stretch = qkv.shape[1]
+        qkv = qkv.reshape(-1, stretch, 3, self.heads, qkv.shape[-1] // (3 * self.heads))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
         # No dropout inside: with it, the CPU has no fused kernel and the (L, L) matrix is formed.
         attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         if cut:
@@ -238,9 +243,7 @@ class ImputationNetwork(nn.Module):
         )
         self.gate = nn.Sequential(nn.Linear(2, width // 2), nn.GELU(), nn.Linear(width // 2, width))
         self.evidence = nn.Linear(NUM_MATCH_FEATURES + 1, width)
-        self.fuse = nn.Sequential(
-            nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width)
-        )
+        self.fuse = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
         self.fuse_scale = nn.Parameter(torch.tensor(0.1))
         self.drop = nn.Dropout(size.dropout)
         self.blocks = nn.ModuleList(
@@ -266,6 +269,7 @@ class ImputationNetwork(nn.Module):
                 nn.init.zeros_(last.bias)
 
     def forward(self, batch: Batch, neighbours: Neighbours) -> Prediction:
+        """Predict every site of a batch, hidden or not."""
         row = batch.window_row
         num_samples = batch.num_samples
         sites = self.embedding.site_terms(batch.af, batch.position)
@@ -279,7 +283,7 @@ class ImputationNetwork(nn.Module):
         x = self.drop(x).flatten(0, 1)
         for block in self.blocks:
             x = block(x)
-        x = self.norm(x).unflatten(0, (num_samples, 2))
+        x = self.norm(x).reshape(num_samples, 2, *x.shape[1:])
         per_haplotype = frequencies[:, None].expand(-1, 2, -1, -1)
         haplotypes = self.haplotype_head(torch.cat([x, per_haplotype], -1)).float()
         first, second = x[:, 0], x[:, 1]
@@ -332,9 +336,7 @@ def _genotype_log_probability(haplotypes: Tensor) -> Tensor:
     """(B, 2, L, 2) logits to (B, L, 3) log-probabilities of 0, 1 and 2 ALT alleles."""
     first, second = haplotypes.log_softmax(-1).unbind(1)
     het = torch.logaddexp(first[..., 0] + second[..., 1], first[..., 1] + second[..., 0])
-    return torch.stack(
-        [first[..., 0] + second[..., 0], het, first[..., 1] + second[..., 1]], -1
-    )
+    return torch.stack([first[..., 0] + second[..., 0], het, first[..., 1] + second[..., 1]], -1)
 
 
 def is_padding(batch: Batch) -> Tensor:

@@ -129,7 +129,7 @@ class Panel:
     def haplotype_bits(
         self, haplotypes: NDArray[np.int64], start: int, stop: int
     ) -> NDArray[np.uint64]:
-        """Return haplotypes over the sites [start, stop), packed: (n, ceil((stop - start) / 64))."""
+        """Return haplotypes over the sites [start, stop): (n, ceil((stop - start) / 64)) words."""
         return _core.gather_columns(self.site_bits, start, stop, haplotypes)
 
     def select_samples(self, indices: Sequence[int] | NDArray[np.int64]) -> Panel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -221,6 +222,21 @@ class Retriever:
         self.statistics.search_seconds += seconds
         return found
 
+    def window_indexes(
+        self, epoch: int, window: int, observed: NDArray[np.bool_]
+    ) -> list[HammingIndex]:
+        """Return the indexes of a window's segments under a mask, from the cache or built now.
+
+        Parameters
+        ----------
+        epoch : int
+            Seed of the mask.
+        window : int
+        observed : (context length,) bool
+            True where a site counts, over the sites that the window is read with.
+        """
+        return self._entry(epoch, window, observed).indexes
+
     def _entry(self, epoch: int, window: int, observed: NDArray[np.bool_]) -> _Entry:
         key = (epoch, window)
         entry = self._entries.get(key)
@@ -268,8 +284,6 @@ class Retriever:
         cuts = [start + (stop - start) * i // count for i in range(count + 1)]
         cuts[0], cuts[-1] = first, last
         return [
-            _Segment(
-                a, b, max(first, a - self.segment_flank), min(last, b + self.segment_flank)
-            )
-            for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+            _Segment(a, b, max(first, a - self.segment_flank), min(last, b + self.segment_flank))
+            for a, b in pairwise(cuts)
         ]

@@ -226,11 +226,13 @@ class Trainer:
         bar = tqdm(total=num_batches, unit="step", disable=None, leave=False)
         for i, (batch, neighbours) in enumerate(feed.epoch(epoch)):
             is_last = i + 1 == num_batches
-            in_group = min(config.accumulation, num_batches - i // config.accumulation * config.accumulation)
+            in_group = min(
+                config.accumulation, num_batches - i // config.accumulation * config.accumulation
+            )
             with self._autocast():
                 prediction = self.network(batch, neighbours)
                 loss = imputation_loss(prediction, batch, config.focal_gamma)
-            (loss / in_group).backward()
+            torch.autograd.backward(loss / in_group)
             if (i + 1) % config.accumulation == 0 or is_last:
                 self._optimizer_step()
             total += loss.detach()
@@ -249,8 +251,8 @@ class Trainer:
         statistics = feed.retriever.statistics
         switch_seconds += statistics.first_build_seconds + statistics.first_search_seconds
         log.info(
-            "JIT cache: %d builds in %.1f ms, %d hits, %.1f MB, %d stale dropped, searches %.1f ms, "
-            "epoch switch %.2f ms",
+            "JIT cache: %d builds in %.1f ms, %d hits, %.1f MB, %d stale dropped, "
+            "searches %.1f ms, epoch switch %.2f ms",
             statistics.num_builds, 1e3 * statistics.build_seconds, statistics.num_hits,
             feed.retriever.num_bytes / 2**20, statistics.num_dropped,
             1e3 * statistics.search_seconds, 1e3 * switch_seconds,

@@ -163,7 +163,7 @@ def read_panel(path: str | Path, *, region: str | None = None) -> tuple[Panel, R
             position = int(record.POS)
             if chrom is None:
                 chrom = str(record.CHROM)
-            elif record.CHROM != chrom:
+            elif chrom != record.CHROM:
                 raise InputError(
                     f"{path}: two chromosomes, {chrom} and {record.CHROM}: choose one by --region"
                 )
@@ -187,9 +187,7 @@ def read_panel(path: str | Path, *, region: str | None = None) -> tuple[Panel, R
     except InputError:
         raise
     except Exception as error:  # htslib's errors come as bare Exception
-        raise InputError(
-            f"{path}: damaged after {report.num_records} records ({error})"
-        ) from error
+        raise InputError(f"{path}: damaged after {report.num_records} records ({error})") from error
     if not positions or chrom is None:
         where = f" in {region}" if region else ""
         raise InputError(f"{path}: no phased biallelic SNV left{where} ({report})")

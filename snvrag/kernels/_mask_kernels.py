@@ -14,16 +14,18 @@ from ._numba import kernel
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _multiply_high(typing_context: Any, a: Any, b: Any) -> Any:
+def _high_of_product(_typing_context: Any, _a: Any, _b: Any) -> Any:
     """Upper 64 bits of a 64 x 64 bit product, which one machine instruction gives."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         wide = ir.IntType(128)
         product = builder.mul(*(builder.zext(argument, wide) for argument in arguments))
         return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
 
     return types.uint64(types.uint64, types.uint64), generate
+
+
+_multiply_high: Any = intrinsic(_high_of_product)
 
 
 @kernel

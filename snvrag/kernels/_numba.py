@@ -12,7 +12,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def kernel(function: F) -> F:
     """Compile a function to machine code on its first call, without the GIL, cached on disk."""
-    compiled: F = numba.njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)(
-        function
-    )
+    decorate: Any = numba.njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+    compiled: F = decorate(function)
     return compiled

@@ -89,7 +89,10 @@ def align_sites(
     >>> align_sites(np.array([10, 25, 30]), np.array([10, 20, 30, 40]))
     array([ 0, -1,  2])
     >>> align_sites(
-    ...     np.array([10]), np.array([10, 10]), np.array([["A", "G"]]), np.array([["A", "C"], ["A", "G"]])
+    ...     np.array([10]),
+    ...     np.array([10, 10]),
+    ...     np.array([["A", "G"]]),
+    ...     np.array([["A", "C"], ["A", "G"]]),
     ... )
     array([1])
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -42,15 +43,15 @@ def _check_af(af: Any) -> NDArray[np.float64]:
 def _check_key(generator: str, seed: Any, last_window: int) -> int:
     if generator not in ("philox", "mt19937"):
         value_error("generator", "'philox' or 'mt19937'", repr(generator))
-    seed = whole_number("seed", seed, 0, (2**64 - 1 - last_window) // 10_000)
+    number = whole_number("seed", seed, 0, (2**64 - 1 - last_window) // 10_000)
     if generator == "mt19937":
         if last_window >= 10_000:
             value_error("window", "below 10000 for generator='mt19937'", last_window)
-        if seed * 10_000 + last_window >= 2**32:
+        if number * 10_000 + last_window >= 2**32:
             value_error(
-                "seed", "such that seed * 10000 + window < 2**32 for generator='mt19937'", seed
+                "seed", "such that seed * 10000 + window < 2**32 for generator='mt19937'", number
             )
-    return seed
+    return number
 
 
 def af_guided_mask(
@@ -74,7 +75,8 @@ def af_guided_mask(
         ALT frequency of each site in the panel, from 0 to 1. Any strides; not changed.
         A CUDA array (DLPack) gives a CUDA array, made on the caller's current stream.
     seed : int
-        The epoch when training; 2024 for validation. From 0, with ``seed * 10_000 + window < 2**64``.
+        The epoch when training; 2024 for validation. From 0, with
+        ``seed * 10_000 + window < 2**64``.
     window : int
         Number of the window, from 0. ``window // 10_000`` is also put into the upper 64 bits of the
         key, so that windows from 10,000 on do not meet the next seed's keys.
@@ -235,13 +237,11 @@ def af_guided_masks(
     threads = whole_number("threads", threads, 1, 4096)
     from . import _mask_kernels
 
-    fill = (
-        _mask_kernels.philox_windows if generator == "philox" else _mask_kernels.mt19937_windows
-    )
+    fill = _mask_kernels.philox_windows if generator == "philox" else _mask_kernels.mt19937_windows
     mask = np.zeros(num_sites, np.bool_)
 
     def fill_part(part: slice) -> int:
-        return fill(
+        bad: int = fill(
             af,
             starts[part],
             stops[part],
@@ -250,9 +250,10 @@ def af_guided_masks(
             np.uint64(first_window + part.start),
             *limits,
         )
+        return bad
 
     cuts = [num_windows * i // threads for i in range(threads + 1)]
-    parts = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if a < b]
+    parts = [slice(a, b) for a, b in pairwise(cuts) if a < b]
     if len(parts) <= 1:
         bad = [fill_part(part) for part in parts]
     else:

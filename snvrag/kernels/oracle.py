@@ -45,7 +45,7 @@ def af_guided_mask(
         philox = np.random.Philox(key=np.array([key, window // 10_000], np.uint64))
         u = np.random.Generator(philox).random(af.size)
     else:
-        u = np.random.RandomState(key).random_sample(af.size)  # noqa: NPY002
+        u = np.random.RandomState(key).random_sample(af.size)
     mask: NDArray[np.bool_] = u < np.where(af < rare_threshold, rare_rate, rate)
     return mask
 
@@ -83,7 +83,8 @@ def unpack_haplotypes(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.in
     """Read each bit."""
     sites = np.arange(num_sites)
     words = bits[:, sites // 64] >> (sites % 64).astype(np.uint64)
-    return (words & np.uint64(1)).astype(np.int8)
+    alleles: NDArray[np.int8] = (words & np.uint64(1)).astype(np.int8)
+    return alleles
 
 
 def _nearest(

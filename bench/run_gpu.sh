@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Builds the package where a GPU is, tests the CUDA kernels, checks their memory accesses, times them.
+# Needs Python with torch, numba, pybind11, scikit-build-core and pytest, and nvcc; no network.
+#
+#   bench/run_gpu.sh [folder for the logs]
+#
+# PYTHON chooses the interpreter. Steps whose tools are missing are left out, and say so.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+logs=${1:-build/gpu}
+mkdir -p "$logs"
+export PYTHONUNBUFFERED=1 SNVRAG_REQUIRE_GPU=1
+
+echo "== build"
+"$python" -m pip install --no-build-isolation --no-deps \
+  --config-settings=cmake.define.SNVRAG_CUDA=ON . 2>&1 | tee "$logs/build.log" | tail -n 3
+(cd / && "$python" -c "
+import snvrag
+from snvrag import _cuda
+print(snvrag.build_info(), _cuda.compiled_architectures(), _cuda.device_count())")
+
+echo "== tests"
+"$python" -m pytest tests/test_cuda.py -q -p no:cacheprovider 2>&1 | tee "$logs/tests.log"
+
+echo "== benchmark"
+"$python" bench/bench_gpu.py 2>&1 | tee "$logs/bench.md"
+
+# Last, as it is slow. Without torch's cache every array is an allocation of its own, so that a
+# step outside it is seen; graphs need that cache.
+echo "== compute-sanitizer"
+if ! command -v compute-sanitizer > /dev/null; then
+  echo "compute-sanitizer is not installed: left out"
+elif ! compute-sanitizer --tool memcheck "$python" -c \
+  "import torch; torch.zeros(1).cuda()" > "$logs/sanitizer.log" 2>&1; then
+  echo "compute-sanitizer cannot run on this device: left out (see $logs/sanitizer.log)"
+else
+  check() {
+    local tool=$1 tests=$2
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+      "$python" -m pytest tests/test_cuda.py -q -p no:cacheprovider -k "$tests" 2>&1 |
+      tee "$logs/$tool.log" | tail -n 15
+  }
+  check memcheck "torch and not cupy and not graph and not 300000 and not long"
+  check racecheck "torch and (test_hamming_selection and (5008 or 6000) or whole_numbers)"
+fi
