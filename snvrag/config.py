@@ -67,7 +67,7 @@ class Config:
     decay_sites: float = _option(8.0, "retrieval", "scale of the decayed mismatch counts, in observed sites")
     cache_mb: float = _option(1024.0, "retrieval", "budget of the just-in-time indexes, in MB")
 
-    width: int = _option(64, "network", "width of the transformer")
+    width: int = _option(48, "network", "width of the transformer")
     layers: int = _option(2, "network", "its layers")
     heads: int = _option(2, "network", "its attention heads")
     span: int = _option(256, "network", "sites that attend to each other, every other layer shifted by half; 0: all")
@@ -77,11 +77,14 @@ class Config:
         "or by their rank alone (rank, as V18)", choices=("local", "rank"))
     copying: bool = _option(True, "network", "start the prediction from the neighbours' weighed alleles")
 
-    epochs: int = _option(8, "training", "passes over all samples and windows")
+    epochs: int = _option(6, "training", "passes over all samples and windows")
     batch_size: int = _option(16, "training", "samples (two haplotypes each) in a step's batch")
     accumulation: int = _option(1, "training", "batches whose gradients are added up before a step")
-    learning_rate: float = _option(1e-3, "training", "of Adam, after warm-up")
-    warmup_steps: int = _option(50, "training", "steps over which the learning rate rises")
+    learning_rate: float = _option(3e-3, "training", "of Adam, after warm-up")
+    warmup_steps: int = _option(30, "training", "steps over which the learning rate rises")
+    final_rate: float = _option(
+        0.1, "training", "share of the learning rate that is left at the last step of --epochs, reached "
+        "along a cosine; 1: constant after warm-up")
     clip: float = _option(1.0, "training", "largest norm of the gradient")
     focal_gamma: float = _option(0.0, "training", "focus of the loss on hard sites; 0: cross-entropy")
     patience: int = _option(5, "training", "epochs without a better F1 after which training stops; 0: never")
@@ -117,7 +120,7 @@ class Config:
         for name in ("flank", "segment_size", "segment_flank", "span", "warmup_steps", "patience",
                      "workers", "threads", "seed", "focal_gamma"):  # fmt: skip
             check(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("val_rate", "rare_rate", "rare_threshold"):
+        for name in ("val_rate", "rare_rate", "rare_threshold", "final_rate"):
             check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
         check("mask_rates", bool(self.mask_rates) and all(0 <= r <= 1 for r in self.mask_rates),
               "one or more numbers from 0 to 1")  # fmt: skip
@@ -163,6 +166,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "accumulation": 2,
         "learning_rate": 7.5e-5,
         "warmup_steps": 15_000,
+        "final_rate": 1.0,
         "focal_gamma": 2.0,
         "shuffle": "window",
     },

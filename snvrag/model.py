@@ -38,7 +38,7 @@ class NetworkSize:
         network then corrects. V18 has none.
     """
 
-    width: int = 64
+    width: int = 48
     layers: int = 2
     heads: int = 2
     dropout: float = 0.0

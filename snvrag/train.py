@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -146,6 +147,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
         self.stopping = EarlyStopping(config.patience, config.min_gain)
         self.step = 0
+        self.data_share = 0.0
         self.history: list[dict[str, Any]] = []
 
     # --- the loop ---------------------------------------------------------------------------------
@@ -260,10 +262,15 @@ class Trainer:
         return float(total) / num_batches
 
     def _optimizer_step(self) -> None:
-        """Clip, warm up, step: the learning rate is a pure function of the number of steps."""
-        warmup = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
+        """Clip and step, at a learning rate that is a pure function of the number of steps."""
+        config = self.config
+        warmup = min(1.0, (self.step + 1) / max(1, config.warmup_steps))
+        steps_an_epoch = -(-len(self.train_feed.sampler) // config.accumulation)
+        progress = min(1.0, self.step / (config.epochs * steps_an_epoch))
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        decay = config.final_rate + (1 - config.final_rate) * cosine
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * warmup
+            group["lr"] = config.learning_rate * warmup * decay
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -453,6 +460,12 @@ def train(config: Config) -> list[dict[str, Any]]:
         )  # fmt: skip
         if content is not None:
             log.info("Resumed from %s: continuing at epoch index %d", config.resume, first_epoch)
+            planned = content["config"]["epochs"]
+            if planned != config.epochs and config.final_rate < 1:
+                log.info(
+                    "Note: --epochs was %d, is %d: the learning rate follows the new length",
+                    planned, config.epochs,
+                )  # fmt: skip
         else:
             text = json.dumps(config.to_dict(), indent=2) + "\n"
             (Path(config.output) / "config.json").write_text(text, encoding="utf-8")
