@@ -4,6 +4,7 @@
 ``python -m snvrag.train`` trains a model.
 """
 
+from importlib import machinery as _machinery
 from importlib import metadata as _metadata
 from importlib import util as _util
 from pathlib import Path as _Path
@@ -21,7 +22,8 @@ def _point_at_installed_package() -> None:
     here = _Path(__file__).resolve().parent
     for distribution in _metadata.distributions(name="snvrag"):
         installed = _Path(str(distribution.locate_file("snvrag")))
-        if any(installed.glob("_core.*")) and installed.resolve() != here:
+        names = (f"_core{suffix}" for suffix in _machinery.EXTENSION_SUFFIXES)
+        if any((installed / name).exists() for name in names) and installed.resolve() != here:
             __path__ = [str(installed)]
             __file__ = str(installed / "__init__.py")
             return

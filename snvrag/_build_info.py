@@ -45,4 +45,4 @@ def get_include() -> str:
     >>> os.path.exists(os.path.join(snvrag.get_include(), "snvrag", "bits.hpp"))
     True
     """
-    return str(Path(__file__).resolve().parent / "include")
+    return str(Path(_core.__file__).resolve().parent / "include")

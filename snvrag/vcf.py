@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -119,6 +120,12 @@ def _open(path: str, region: str | None) -> tuple[list[str], Iterator[Any]]:
         return samples, iter(reader)
     if not any(Path(path + suffix).exists() for suffix in (".tbi", ".csi")):
         raise InputError(f"{path}: --region needs an index: run 'bcftools index {path}'")
+    chrom = region.rpartition(":")[0] if re.fullmatch(r".+:[\d,]+(-[\d,]*)?", region) else region
+    if chrom not in reader.seqnames:
+        raise InputError(
+            f"--region {region}: {path} has no chromosome {chrom} (it has "
+            f"{', '.join(reader.seqnames[:5])}{', ...' if len(reader.seqnames) > 5 else ''})"
+        )
     return samples, iter(reader(region))
 
 

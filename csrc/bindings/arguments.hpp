@@ -15,9 +15,7 @@ inline std::string type_name(const py::handle& object) {
   return py::str(py::type::of(object).attr("__name__"));
 }
 
-inline std::string shape_text(const py::array& array) {
-  return py::str(array.attr("shape"));
-}
+inline std::string shape_text(const py::array& array) { return py::str(array.attr("shape")); }
 
 [[noreturn]] inline void type_error(const std::string& name, const std::string& expected,
                                     const std::string& got) {
@@ -82,12 +80,32 @@ py::array vector(const py::handle& object, const std::string& name, std::int64_t
   return array;
 }
 
-inline void check_words(std::int64_t got, std::int64_t num_sites, const std::string& name) {
-  const std::int64_t expected = (num_sites + 63) / 64;
+// A Python or NumPy integer, but no bool and nothing that would be rounded.
+inline std::int64_t whole_number(const py::handle& object, const std::string& name) {
+  const std::string type = type_name(object);
+  if (PyBool_Check(object.ptr()) || type == "bool" || type == "bool_" ||
+      !PyIndex_Check(object.ptr())) {
+    type_error(name, "an int", type);
+  }
+  const auto number = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
+  if (!number) {
+    PyErr_Clear();  // an array of several numbers
+    type_error(name, "an int", type);
+  }
+  int overflow = 0;
+  const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
+  if (overflow != 0) value_error(name, "a 64-bit integer", py::str(number));
+  if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
+  return value;
+}
+
+inline void check_words(std::int64_t got, std::int64_t num_bits, const std::string& name,
+                        const std::string& unit = "sites") {
+  const std::int64_t expected = (num_bits + 63) / 64;
   if (got != expected) {
     value_error(name,
-                "of " + std::to_string(expected) + " words a row (" + std::to_string(num_sites) +
-                    " sites)",
+                "of " + std::to_string(expected) + " words a row (" + std::to_string(num_bits) +
+                    " " + unit + ")",
                 std::to_string(got));
   }
 }

@@ -7,9 +7,10 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <future>
 #include <limits>
-#include <optional>
+#include <utility>
 #include <vector>
 
 #include "arguments.hpp"
@@ -61,10 +62,11 @@ auto run_without_gil(bool is_long, Work work) {
   return result.get();
 }
 
-int choose_threads(std::optional<std::int64_t> threads, double operations) {
-  if (threads) {
-    check_count(*threads, 1, 4096, "threads");
-    return static_cast<int>(*threads);
+int choose_threads(const py::object& threads, double operations) {
+  if (!threads.is_none()) {
+    const std::int64_t number = whole_number(threads, "threads");
+    check_count(number, 1, 4096, "threads");
+    return static_cast<int>(number);
   }
   // Below a few million word operations a thread costs more than it saves.
   const double useful = operations / 4e6;
@@ -111,7 +113,7 @@ Exclude check_exclude(const py::object& object, std::int64_t num_queries,
     }
     exclude = {given.array, given.data, given.num_columns};
   }
-  if (num_queries > 0 && k > num_candidates - most_excluded) {
+  if (k > num_candidates - most_excluded) {
     value_error("k",
                 "at most " + std::to_string(num_candidates - most_excluded) + " (" +
                     std::to_string(num_candidates) + " less " + std::to_string(most_excluded) +
@@ -159,7 +161,8 @@ py::array_t<std::uint64_t> pack(const py::object& object) {
   return bits;
 }
 
-py::array_t<std::int8_t> unpack(const py::object& object, std::int64_t num_sites) {
+py::array_t<std::int8_t> unpack(const py::object& object, const py::object& num_sites_object) {
+  const std::int64_t num_sites = whole_number(num_sites_object, "num_sites");
   check_count(num_sites, 0, std::numeric_limits<std::int64_t>::max() / 2, "num_sites");
   const Rows<std::uint64_t> bits = rows<std::uint64_t>(object, "bits", kBits);
   check_words(bits.num_columns, num_sites, "bits");
@@ -172,7 +175,8 @@ py::array_t<std::int8_t> unpack(const py::object& object, std::int64_t num_sites
   return alleles;
 }
 
-py::array_t<std::uint64_t> transpose(const py::object& object, std::int64_t num_columns) {
+py::array_t<std::uint64_t> transpose(const py::object& object, const py::object& columns_object) {
+  const std::int64_t num_columns = whole_number(columns_object, "num_columns");
   check_count(num_columns, 0, std::numeric_limits<std::int64_t>::max() / 2, "num_columns");
   const Rows<std::uint64_t> bits = rows<std::uint64_t>(object, "bits", kBits);
   check_words(bits.num_columns, num_columns, "bits");
@@ -216,6 +220,7 @@ py::tuple genotypes(const py::object& calls_object, const py::object& out_object
   }
   py::array out = vector<std::uint8_t>(out_object, "out", 2 * calls.num_rows,
                                        "a contiguous uint8 (2 * samples,) array");
+  if (!out.writeable()) type_error("out", "a writeable array", "a read-only one");
   const GenotypeSummary summary =
       read_genotypes(calls.data, calls.num_rows, static_cast<std::uint8_t*>(out.mutable_data()));
   return py::make_tuple(summary.first_unphased, summary.first_haploid, summary.num_missing,
@@ -224,8 +229,10 @@ py::tuple genotypes(const py::object& calls_object, const py::object& out_object
 
 // --- retrieval -----------------------------------------------------------------------------------
 
-HammingIndex index_from_haplotypes(const py::object& panel_object, std::int64_t num_sites,
+HammingIndex index_from_haplotypes(const py::object& panel_object,
+                                   const py::object& num_sites_object,
                                    const py::object& observed_object) {
+  const std::int64_t num_sites = whole_number(num_sites_object, "num_sites");
   check_count(num_sites, 0, kMaxSites, "num_sites");
   const Rows<std::uint64_t> panel = rows<std::uint64_t>(panel_object, "panel", kBits);
   check_words(panel.num_columns, num_sites, "panel");
@@ -237,11 +244,13 @@ HammingIndex index_from_haplotypes(const py::object& panel_object, std::int64_t 
                                        observed);
 }
 
-HammingIndex index_from_sites(const py::object& sites_object, std::int64_t num_haplotypes,
+HammingIndex index_from_sites(const py::object& sites_object,
+                              const py::object& num_haplotypes_object,
                               const py::object& observed_object) {
+  const std::int64_t num_haplotypes = whole_number(num_haplotypes_object, "num_haplotypes");
   check_count(num_haplotypes, 1, kMaxHaplotypes, "num_haplotypes");
   const Rows<std::uint64_t> sites = rows<std::uint64_t>(sites_object, "site_bits", kBits);
-  check_words(sites.num_columns, num_haplotypes, "site_bits");
+  check_words(sites.num_columns, num_haplotypes, "site_bits", "haplotypes");
   check_count(sites.num_rows, 0, kMaxSites, "rows of site_bits");
   py::array keep_alive;
   const std::uint8_t* observed = check_observed(observed_object, sites.num_rows, keep_alive);
@@ -250,8 +259,10 @@ HammingIndex index_from_sites(const py::object& sites_object, std::int64_t num_h
                                   observed);
 }
 
-py::tuple search(const HammingIndex& index, const py::object& queries_object, std::int64_t k,
-                 const py::object& exclude_object, std::optional<std::int64_t> threads) {
+py::tuple search(const HammingIndex& index, const py::object& queries_object,
+                 const py::object& k_object, const py::object& exclude_object,
+                 const py::object& threads) {
+  const std::int64_t k = whole_number(k_object, "k");
   const Rows<std::uint64_t> queries = rows<std::uint64_t>(queries_object, "queries", kBits);
   check_words(queries.num_columns, index.num_sites(), "queries");
   const std::int64_t num_queries = queries.num_rows;
@@ -271,8 +282,22 @@ py::tuple search(const HammingIndex& index, const py::object& queries_object, st
   return py::make_tuple(distances, indices);
 }
 
-py::tuple l2(const py::object& queries_object, const py::object& cache_object, std::int64_t k,
-             const py::object& exclude_object, std::optional<std::int64_t> threads) {
+// The first value that is not a number, row-major, or none.
+std::string first_nan(const Rows<float>& rows) {
+  for (std::int64_t r = 0; r < rows.num_rows; ++r) {
+    for (std::int64_t c = 0; c < rows.num_columns; ++c) {
+      if (std::isnan(rows.data[r * rows.stride + c])) {
+        return "(" + std::to_string(r) + ", " + std::to_string(c) + ")";
+      }
+    }
+  }
+  return {};
+}
+
+py::tuple l2(const py::object& queries_object, const py::object& cache_object,
+             const py::object& k_object, const py::object& exclude_object,
+             const py::object& threads) {
+  const std::int64_t k = whole_number(k_object, "k");
   const std::string expected = "a float32 (rows, dimensions) array with contiguous rows";
   const Rows<float> queries = rows<float>(queries_object, "queries", expected);
   const Rows<float> cache = rows<float>(cache_object, "cache", expected);
@@ -283,8 +308,7 @@ py::tuple l2(const py::object& queries_object, const py::object& cache_object, s
   check_count(cache.num_rows, 1, kMaxHaplotypes, "rows of cache");
   const std::int64_t num_queries = queries.num_rows;
   const Exclude exclude = check_exclude(exclude_object, num_queries, cache.num_rows, k);
-  const double operations = static_cast<double>(num_queries) *
-                            static_cast<double>(cache.num_rows) *
+  const double operations = static_cast<double>(num_queries) * static_cast<double>(cache.num_rows) *
                             static_cast<double>(cache.num_columns + 1) / 16.0;
   const int num_threads = choose_threads(threads, operations);
   py::array_t<float> distances({num_queries, k});
@@ -297,7 +321,11 @@ py::tuple l2(const py::object& queries_object, const py::object& cache_object, s
                    num_threads, distances_out, indices_out, cancel);
   });
   if (result == L2Result::not_a_number) {
-    throw py::value_error("queries and cache must be finite, got a distance that is not a number");
+    for (const auto& [name, given] : {std::pair{"cache", &cache}, std::pair{"queries", &queries}}) {
+      const std::string place = first_nan(*given);
+      if (!place.empty()) value_error(name, "finite", "nan at " + place);
+    }
+    value_error("queries and cache", "finite", "infinities at the same place");
   }
   return py::make_tuple(distances, indices);
 }
@@ -323,9 +351,9 @@ py::array_t<float> matching(const py::object& queries_object, const py::object& 
     value_error("neighbours", "of a multiple of the queries' rows, and observed one row",
                 std::to_string(neighbours.num_rows) + " and " + std::to_string(observed.num_rows));
   }
-  const py::array position = vector<std::int64_t>(
-      position_object, "position", num_sites,
-      "a contiguous int64 (" + std::to_string(num_sites) + ",) array");
+  const py::array position =
+      vector<std::int64_t>(position_object, "position", num_sites,
+                           "a contiguous int64 (" + std::to_string(num_sites) + ",) array");
   py::array_t<float> features({num_queries, k, std::int64_t{kMatchFeatures}, num_sites});
   float* out = features.mutable_data();
   const auto* position_data = static_cast<const std::int64_t*>(position.data());

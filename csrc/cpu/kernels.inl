@@ -41,8 +41,7 @@ void scan_queries(const HammingScan& scan, std::int64_t first_query, std::int64_
       Candidates& mine = candidates[i];
       for (; below != 0; below &= below - 1) {
         const int lane = __builtin_ctz(below);
-        mine.keys[mine.size++] =
-            (distances[lane] << 32) | static_cast<std::uint64_t>(first + lane);
+        mine.keys[mine.size++] = (distances[lane] << 32) | static_cast<std::uint64_t>(first + lane);
       }
       if (mine.size + kBlockLanes > mine.capacity) flush(mine);
     }

@@ -18,12 +18,12 @@ constexpr std::int64_t kDimensionsAtOnce = 1024;
 L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t query_stride,
                  const float* cache, std::int64_t num_rows, std::int64_t cache_stride,
                  std::int64_t num_dimensions, std::int64_t k, const std::int64_t* exclude,
-                 std::int64_t num_exclude, int num_threads, float* distances,
-                 std::int64_t* indices, CancelFlag cancel) {
+                 std::int64_t num_exclude, int num_threads, float* distances, std::int64_t* indices,
+                 CancelFlag cancel) {
   if (num_queries == 0) return L2Result::ok;
   const KernelTable& table = kernels();
-  const int parts = static_cast<int>(std::min<std::int64_t>(
-      std::max(1, num_threads), (num_rows + kRowsAtOnce - 1) / kRowsAtOnce));
+  const int parts = static_cast<int>(
+      std::min<std::int64_t>(std::max(1, num_threads), (num_rows + kRowsAtOnce - 1) / kRowsAtOnce));
   std::vector<CandidateSet> found;
   found.reserve(static_cast<std::size_t>(parts));
   for (int part = 0; part < parts; ++part) {

@@ -40,11 +40,9 @@ void match_features(const std::uint64_t* queries, const std::uint64_t* neighbour
   const std::int64_t words = num_words(num_sites);
   const std::vector<float> log1p_count = log1p_table(num_sites);
   const float decay = std::exp(-1.0f / decay_sites);
-  std::vector<float> kb(static_cast<std::size_t>(num_sites));
-  for (std::int64_t s = 0; s < num_sites; ++s) {
-    kb[static_cast<std::size_t>(s)] =
-        static_cast<float>(static_cast<double>(position_bp[s] - position_bp[0]) * 1e-3);
-  }
+  const auto log1p_kb = [](std::int64_t distance_bp) {
+    return distance_bp == 0 ? 0.0f : fast_log(1.0f + static_cast<float>(distance_bp) * 1e-3f);
+  };
 
   for (std::int64_t pair = 0; pair < num_queries * num_neighbours; ++pair) {
     const std::uint64_t* query = queries + pair / num_neighbours * words;
@@ -55,35 +53,36 @@ void match_features(const std::uint64_t* queries, const std::uint64_t* neighbour
     };
 
     std::int64_t run = 0;
-    float mismatch_kb = kb[0], decayed = 0.0f;
+    std::int64_t mismatch_bp = position_bp[0];
+    float decayed = 0.0f;
     for (std::int64_t s = 0; s < num_sites; ++s) {
       const std::uint64_t seen = observed[s / 64];
       const std::uint64_t differ = (query[s / 64] ^ neighbour[s / 64]) & seen;
       const bool mismatch = bit(differ, s) != 0;
       const std::int64_t is_seen = bit(seen, s);
-      const float here = kb[static_cast<std::size_t>(s)];
+      const std::int64_t here = position_bp[s];
       run = mismatch ? 0 : run + is_seen;
-      mismatch_kb = mismatch ? here : mismatch_kb;
+      mismatch_bp = mismatch ? here : mismatch_bp;
       decayed = (is_seen != 0 ? decayed * decay : decayed) + (mismatch ? 1.0f : 0.0f);
       out[s] = log1p_count[static_cast<std::size_t>(run)];
-      out[2 * num_sites + s] = fast_log(1.0f + (here - mismatch_kb));
+      out[2 * num_sites + s] = log1p_kb(here - mismatch_bp);
       out[4 * num_sites + s] = decayed;
     }
 
     run = 0;
-    mismatch_kb = kb[static_cast<std::size_t>(num_sites - 1)];
+    mismatch_bp = position_bp[num_sites - 1];
     decayed = 0.0f;
     for (std::int64_t s = num_sites - 1; s >= 0; --s) {
       const std::uint64_t seen = observed[s / 64];
       const std::uint64_t differ = (query[s / 64] ^ neighbour[s / 64]) & seen;
       const bool mismatch = bit(differ, s) != 0;
       const std::int64_t is_seen = bit(seen, s);
-      const float here = kb[static_cast<std::size_t>(s)];
+      const std::int64_t here = position_bp[s];
       run = mismatch ? 0 : run + is_seen;
-      mismatch_kb = mismatch ? here : mismatch_kb;
+      mismatch_bp = mismatch ? here : mismatch_bp;
       decayed = (is_seen != 0 ? decayed * decay : decayed) + (mismatch ? 1.0f : 0.0f);
       out[num_sites + s] = log1p_count[static_cast<std::size_t>(run)];
-      out[3 * num_sites + s] = fast_log(1.0f + (mismatch_kb - here));
+      out[3 * num_sites + s] = log1p_kb(mismatch_bp - here);
       out[5 * num_sites + s] = decayed;
     }
   }

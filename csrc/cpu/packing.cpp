@@ -64,8 +64,8 @@ std::int64_t pack_rows(const std::uint8_t* alleles, std::int64_t num_rows, std::
   if (column_stride == 1 || num_columns == 1) {
     const KernelTable& table = kernels();
     for (std::int64_t r = 0; r < num_rows; ++r) {
-      valid &= table.pack_row(alleles + r * row_stride, num_columns,
-                              bits + r * num_words(num_columns));
+      valid &=
+          table.pack_row(alleles + r * row_stride, num_columns, bits + r * num_words(num_columns));
     }
   } else if (row_stride == 1) {
     valid = pack_columns(alleles, num_rows, num_columns, column_stride, bits);

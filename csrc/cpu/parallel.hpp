@@ -16,8 +16,8 @@ namespace snvrag {
 // Calls body(thread, begin, end) for each part; the first exception is rethrown here.
 template <class Body>
 void parallel_ranges(std::int64_t count, int num_threads, Body body) {
-  const auto parts =
-      static_cast<int>(std::min<std::int64_t>(std::max(1, num_threads), std::max<std::int64_t>(1, count)));
+  const auto parts = static_cast<int>(
+      std::min<std::int64_t>(std::max(1, num_threads), std::max<std::int64_t>(1, count)));
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(parts));
   auto run = [&](int part) noexcept {
     try {

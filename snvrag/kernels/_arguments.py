@@ -35,12 +35,18 @@ def whole_number(name: str, value: Any, least: int, most: int) -> int:
     return int(value)
 
 
-def fraction(name: str, value: Any) -> float:
-    """Return ``value`` as a float if it is a number from 0 to 1."""
+def real_number(name: str, value: Any) -> float:
+    """Return ``value`` as a float if it is a real number."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(
         value, (int, float, np.integer, np.floating)
     ):
         type_error(name, "a float", type(value).__name__)
+    return float(value)
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return ``value`` as a float if it is a number from 0 to 1."""
+    real_number(name, value)
     if not 0 <= value <= 1:
         value_error(name, "from 0 to 1", value)
     return float(value)

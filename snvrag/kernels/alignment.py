@@ -12,10 +12,23 @@ from ._arguments import type_error, value_error, vector
 _ALLELES = "an (S, 2) array of strings (REF, ALT) or of integer codes"
 
 
+def _signed(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Return integers that compare exactly with any others of 64 bits, without a copy.
+
+    Machine code compares int64 with uint64 as doubles.
+    """
+    if values.dtype != np.uint64:
+        return values
+    if values.size and int(values.max()) >= 2**63:
+        value_error(name, "below 2**63 where the other side is signed", int(values.max()))
+    return values.view(np.int64)
+
+
 def _check_alleles(name: str, alleles: Any, num_sites: int) -> NDArray[Any]:
     if not isinstance(alleles, np.ndarray):
         type_error(name, _ALLELES, type(alleles).__name__)
-    if alleles.dtype.kind not in "USOTiu":
+    codes = alleles.dtype.kind in "iu"
+    if alleles.dtype.kind not in "USOTiu" or (codes and not alleles.dtype.isnative):
         type_error(name, _ALLELES, f"dtype {alleles.dtype}")
     if alleles.shape != (num_sites, 2):
         value_error(name, f"of shape ({num_sites}, 2)", f"shape {alleles.shape}")
@@ -26,7 +39,9 @@ def _codes(alleles: NDArray[Any], panel_alleles: NDArray[Any]) -> tuple[NDArray[
     """Return equal integers for equal strings on both sides, different ones for different ones."""
     kinds = {array.dtype.kind in "iu" for array in (alleles, panel_alleles)}
     if kinds == {True}:
-        return alleles, panel_alleles
+        if alleles.dtype == panel_alleles.dtype:
+            return alleles, panel_alleles
+        return _signed("alleles", alleles), _signed("panel_alleles", panel_alleles)
     if len(kinds) == 2:
         type_error(
             "alleles and panel_alleles",
@@ -35,8 +50,10 @@ def _codes(alleles: NDArray[Any], panel_alleles: NDArray[Any]) -> tuple[NDArray[
         )
     both = []
     for array in (alleles, panel_alleles):
-        text = array.astype("U") if array.dtype.kind in "SOT" else array
-        both.append(np.ascontiguousarray(text))
+        if array.dtype.kind == "T":
+            array = array.astype(object)
+        text = array.astype("U") if array.dtype.kind in "SO" else array
+        both.append(np.ascontiguousarray(text, text.dtype.newbyteorder("=")))
     if all(text.dtype.itemsize == 4 for text in both):  # single letters: their code points
         return both[0].view(np.uint32), both[1].view(np.uint32)
     _, inverse = np.unique(np.concatenate([text.ravel() for text in both]), return_inverse=True)
@@ -98,6 +115,9 @@ def align_sites(
     """
     position = vector("position", position, "iu", "an integer (S,) array")
     panel_position = vector("panel_position", panel_position, "iu", "an integer (P,) array")
+    if position.dtype != panel_position.dtype:
+        position = _signed("position", position)
+        panel_position = _signed("panel_position", panel_position)
     if (alleles is None) != (panel_alleles is None):
         missing = "alleles" if alleles is None else "panel_alleles"
         type_error(missing, "given, as the other side's alleles are", None)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _device
-from ._arguments import fraction, type_error, value_error, vector, whole_number
+from ._arguments import fraction, real_number, type_error, value_error, vector, whole_number
 
 Generator = Literal["philox", "mt19937"]
 
@@ -25,9 +25,7 @@ def _limits(rate: Any, rare_rate: Any, rare_threshold: Any) -> tuple[float, np.u
 
     u < p with u = draw / 2**53 is draw < p * 2**53, and that product is exact.
     """
-    if not isinstance(rare_threshold, (int, float, np.number)):
-        type_error("rare_threshold", "a float", type(rare_threshold).__name__)
-    threshold = float(rare_threshold)
+    threshold = real_number("rare_threshold", rare_threshold)
     rare = math.ceil(fraction("rare_rate", rare_rate) * 2**53)
     common = math.ceil(fraction("rate", rate) * 2**53)
     return threshold, np.uint64(rare), np.uint64(common)

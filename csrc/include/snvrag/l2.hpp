@@ -17,7 +17,7 @@ enum class L2Result { ok, cancelled, not_a_number };
 L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t query_stride,
                  const float* cache, std::int64_t num_rows, std::int64_t cache_stride,
                  std::int64_t num_dimensions, std::int64_t k, const std::int64_t* exclude,
-                 std::int64_t num_exclude, int num_threads, float* distances,
-                 std::int64_t* indices, CancelFlag cancel = nullptr);
+                 std::int64_t num_exclude, int num_threads, float* distances, std::int64_t* indices,
+                 CancelFlag cancel = nullptr);
 
 }  // namespace snvrag

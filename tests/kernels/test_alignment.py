@@ -1,0 +1,326 @@
+"""Site alignment against a dictionary."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snvrag.kernels import align_sites, oracle
+
+SIZES = [0, 1, 2, 63, 64, 65, 127, 128, 129, 1020]
+LETTERS = np.array(["A", "C", "G", "T"])
+
+
+def sites(num_sites: int, seed: int, *, step: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Ascending positions, many of them equal, and (REF, ALT) of one letter."""
+    random = np.random.default_rng(seed)
+    position = np.sort(random.integers(1, 1 + max(1, num_sites * step // 2), num_sites))
+    ref = random.integers(0, 4, num_sites)
+    alt = (ref + random.integers(1, 4, num_sites)) % 4
+    return position, LETTERS[np.stack([ref, alt], axis=1)]
+
+
+# --- the oracle ----------------------------------------------------------------------------------
+
+
+def test_oracle_on_cases_made_by_hand():
+    position, panel = np.array([5, 10, 10, 30]), np.array([1, 5, 10, 10, 10, 40])
+    alleles = np.array([["A", "C"], ["A", "G"], ["A", "T"], ["A", "C"]])
+    panel_alleles = np.array(
+        [["A", "C"], ["C", "A"], ["A", "C"], ["A", "G"], ["A", "G"], ["A", "C"]]
+    )
+    # 5 has REF and ALT swapped; of the two equal sites at 10 the first; A>T is not there.
+    assert oracle.align_sites(position, panel, alleles, panel_alleles).tolist() == [-1, 3, -1, -1]
+    assert align_sites(position, panel, alleles, panel_alleles).tolist() == [-1, 3, -1, -1]
+    unique = np.array([1, 5, 10, 40])
+    assert oracle.align_sites(position, unique).tolist() == [1, 2, 2, -1]
+    assert align_sites(position, unique).tolist() == [1, 2, 2, -1]
+
+
+# --- by position ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_panel", SIZES)
+@pytest.mark.parametrize("num_sites", SIZES)
+def test_by_position(num_sites, num_panel):
+    position, _ = sites(num_sites, seed=1)
+    panel = np.unique(sites(num_panel, seed=2)[0])
+    got = align_sites(position, panel)
+    assert got.dtype == np.int64
+    assert got.shape == position.shape
+    assert (got == oracle.align_sites(position, panel)).all()
+
+
+def test_a_site_may_repeat_in_the_query_but_not_in_the_panel():
+    assert align_sites(np.array([7, 7, 7]), np.array([3, 7])).tolist() == [1, 1, 1]
+    text = (
+        "alleles must be given where the panel has several sites at a position, "
+        "got none, with position 7 at 1"
+    )
+    with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
+        align_sites(np.array([3, 7]), np.array([3, 7, 7]))
+    with pytest.raises(ValueError, match=r"with position 3 at 0$"):
+        align_sites(np.array([3, 7]), np.array([3, 3, 7, 7]))
+
+
+def test_a_repeated_panel_position_that_is_not_asked_for_does_no_harm():
+    assert align_sites(np.array([1, 4, 9]), np.array([4, 7, 7, 8, 8, 9])).tolist() == [-1, 0, 5]
+
+
+def test_identity_and_misses_on_both_sides():
+    panel = np.arange(100, 200, 2)
+    assert (align_sites(panel, panel) == np.arange(50)).all()
+    assert (align_sites(panel - 1000, panel) == -1).all()
+    assert (align_sites(panel + 1000, panel) == -1).all()
+    assert (align_sites(panel + 1, panel) == -1).all()
+    assert (align_sites(panel, panel[:0]) == -1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64, np.uint64])
+def test_positions_of_any_integer_type(dtype):
+    position, panel = np.array([2, 3, 9], dtype), np.array([1, 3, 5, 9])
+    assert align_sites(position, panel).tolist() == [-1, 1, 3]
+    assert align_sites(panel, position).tolist() == [-1, 1, -1, 2]
+
+
+def test_positions_of_two_integer_types_are_compared_exactly():
+    # As doubles, the two would be equal.
+    big = np.array([2**53 + 1])
+    assert align_sites(big, np.array([2**53], np.uint64)).tolist() == [-1]
+    with pytest.raises(ValueError, match=r"^panel_position must be below 2\*\*63 .*, got"):
+        align_sites(np.array([-1]), np.array([2**64 - 1], np.uint64))
+
+
+def test_codes_of_two_integer_types_are_compared_exactly():
+    # A code may be a 64-bit hash.
+    one = np.array([1])
+    codes = np.array([[2**60 + 1, 0]])
+    assert align_sites(one, one, codes, np.array([[2**60, 0]], np.uint64)).tolist() == [-1]
+
+
+# --- by alleles ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_panel", SIZES)
+@pytest.mark.parametrize("num_sites", SIZES)
+def test_by_alleles(num_sites, num_panel):
+    position, alleles = sites(num_sites, seed=1, step=1)
+    panel, panel_alleles = sites(num_panel, seed=2, step=1)
+    got = align_sites(position, panel, alleles, panel_alleles)
+    expected = oracle.align_sites(position, panel, alleles, panel_alleles)
+    assert (got == expected).all()
+    if min(num_sites, num_panel) > 60:
+        assert (expected >= 0).any()
+        assert (expected < 0).any()
+
+
+def test_duplicates_are_told_apart_by_alleles():
+    panel = np.array([100] * 6)
+    panel_alleles = np.array([[r, a] for r in "AC" for a in "GTA"])
+    order = [4, 0, 5, 2, 1, 3]
+    got = align_sites(panel, panel, panel_alleles[order], panel_alleles)
+    assert got.tolist() == order
+    swapped = panel_alleles[:, ::-1]
+    assert align_sites(panel[:2], panel, swapped[:2], panel_alleles).tolist() == [-1, -1]
+
+
+def test_among_equal_panel_sites_the_first_is_taken():
+    panel = np.array([5, 5, 5, 5])
+    panel_alleles = np.array([["A", "T"], ["A", "C"], ["A", "C"], ["A", "T"]])
+    asked = np.array([["A", "C"], ["A", "T"], ["A", "C"]])
+    assert align_sites(panel[:3], panel, asked, panel_alleles).tolist() == [1, 0, 1]
+
+
+LONG = [["A", "AT"], ["AT", "A"], ["A", "<DEL>"], ["A", "ATTTTTTT"], ["A", "a"], ["A", ""]]
+
+KINDS = {
+    "U1": lambda a: a.astype("U1"),
+    "U5": lambda a: a.astype("U5"),
+    "object": lambda a: a.astype(object),
+    "S1": lambda a: a.astype("S1"),
+    "S4": lambda a: a.astype("S4"),
+    "string": lambda a: a.astype(np.dtypes.StringDType()),
+    "U1, swapped": lambda a: a.astype(">U1"),
+    "U5, swapped": lambda a: a.astype(">U5"),
+    "U1, Fortran order": lambda a: np.asfortranarray(a.astype("U1")),
+    "U1, every other": lambda a: np.repeat(a.astype("U1"), 2, axis=0)[::2],
+}
+
+
+@pytest.mark.parametrize("right", KINDS)
+@pytest.mark.parametrize("left", KINDS)
+def test_strings_of_any_type(left, right):
+    position, alleles = sites(200, seed=3, step=1)
+    panel, panel_alleles = sites(150, seed=4, step=1)
+    expected = oracle.align_sites(position, panel, alleles, panel_alleles)
+    assert (expected >= 0).sum() > 10
+    got = align_sites(position, panel, KINDS[left](alleles), KINDS[right](panel_alleles))
+    assert (got == expected).all()
+
+
+@pytest.mark.parametrize("kind", ["U", "S", object])
+def test_long_alleles_are_compared_whole_and_exactly(kind):
+    panel_alleles = np.array(LONG).astype(kind)
+    panel = np.full(len(LONG), 9)
+    for i in range(len(LONG)):
+        got = align_sites(panel[:1], panel, panel_alleles[i : i + 1], panel_alleles)
+        assert got.tolist() == [i]
+    # A truncated type on one side must not make "A" of "AT".
+    cut = np.array([["A", "A"]], "U1")
+    assert align_sites(panel[:1], panel, cut, panel_alleles).tolist() == [-1]
+
+
+def test_codes_of_any_integer_type():
+    position, alleles = sites(200, seed=3, step=1)
+    panel, panel_alleles = sites(150, seed=4, step=1)
+    expected = oracle.align_sites(position, panel, alleles, panel_alleles)
+    codes, panel_codes = (np.searchsorted(LETTERS, a) for a in (alleles, panel_alleles))
+    for dtype in (np.uint8, np.int64):
+        got = align_sites(position, panel, codes.astype(dtype), panel_codes)
+        assert (got == expected).all()
+    spread = np.repeat(codes, 2, axis=1)[:, ::2]
+    assert (align_sites(position, panel, spread, panel_codes) == expected).all()
+
+
+def test_codes_in_the_other_byte_order_are_refused():
+    codes = np.array([[1, 2]], ">i4")
+    with pytest.raises(TypeError, match=r"^alleles must be .*, got dtype >i4$"):
+        align_sites(np.array([1]), np.array([1]), codes, codes)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.sampled_from("AC"), st.sampled_from("GT"))),
+    st.lists(st.tuples(st.integers(0, 6), st.sampled_from("AC"), st.sampled_from("GT"))),
+)
+def test_any_sites(asked, panel):
+    def split(rows):
+        rows = sorted(rows, key=lambda row: row[0])
+        positions = np.array([row[0] for row in rows], np.int64)
+        return positions, np.array([row[1:] for row in rows], "U1").reshape(-1, 2)
+
+    position, alleles = split(asked)
+    panel_position, panel_alleles = split(panel)
+    got = align_sites(position, panel_position, alleles, panel_alleles)
+    expected = oracle.align_sites(position, panel_position, alleles, panel_alleles)
+    assert (got == expected).all()
+    found = got >= 0
+    assert (panel_position[got[found]] == position[found]).all()
+    assert (panel_alleles[got[found]] == alleles[found]).all()
+
+
+def test_read_only_and_strided_positions(frozen):
+    position, _ = sites(129, seed=1)
+    panel = np.unique(sites(129, seed=2)[0])
+    expected = oracle.align_sites(position, panel)
+    spread = np.repeat(position, 2)[::2]
+    assert (align_sites(frozen(position), frozen(panel)) == expected).all()
+    assert (align_sites(spread, panel) == expected).all()
+    assert (position == sites(129, seed=1)[0]).all()
+
+
+def test_real_sites(shared_data):
+    cyvcf2 = pytest.importorskip("cyvcf2")
+    reader = cyvcf2.VCF(str(shared_data / "kgp_chr1" / "panel.vcf.gz"))
+    rows = [(v.POS, v.REF, ",".join(v.ALT)) for v in reader]
+    reader.close()
+    position = np.array([row[0] for row in rows])
+    alleles = np.array([row[1:] for row in rows])
+    chosen = np.arange(0, position.size, 3)
+    got = align_sites(position[chosen], position, alleles[chosen], alleles)
+    expected = oracle.align_sites(position[chosen], position, alleles[chosen], alleles)
+    assert (got == expected).all()
+    assert (alleles[got] == alleles[chosen]).all()
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+S, P = "an integer (S,) array", "an integer (P,) array"
+ALLELES = "an (S, 2) array of strings (REF, ALT) or of integer codes"
+GOOD = {
+    "position": np.array([1, 2]),
+    "panel_position": np.array([1, 2, 3]),
+    "alleles": np.array([["A", "C"]] * 2),
+    "panel_alleles": np.array([["A", "C"]] * 3),
+}
+
+BAD = [
+    ({"position": [1, 2]}, TypeError, f"position must be {S}, got list"),
+    ({"position": None}, TypeError, f"position must be {S}, got NoneType"),
+    ({"position": np.zeros(2)}, TypeError, f"position must be {S}, got dtype float64"),
+    ({"position": np.zeros(2, bool)}, TypeError, f"position must be {S}, got dtype bool"),
+    ({"position": np.zeros(2, ">i8")}, TypeError, f"position must be {S}, got dtype >i8"),
+    ({"position": np.zeros((2, 1), int)}, ValueError, f"position must be {S}, got shape (2, 1)"),
+    ({"position": np.int64(3)}, TypeError, f"position must be {S}, got int64"),
+    ({"panel_position": (1,)}, TypeError, f"panel_position must be {P}, got tuple"),
+    ({"panel_position": np.array(1)}, ValueError, f"panel_position must be {P}, got shape ()"),
+    (
+        {"position": np.array([5, 4])},
+        ValueError,
+        "position must be ascending, got 4 after 5 at 1",
+    ),
+    (
+        {"panel_position": np.array([1, 7, 6])},
+        ValueError,
+        "panel_position must be ascending, got 6 after 7 at 2",
+    ),
+    ({"alleles": [["A", "C"]] * 2}, TypeError, f"alleles must be {ALLELES}, got list"),
+    (
+        {"panel_alleles": np.zeros((3, 2))},
+        TypeError,
+        f"panel_alleles must be {ALLELES}, got dtype float64",
+    ),
+    (
+        {"alleles": np.array([["A", "C"]])},
+        ValueError,
+        "alleles must be of shape (2, 2), got shape (1, 2)",
+    ),
+    (
+        {"panel_alleles": np.array(["A", "C", "G"])},
+        ValueError,
+        "panel_alleles must be of shape (3, 2), got shape (3,)",
+    ),
+    (
+        {"alleles": np.zeros((2, 3), int)},
+        ValueError,
+        "alleles must be of shape (2, 2), got shape (2, 3)",
+    ),
+    (
+        {"alleles": np.zeros((2, 2), int)},
+        TypeError,
+        "alleles and panel_alleles must be both strings or both integer codes, "
+        "got dtypes int64 and <U1",
+    ),
+    (
+        {"alleles": None},
+        TypeError,
+        "alleles must be given, as the other side's alleles are, got None",
+    ),
+    (
+        {"panel_alleles": None},
+        TypeError,
+        "panel_alleles must be given, as the other side's alleles are, got None",
+    ),
+]
+
+
+@pytest.mark.parametrize(("wrong", "error", "text"), BAD)
+def test_wrong_arguments(wrong, error, text):
+    with pytest.raises(error, match="^" + re.escape(text) + "$"):
+        align_sites(**{**GOOD, **wrong})
+
+
+@pytest.mark.parametrize("num_sites", [2, 65, 1020])
+def test_the_first_descent_is_named(num_sites):
+    position = np.arange(num_sites)
+    for place in {1, num_sites // 2, num_sites - 1}:
+        wrong = position.copy()
+        wrong[place:] -= 2
+        text = f"position must be ascending, got {place - 2} after {place - 1} at {place}"
+        with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
+            align_sites(wrong, position)
+        with pytest.raises(ValueError, match="^panel_" + re.escape(text) + "$"):
+            align_sites(position, wrong)

@@ -1,0 +1,425 @@
+"""Raw `_core` with arguments it was not made for: a TypeError or a ValueError, never a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snvrag import _core
+
+U8 = np.uint64
+L = 100  # sites, in two words
+
+
+def index() -> Any:
+    return _core.HammingIndex.from_haplotypes(np.zeros((9, 2), U8), L, None)
+
+
+# Each function with arguments that it takes; every test spoils one of them.
+CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "pack_rows": (_core.pack_rows, {"alleles": np.zeros((5, L), np.int8)}),
+    "unpack_rows": (_core.unpack_rows, {"bits": np.zeros((5, 2), U8), "num_sites": L}),
+    "transpose_bits": (_core.transpose_bits, {"bits": np.zeros((5, 2), U8), "num_columns": L}),
+    "gather_columns": (
+        _core.gather_columns,
+        {"bits": np.zeros((70, 2), U8), "start": 0, "stop": 70, "columns": np.arange(9)},
+    ),
+    "read_genotypes": (
+        _core.read_genotypes,
+        {"calls": np.zeros((5, 3), np.int16), "out": np.zeros(10, np.uint8)},
+    ),
+    "match_features": (
+        _core.match_features,
+        {
+            "queries": np.zeros((2, 2), U8),
+            "neighbours": np.zeros((6, 2), U8),
+            "num_sites": L,
+            "observed": np.zeros((1, 2), U8),
+            "position": np.arange(L),
+            "decay_sites": 5.0,
+        },
+    ),
+    "topk_l2": (
+        _core.topk_l2,
+        {
+            "queries": np.zeros((3, 7), np.float32),
+            "cache": np.zeros((9, 7), np.float32),
+            "k": 2,
+            "exclude": np.full((3, 2), -1),
+            "threads": 1,
+        },
+    ),
+    "from_haplotypes": (
+        _core.HammingIndex.from_haplotypes,
+        {"panel": np.zeros((9, 2), U8), "num_sites": L, "observed": np.ones(L, bool)},
+    ),
+    "from_sites": (
+        _core.HammingIndex.from_sites,
+        {"site_bits": np.zeros((L, 2), U8), "num_haplotypes": 70, "observed": np.ones(L, bool)},
+    ),
+    "search": (
+        lambda **keywords: index().search(**keywords),
+        {
+            "queries": np.zeros((3, 2), U8),
+            "k": 2,
+            "exclude": np.full((3, 2), -1),
+            "threads": 1,
+        },
+    ),
+}
+
+ARRAYS = [(f, a) for f, (_, good) in CALLS.items() for a, v in good.items() if np.ndim(v)]
+NUMBERS = [(f, a) for f, (_, good) in CALLS.items() for a, v in good.items() if not np.ndim(v)]
+OPTIONAL = {"exclude", "threads", "observed"}
+
+
+def call(function: str, **changed: Any) -> Any:
+    made, good = CALLS[function]
+    return made(**{**good, **changed})
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_the_arguments_these_tests_spoil_are_good(function):
+    call(function)
+
+
+def wrong_kinds(array: np.ndarray) -> dict[str, Any]:
+    """Return what is no such array: a TypeError each, whatever its shape."""
+    pool = np.dtype([("a", "i4")])
+    others = [np.float64, np.float16, np.int32, np.complex64, object, "S8", "M8[s]", pool]
+    wrong: dict[str, Any] = {f"dtype {d}": np.zeros(array.shape, d) for d in others}
+    if array.dtype.itemsize > 1:
+        wrong["the other byte order"] = array.astype(array.dtype.newbyteorder())
+    return {
+        **wrong,
+        "list": array.tolist(),
+        "tuple": tuple(array.tolist()),
+        "str": "panel",
+        "bytes": array.tobytes(),
+        "memoryview": memoryview(array.copy()),
+        "int": 3,
+        "float": 3.0,
+        "class": np.ndarray,
+        "object": object(),
+        "scalar": array.dtype.type(1),
+    }
+
+
+@pytest.mark.parametrize(("function", "argument"), ARRAYS)
+def test_what_is_no_such_array(function, argument):
+    for name, value in wrong_kinds(CALLS[function][1][argument]).items():
+        with pytest.raises(TypeError):
+            pytest.fail(f"took {name}: {call(function, **{argument: value})}")
+
+
+@pytest.mark.parametrize(("function", "argument"), ARRAYS)
+def test_none(function, argument):
+    if argument in OPTIONAL and function != "match_features":
+        call(function, **{argument: None})
+    else:
+        with pytest.raises(TypeError):
+            call(function, **{argument: None})
+
+
+@pytest.mark.parametrize(("function", "argument"), ARRAYS)
+def test_wrong_number_of_axes(function, argument):
+    good = CALLS[function][1][argument]
+    for value in (good.ravel()[0:1].reshape(()), good[None], good[None, None]):
+        with pytest.raises(ValueError, match=f"^{argument} must be .*, got shape "):
+            call(function, **{argument: value})
+    if good.ndim == 2:
+        with pytest.raises(ValueError, match=f"^{argument} must be .*, got shape "):
+            call(function, **{argument: good.ravel()})
+
+
+# Axes of which another size may have a meaning.
+FREE = {
+    ("pack_rows", "alleles", 0),
+    ("pack_rows", "alleles", 1),
+    ("unpack_rows", "bits", 0),
+    ("transpose_bits", "bits", 0),
+    ("gather_columns", "bits", 0),
+    ("gather_columns", "bits", 1),
+    ("gather_columns", "columns", 0),
+    ("match_features", "queries", 0),
+    ("match_features", "neighbours", 0),
+    ("topk_l2", "cache", 0),
+    ("topk_l2", "exclude", 1),
+    ("search", "exclude", 1),
+    ("from_haplotypes", "panel", 0),
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "axis"),
+    [(f, a, axis) for f, a in ARRAYS for axis in range(CALLS[f][1][a].ndim)],
+)
+def test_a_row_or_a_column_more_or_less(function, argument, axis):
+    good = CALLS[function][1][argument]
+
+    def spoiled(size: int) -> str | None:
+        shape = (*good.shape[:axis], size, *good.shape[axis + 1 :])
+        try:
+            call(function, **{argument: np.zeros(shape, good.dtype)})
+        except ValueError as error:
+            return str(error)
+        return None
+
+    for size in {0, 1, good.shape[axis] - 1, good.shape[axis] + 1, 3 * good.shape[axis]}:
+        if size == good.shape[axis]:
+            continue
+        said = spoiled(size)
+        if (function, argument, axis) in FREE:
+            assert said is None or " must be " in said, size
+        else:
+            assert said is not None, size
+            assert " must be " in said, size
+
+
+@pytest.mark.parametrize(("function", "argument"), ARRAYS)
+def test_columns_apart(function, argument):
+    good = CALLS[function][1][argument]
+    wide = np.repeat(good, 2, axis=-1)
+    views = [wide[..., ::2], wide[..., ::-2], np.broadcast_to(good[..., :1], good.shape)]
+    if good.ndim == 2:
+        views.append(np.asfortranarray(good))
+    for view in views:
+        if function == "pack_rows" or view.flags.c_contiguous:
+            call(function, **{argument: view})
+            continue
+        with pytest.raises(TypeError, match=r" must be .*contiguous"):
+            call(function, **{argument: view})
+
+
+@pytest.mark.parametrize(("function", "argument"), [(f, a) for f, a in ARRAYS if a != "alleles"])
+def test_unaligned(function, argument, unaligned):
+    good = CALLS[function][1][argument]
+    if good.dtype.itemsize == 1:
+        call(function, **{argument: unaligned_bytes(good)})
+        return
+    with pytest.raises(TypeError, match=f"^{argument} must be .*, got unaligned memory$"):
+        call(function, **{argument: unaligned(good)})
+
+
+def unaligned_bytes(good: np.ndarray) -> np.ndarray:
+    memory = np.zeros(good.size + 1, good.dtype)
+    memory[1:] = good.ravel()
+    return memory[1:].reshape(good.shape)
+
+
+@pytest.mark.parametrize(("function", "argument"), ARRAYS)
+def test_rows_a_broken_number_of_values_apart(function, argument):
+    good = CALLS[function][1][argument]
+    if good.ndim != 2 or good.dtype.itemsize == 1:
+        return
+    row, size = good.shape[1] * good.dtype.itemsize, good.dtype.itemsize
+    memory = np.zeros((good.shape[0] + 1) * (row + size), np.uint8)
+    shape = (max(2, good.shape[0]), good.shape[1])
+    view = np.lib.stride_tricks.as_strided(
+        memory.view(good.dtype), shape, (row + size // 2, size), writeable=False
+    )
+    with pytest.raises((TypeError, ValueError), match=f"^{argument} must be "):
+        call(function, **{argument: view})
+
+
+@pytest.mark.parametrize(("function", "argument"), ARRAYS)
+def test_read_only(function, argument, frozen):
+    value = frozen(CALLS[function][1][argument])
+    if argument == "out":
+        with pytest.raises((TypeError, ValueError), match=r"^out must be "):
+            call(function, out=value)
+    else:
+        call(function, **{argument: value})
+
+
+HUGE = [-1, -(2**31), -(2**63), 2**31, 2**32, 2**40, 2**62, 2**63 - 1, 2**63, 2**64, 2**200]
+
+
+@pytest.mark.parametrize(("function", "argument"), NUMBERS)
+def test_numbers_out_of_range(function, argument):
+    if argument == "decay_sites":
+        for value in (0.0, -1.0, float("nan"), -float("inf")):
+            with pytest.raises(ValueError, match="decay_sites"):
+                call(function, decay_sites=value)
+        for value in (1e-30, 1e300, float("inf"), 1, np.float32(2)):
+            call(function, decay_sites=value)
+        return
+    for value in HUGE:
+        with pytest.raises((TypeError, ValueError)):
+            pytest.fail(f"took {value}: {call(function, **{argument: value})}")
+
+
+@pytest.mark.parametrize(("function", "argument"), NUMBERS)
+def test_what_is_no_number(function, argument):
+    values: list[Any] = ["1", None, [1], object(), 1j, np.zeros(2, int)]
+    if argument != "decay_sites":
+        values += [1.0, np.float64(1)]
+    for value in values:
+        if value is None and argument in OPTIONAL:
+            call(function, **{argument: None})
+            continue
+        with pytest.raises(TypeError):
+            pytest.fail(f"took {value!r}: {call(function, **{argument: value})}")
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_missing_and_unknown_arguments(function):
+    made, good = CALLS[function]
+    with pytest.raises(TypeError):
+        made(**good, unheard_of=1)
+    for argument in good:
+        with pytest.raises(TypeError):
+            made(**{name: value for name, value in good.items() if name != argument})
+
+
+# --- single functions ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(-1, 5), (5, 4), (0, 71), (71, 71), (-(2**62), 2**62), (0, 2**63 - 1)]
+)
+def test_gather_rows_out_of_range(start, stop):
+    with pytest.raises(ValueError, match=r"^start, stop must be a range within 70 rows, got "):
+        call("gather_columns", start=start, stop=stop)
+
+
+@pytest.mark.parametrize("column", [-1, 128, 2**31, -(2**63), 2**63 - 1])
+def test_gather_columns_out_of_range(column):
+    columns = np.array([0, 127, column])
+    with pytest.raises(ValueError, match=f"^columns must be indices below 128, got {column} at 2$"):
+        call("gather_columns", columns=columns)
+
+
+@pytest.mark.parametrize("value", [-2, 9, 2**31, 2**32, 2**63 - 1, -(2**63)])
+def test_excluded_haplotypes_out_of_range(value):
+    exclude = np.full((3, 2), -1)
+    exclude[2, 1] = value
+    for function in ("search", "topk_l2"):
+        text = f"^exclude must be -1 or an index below 9, got {value} for query 2$"
+        with pytest.raises(ValueError, match=text):
+            call(function, exclude=exclude)
+
+
+def test_everything_excluded():
+    for function in ("search", "topk_l2"):
+        with pytest.raises(ValueError, match=r"^k must be at most 0 \(9 less 9 excluded\), got 1$"):
+            call(function, k=1, exclude=np.tile(np.arange(9), (3, 1)))
+
+
+def test_genotypes_do_not_write_where_they_may_not():
+    for out in (np.zeros(9, np.uint8), np.zeros(11, np.uint8), np.zeros(20, np.uint8)[::2]):
+        with pytest.raises((TypeError, ValueError), match=r"^out must be "):
+            call("read_genotypes", out=out)
+        assert not out.any()
+
+
+def test_genotypes_of_extreme_numbers():
+    calls = np.array([[32767, -32768, 1], [256, 257, 1], [1, 0, -7]], np.int16)
+    out = np.zeros(6, np.uint8)
+    assert _core.read_genotypes(calls, out) == (-1, -1, 1, 1, 32767)
+    assert out.tolist() == [255, 255, 0, 1, 1, 0]
+
+
+def test_zero_sized_everything():
+    for rows in (0, 3):
+        assert _core.pack_rows(np.zeros((rows, 0), np.int8)).shape == (rows, 0)
+        assert _core.unpack_rows(np.zeros((rows, 0), U8), 0).shape == (rows, 0)
+        assert _core.transpose_bits(np.zeros((rows, 0), U8), 0).shape == (0, (rows + 63) // 64)
+        assert (
+            _core.topk_l2(
+                np.zeros((rows, 0), np.float32), np.zeros((3, 0), np.float32), 2, None, 4
+            )[1].tolist()
+            == [[0, 1]] * rows
+        )
+    assert _core.pack_rows(np.zeros((0, 65), np.int8)).shape == (0, 2)
+    assert _core.unpack_rows(np.zeros((0, 2), U8), 65).shape == (0, 65)
+    assert _core.transpose_bits(np.zeros((0, 2), U8), 65).shape == (65, 0)
+    none = np.zeros(0, np.int64)
+    assert _core.gather_columns(np.zeros((0, 0), U8), 0, 0, none).shape == (0, 0)
+    assert _core.gather_columns(np.zeros((5, 2), U8), 5, 5, np.arange(3)).shape == (3, 0)
+    assert _core.read_genotypes(np.zeros((0, 3), np.int16), np.zeros(0, np.uint8))[0] == -1
+    for made in (
+        _core.HammingIndex.from_haplotypes(np.zeros((3, 0), U8), 0, np.zeros(0, bool)),
+        _core.HammingIndex.from_sites(np.zeros((0, 1), U8), 3, np.zeros(0, bool)),
+    ):
+        assert (made.num_haplotypes, made.num_sites, made.num_observed) == (3, 0, 0)
+        assert made.search(np.zeros((2, 0), U8), 3, None, 4)[1].tolist() == [[0, 1, 2]] * 2
+        assert made.search(np.zeros((0, 0), U8), 1, np.zeros((0, 4), np.int64), 4)[1].shape == (
+            0,
+            1,
+        )
+
+
+def test_more_threads_than_work():
+    made = index()
+    for threads in (1, 2, 7, 100, 4096):
+        assert (
+            made.search(np.zeros((3, 2), U8), 9, None, threads)[1].tolist() == [list(range(9))] * 3
+        )
+        assert _core.topk_l2(
+            np.zeros((1, 3), np.float32), np.zeros((65, 3), np.float32), 2, None, threads
+        )[1].tolist() == [[0, 1]]
+
+
+def test_an_index_is_made_by_its_two_functions_alone():
+    with pytest.raises(TypeError, match="No constructor defined"):
+        _core.HammingIndex()
+    made = index()
+    for name in ("num_haplotypes", "num_sites", "num_observed", "num_bytes"):
+        with pytest.raises(AttributeError):
+            setattr(made, name, 1 << 40)
+    for copied in (copy.deepcopy, copy.copy, pickle.dumps):
+        with pytest.raises(TypeError):
+            copied(made)
+
+
+def test_search_of_something_else():
+    for other in (None, object(), np.zeros(3), _core.HammingIndex):
+        with pytest.raises(TypeError):
+            _core.HammingIndex.search(other, np.zeros((1, 2), U8), 1, None, None)
+
+
+def test_an_unknown_level_is_refused():
+    before = _core.simd_level()
+    levels = ", ".join(_core.simd_levels())
+    for level in ("", "AVX2", "avx1024", "neon,avx2", "scalar\0"):
+        with pytest.raises(
+            ValueError, match=f"must be one of this machine's levels \\({levels}\\)"
+        ):
+            _core.set_simd_level(level)
+    for other in (None, 0, 1.5, ["scalar"]):
+        with pytest.raises(TypeError):
+            _core.set_simd_level(other)
+    assert _core.simd_level() == before
+
+
+dtypes = st.sampled_from([U8, np.int64, np.float32, np.int8, np.bool_, np.int16, np.uint8])
+shapes = st.lists(st.integers(0, 4), min_size=0, max_size=3)
+strange = st.one_of(
+    st.none(),
+    st.integers(-3, 300),
+    st.integers(-(2**66), 2**66).filter(lambda n: abs(n) > 2**20),
+    st.floats(),
+    st.builds(lambda shape, dtype: np.ones(shape, dtype), shapes, dtypes),
+    st.builds(lambda shape, dtype: np.ones(shape, dtype).T[::-1], shapes.filter(len), dtypes),
+    st.builds(lambda shape, dtype: np.ones(shape, dtype)[..., ::2], shapes.filter(len), dtypes),
+)
+
+
+@settings(max_examples=150)
+@pytest.mark.parametrize("function", CALLS)
+@given(st.data())
+def test_anything_at_all(function, data):
+    good = CALLS[function][1]
+    names = data.draw(st.lists(st.sampled_from(sorted(good)), min_size=1, unique=True))
+    changed = {name: data.draw(strange, label=name) for name in names}
+    with contextlib.suppress(TypeError, ValueError):
+        call(function, **changed)

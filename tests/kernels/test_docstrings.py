@@ -1,0 +1,35 @@
+"""The examples in the docstrings are run."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+from snvrag import kernels
+
+MODULES = [
+    "snvrag._build_info",
+    "snvrag.kernels",
+    *(f"snvrag.kernels.{module.name}" for module in pkgutil.iter_modules(kernels.__path__)),
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name, capsys):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", kernels.__all__)
+def test_every_public_kernel_is_documented_with_an_example(name):
+    documented = getattr(kernels, name)
+    text = inspect.getdoc(documented)
+    assert text
+    assert len(text.splitlines()[0]) > 10
+    if name != "TopK":
+        assert ">>> " in text
+        assert "Parameters\n---" in text or "as there" in text

@@ -1,0 +1,187 @@
+"""What importing the kernels loads, and which package it finds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import snvrag
+from snvrag import _core
+
+KERNELS = (
+    "from snvrag.kernels import (HammingIndex, TopK, af_guided_mask, af_guided_masks, align_sites,"
+    " pack_haplotypes, topk_hamming, topk_l2, unpack_haplotypes)\n"
+)
+
+
+def python(code: str, *options: str, cwd: Path | None = None, **environment: str) -> str:
+    """Run code in another process, where warnings are errors, and return what it prints."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", *options, "-c", code],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def test_importing_the_kernels_loads_neither_torch_nor_numba():
+    code = KERNELS + (
+        "import sys\n"
+        "heavy = ('torch', 'numba', 'llvmlite', 'cyvcf2', 'matplotlib', 'scipy', 'tqdm',"
+        " 'snvrag._cuda')\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+        "import numpy as np\n"
+        "bits = pack_haplotypes(np.zeros((3, 70), np.int8))\n"
+        "topk_hamming(bits, bits, 1, num_sites=70)\n"
+        "topk_l2(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32), 1)\n"
+        "unpack_haplotypes(bits, 70)\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+        "af_guided_mask(np.full(3, .5), seed=1, window=1, rate=.5)\n"
+        "align_sites(np.array([1]), np.array([1]))\n"
+        "print('numba' in sys.modules, 'torch' in sys.modules)\n"
+    )
+    assert python(code).splitlines() == ["[]", "[]", "True False"]
+
+
+def test_all_that_is_promised_is_there():
+    from snvrag import kernels
+
+    assert set(kernels.__all__) == {
+        "HammingIndex",
+        "TopK",
+        "af_guided_mask",
+        "af_guided_masks",
+        "align_sites",
+        "pack_haplotypes",
+        "topk_hamming",
+        "topk_l2",
+        "unpack_haplotypes",
+    }
+    assert all(hasattr(kernels, name) for name in kernels.__all__)
+
+
+def test_import_in_any_folder(tmp_path):
+    assert python(KERNELS + "print('ok')", cwd=tmp_path) == "ok"
+
+
+def bare_checkout(folder: Path) -> Path:
+    """Make what a checkout looks like before a build: the Python files, no compiled module."""
+    source = Path(snvrag.__file__).resolve().parent
+    for file in source.rglob("*.py*"):
+        if "__pycache__" in file.parts or file.suffix not in (".py", ".pyi"):
+            continue
+        copied = folder / "snvrag" / file.relative_to(source)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        copied.write_bytes(file.read_bytes())
+    return folder
+
+
+def site_packages(folder: Path) -> Path:
+    """Make an installed package: the Python files, the compiled module, the metadata."""
+    bare_checkout(folder)
+    compiled = Path(_core.__file__)
+    (folder / "snvrag" / compiled.name).symlink_to(compiled)
+    metadata = folder / "snvrag-0.1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: snvrag\nVersion: 0.1.0\n")
+    return folder
+
+
+WHERE = (
+    "import snvrag, snvrag._core, snvrag.kernels.packing as p\n"
+    "print(snvrag._core.__file__, p.__file__, snvrag.__file__, sep='\\n')\n"
+    "print(snvrag.build_info()['version'], snvrag.__version__)\n"
+)
+
+
+def test_import_at_the_root_of_a_checkout(tmp_path):
+    # `python -c` and `python -m` put the current folder first: an editable install, or the
+    # installed package, has to be found all the same.
+    code = KERNELS + "import numpy as np; print(pack_haplotypes(np.ones((1, 3), np.int8)))"
+    assert python(code, cwd=bare_checkout(tmp_path)) == "[[7]]"
+    assert python(code, cwd=Path(__file__).resolve().parents[2]) == "[[7]]"
+
+
+def test_the_compiled_package_is_found_from_a_checkout_that_is_first_on_the_path(tmp_path):
+    # -S: no .pth file runs, so no editable install can help.
+    checkout = bare_checkout(tmp_path / "checkout")
+    installed = site_packages(tmp_path / "site")
+    numpy_folder = Path(np.__file__).resolve().parents[1]
+    path = os.pathsep.join(map(str, (installed, numpy_folder)))
+    lines = python(WHERE, "-S", cwd=checkout, PYTHONPATH=path, PYTHONSAFEPATH="").splitlines()
+    assert [Path(line).parents[-2] for line in lines[:3]] == [Path(lines[0]).parents[-2]] * 3
+    assert all(Path(line).is_relative_to(installed) for line in lines[:3]), lines
+    assert lines[3].split()[0] == lines[3].split()[1] == "0.1.0"
+    module = python(
+        "import runpy, sys; runpy.run_module('snvrag.kernels.oracle');"
+        "print(sys.modules['snvrag._core'].__file__)",
+        "-S",
+        cwd=checkout,
+        PYTHONPATH=path,
+        PYTHONSAFEPATH="",
+    )
+    assert Path(module).is_relative_to(installed)
+
+
+def refusal(tmp_path: Path, installed: Path) -> str:
+    """Return what an import says from a bare checkout beside a package that was not built."""
+    code = (
+        "try:\n    import snvrag\n"
+        "except ImportError as error:\n    print(type(error).__name__, error)\n"
+    )
+    # -I and -S: neither the site packages nor the environment of this interpreter.
+    paths = f"import sys; sys.path[:0] = [{str(tmp_path / 'checkout')!r}, {str(installed)!r}]\n"
+    return python(paths + code, "-I", "-S", cwd=tmp_path)
+
+
+def test_a_checkout_that_was_never_built_says_what_to_do(tmp_path):
+    bare_checkout(tmp_path / "checkout")
+    said = refusal(tmp_path, tmp_path / "nothing")
+    assert said == (
+        "ImportError snvrag's compiled module is missing: "
+        "run 'pip install .' at the root of the checkout"
+    )
+
+
+def test_a_stub_file_is_not_a_compiled_module(tmp_path):
+    bare_checkout(tmp_path / "checkout")
+    installed = site_packages(tmp_path / "site")
+    for compiled in (installed / "snvrag").glob("_core.*.so"):
+        compiled.unlink()
+    assert "run 'pip install .'" in refusal(tmp_path, installed)
+
+
+def test_the_environment_chooses_the_level():
+    code = "from snvrag import _core, build_info; print(build_info()['simd_level'])"
+    for level in _core.simd_levels():
+        assert python(code, SNVRAG_SIMD=level) == level
+    assert python(code, SNVRAG_SIMD="") == _core.simd_levels()[-1]
+
+
+def test_an_unknown_level_in_the_environment_is_an_error_at_import():
+    with pytest.raises(AssertionError, match=r"SNVRAG_SIMD must be one of .*, got mmx"):
+        python("import snvrag", SNVRAG_SIMD="mmx")
+
+
+def test_build_info_and_headers():
+    info = snvrag.build_info()
+    assert set(info) == {"version", "compiler", "simd_levels", "simd_level", "cuda"}
+    assert info["version"] == snvrag.__version__
+    assert info["simd_levels"] == _core.simd_levels()
+    assert info["simd_levels"][0] == "scalar"
+    assert info["simd_level"] in info["simd_levels"]
+    assert isinstance(info["cuda"], bool)
+    headers = Path(snvrag.get_include()) / "snvrag"
+    assert {"bits.hpp", "hamming.hpp", "philox.hpp", "topk.hpp"} <= {
+        file.name for file in headers.iterdir()
+    }

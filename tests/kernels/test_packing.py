@@ -1,0 +1,358 @@
+"""Bits: packing, unpacking, transposition, columns, and genotypes to alleles."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snvrag import _core
+from snvrag.kernels import oracle, pack_haplotypes, unpack_haplotypes
+
+SIZES = [0, 1, 63, 64, 65, 127, 128, 129, 1020]
+ROWS = [0, 1, 2, 63, 64, 65, 130]
+
+
+def random_alleles(num_rows: int, num_columns: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2, (num_rows, num_columns), np.int8)
+
+
+def pack(alleles: np.ndarray) -> np.ndarray:
+    """Pack with NumPy alone; the test of the oracle says that both agree."""
+    num_rows, num_columns = alleles.shape
+    words = (num_columns + 63) // 64
+    padded = np.zeros((num_rows, 64 * words), np.uint8)
+    padded[:, :num_columns] = alleles
+    packed = np.packbits(padded, axis=1, bitorder="little")
+    return packed.view("<u8").astype(np.uint64).reshape(num_rows, words)
+
+
+# --- the oracle ----------------------------------------------------------------------------------
+
+
+def test_oracle_on_cases_made_by_hand():
+    alleles = np.zeros((3, 66), np.int8)
+    alleles[0, [0, 2]] = 1
+    alleles[1, [63, 64]] = 1
+    alleles[2, 65] = 1
+    expected = [[5, 0], [2**63, 1], [0, 2]]
+    assert oracle.pack_haplotypes(alleles).tolist() == expected
+    assert pack(alleles).tolist() == expected
+    assert pack_haplotypes(alleles).tolist() == expected
+    assert (oracle.unpack_haplotypes(np.array(expected, np.uint64), 66) == alleles).all()
+
+
+@pytest.mark.parametrize("num_sites", [0, 1, 64, 65, 129])
+def test_oracle_is_numpys_packbits(num_sites):
+    alleles = random_alleles(5, num_sites)
+    bits = oracle.pack_haplotypes(alleles)
+    assert (bits == pack(alleles)).all()
+    assert (oracle.unpack_haplotypes(bits, num_sites) == alleles).all()
+
+
+# --- packing -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_rows", ROWS)
+@pytest.mark.parametrize("num_sites", SIZES)
+def test_pack_and_unpack(simd_level, num_sites, num_rows):
+    alleles = random_alleles(num_rows, num_sites)
+    bits = pack_haplotypes(alleles)
+    assert bits.dtype == np.uint64
+    assert bits.shape == (num_rows, (num_sites + 63) // 64)
+    assert (bits == pack(alleles)).all()
+    back = unpack_haplotypes(bits, num_sites)
+    assert back.dtype == np.int8
+    assert back.shape == alleles.shape
+    assert (back == alleles).all()
+
+
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("num_sites", SIZES)
+def test_bits_behind_the_last_site_are_zero(simd_level, num_sites, value):
+    for order in "CF":
+        alleles = np.full((70, num_sites), value, np.int8, order=order)
+        bits = pack_haplotypes(alleles)
+        assert np.bitwise_count(bits).sum() == value * 70 * num_sites
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 65), (65, 3), (64, 64), (129, 127), (70, 1020)])
+def test_pack_any_layout(simd_level, shape, frozen, unaligned):
+    alleles = random_alleles(*shape)
+    expected = pack(alleles)
+    wide = np.ones((2 * shape[0], 3 * shape[1]), np.int8)
+    wide[::2, ::3] = alleles
+    rows = np.ones((2 * shape[0], shape[1]), np.int8)
+    rows[::2] = alleles
+    columns = np.ones((shape[0], 2 * shape[1]), np.int8, order="F")
+    columns[:, ::2] = alleles
+    tall = np.ones((2 * shape[0], shape[1]), np.int8, order="F")
+    tall[: shape[0]] = alleles
+    layouts = {
+        "contiguous": alleles,
+        "transposed": np.asfortranarray(alleles),
+        "rows apart": rows[::2],
+        "columns apart": wide[::2, ::3],
+        "transposed, columns apart": columns[:, ::2],
+        "transposed, rows of a longer one": tall[: shape[0]],
+        "rows reversed": alleles[::-1].copy()[::-1],
+        "columns reversed": alleles[:, ::-1].copy()[:, ::-1],
+        "transposed, rows reversed": np.asfortranarray(alleles[::-1])[::-1],
+        "read-only": frozen(alleles),
+        "uint8": alleles.astype(np.uint8),
+        "bool": alleles.astype(bool),
+        "bool, transposed": np.asfortranarray(alleles.astype(bool)),
+        "unaligned": np.frombuffer(b"\0" + alleles.tobytes(), np.int8)[1:].reshape(shape),
+    }
+    for name, layout in layouts.items():
+        kept = layout.copy()
+        assert (pack_haplotypes(layout) == expected).all(), name
+        assert (layout == kept).all(), name
+
+
+def test_pack_repeated_rows_and_columns(simd_level):
+    row = random_alleles(1, 100)
+    repeated = np.broadcast_to(row, (70, 100))
+    assert (pack_haplotypes(repeated) == pack(row)).all()
+    column = random_alleles(70, 1)
+    assert (
+        pack_haplotypes(np.broadcast_to(column, (70, 100))) == pack(repeated * 0 + column)
+    ).all()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("bad", [-1, 2, 3, 127, -128])
+def test_an_allele_without_a_bit_is_refused_with_its_place(simd_level, bad, order):
+    for shape in [(1, 1), (3, 65), (65, 64), (70, 129)]:
+        for row in {0, shape[0] // 2, shape[0] - 1}:
+            for column in {0, shape[1] // 2, shape[1] - 1}:
+                alleles = np.asarray(random_alleles(*shape), order=order)
+                alleles[row, column] = bad
+                text = f"alleles must be 0 or 1, got {bad} at ({row}, {column})"
+                with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
+                    pack_haplotypes(alleles)
+
+
+def test_the_first_bad_allele_is_named_in_row_order(simd_level):
+    for order in "CF":
+        alleles = np.zeros((70, 70), np.uint8, order=order)
+        alleles[3, 60], alleles[60, 2] = 200, 9
+        with pytest.raises(ValueError, match=r"^alleles must be 0 or 1, got 200 at \(3, 60\)$"):
+            pack_haplotypes(alleles)
+    with pytest.raises(ValueError, match=r"^alleles must be 0 or 1, got 4 at \(2, 1\)$"):
+        pack_haplotypes(np.array([[0, 0, 0, 0], [1, 0, 1, 0], [1, 0, 4, 0]], np.int8)[:, ::2])
+
+
+@given(
+    num_rows=st.integers(0, 130),
+    num_columns=st.integers(0, 200),
+    seed=st.integers(0, 99),
+    level=st.sampled_from(_core.simd_levels()),
+    transposed=st.booleans(),
+)
+def test_round_trip(num_rows, num_columns, seed, level, transposed):
+    before = _core.simd_level()
+    _core.set_simd_level(level)
+    try:
+        alleles = random_alleles(num_rows, num_columns, seed)
+        bits = pack_haplotypes(np.asfortranarray(alleles) if transposed else alleles)
+        assert (unpack_haplotypes(bits, num_columns) == alleles).all()
+        turned = _core.transpose_bits(bits, num_columns)
+        assert (turned == pack(alleles.T)).all()
+        assert (_core.transpose_bits(turned, num_rows) == bits).all()
+    finally:
+        _core.set_simd_level(before)
+
+
+@pytest.mark.parametrize("num_sites", [1, 63, 64, 65, 1020])
+def test_unpack_rows_that_lie_apart(simd_level, num_sites, frozen):
+    alleles = random_alleles(9, num_sites)
+    bits = pack(alleles)
+    spread = np.full((18, bits.shape[1] + 2), 2**64 - 1, np.uint64)
+    spread[::2, : bits.shape[1]] = bits
+    view = spread[::2, : bits.shape[1]]
+    assert (unpack_haplotypes(view, num_sites) == alleles).all()
+    assert (unpack_haplotypes(bits[::-1].copy()[::-1], num_sites) == alleles).all()
+    assert (unpack_haplotypes(frozen(bits), num_sites) == alleles).all()
+
+
+def test_unpack_ignores_bits_behind_the_last_site(simd_level):
+    bits = np.full((2, 2), 2**64 - 1, np.uint64)
+    assert unpack_haplotypes(bits, 65).tolist() == [[1] * 65] * 2
+
+
+ALLELES = "an int8, uint8 or bool (rows, columns) array"
+BITS = "a uint64 (rows, words) array with contiguous rows"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "got"),
+    [
+        ([[0, 1]], TypeError, "list"),
+        (None, TypeError, "NoneType"),
+        (np.zeros((2, 2)), TypeError, "dtype float64"),
+        (np.zeros((2, 2), np.int16), TypeError, "dtype int16"),
+        (np.zeros((2, 2), "S1"), TypeError, "dtype |S1"),
+        (np.zeros((2, 2), object), TypeError, "dtype object"),
+        (np.zeros(2, np.int8), ValueError, "shape (2,)"),
+        (np.zeros((2, 2, 2), np.int8), ValueError, "shape (2, 2, 2)"),
+        (np.zeros((), np.int8), ValueError, "shape ()"),
+    ],
+)
+def test_pack_refuses(wrong, error, got):
+    with pytest.raises(error, match="^" + re.escape(f"alleles must be {ALLELES}, got {got}") + "$"):
+        pack_haplotypes(wrong)
+
+
+@pytest.mark.parametrize(
+    ("bits", "num_sites", "error", "text"),
+    [
+        ([[1]], 3, TypeError, f"bits must be {BITS}, got list"),
+        (np.zeros((1, 1), np.int64), 3, TypeError, f"bits must be {BITS}, got dtype int64"),
+        (np.zeros((1, 1), ">u8"), 3, TypeError, f"bits must be {BITS}, got dtype >u8"),
+        (np.zeros(1, np.uint64), 3, ValueError, f"bits must be {BITS}, got shape (1,)"),
+        (
+            np.zeros((2, 4), np.uint64)[:, ::2],
+            128,
+            TypeError,
+            f"bits must be {BITS}, got rows that are not contiguous",
+        ),
+        (
+            np.zeros((2, 2), np.uint64),
+            64,
+            ValueError,
+            "bits must be of 1 words a row (64 sites), got 2",
+        ),
+        (
+            np.zeros((2, 1), np.uint64),
+            65,
+            ValueError,
+            "bits must be of 2 words a row (65 sites), got 1",
+        ),
+        (
+            np.zeros((2, 1), np.uint64),
+            0,
+            ValueError,
+            "bits must be of 0 words a row (0 sites), got 1",
+        ),
+        (
+            np.zeros((2, 1), np.uint64),
+            -1,
+            ValueError,
+            f"num_sites must be from 0 to {2**62 - 1}, got -1",
+        ),
+    ],
+)
+def test_unpack_refuses(bits, num_sites, error, text):
+    with pytest.raises(error, match="^" + re.escape(text) + "$"):
+        unpack_haplotypes(bits, num_sites)
+
+
+@pytest.mark.parametrize("num_sites", [1.0, "1", None])
+def test_unpack_refuses_what_is_no_number_of_sites(num_sites):
+    got = type(num_sites).__name__
+    with pytest.raises(TypeError, match=rf"^num_sites must be .*, got {got}$"):
+        unpack_haplotypes(np.zeros((1, 1), np.uint64), num_sites)
+
+
+# --- transposition and columns -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_columns", [0, 1, 63, 64, 65, 129, 1020])
+@pytest.mark.parametrize("num_rows", ROWS)
+def test_transpose(simd_level, num_rows, num_columns):
+    alleles = random_alleles(num_rows, num_columns)
+    got = _core.transpose_bits(pack(alleles), num_columns)
+    assert got.dtype == np.uint64
+    assert got.shape == (num_columns, (num_rows + 63) // 64)
+    assert (got == pack(alleles.T)).all()
+
+
+def test_transpose_ignores_bits_behind_the_last_column(simd_level):
+    bits = np.full((3, 2), 2**64 - 1, np.uint64)
+    assert _core.transpose_bits(bits, 65).tolist() == [[7]] * 65
+
+
+@pytest.mark.parametrize("num_rows", [1, 63, 64, 65, 300])
+def test_gather_columns(simd_level, num_rows):
+    alleles = random_alleles(num_rows, 129)
+    bits = pack(alleles)
+    columns = np.array([128, 0, 63, 64, 64, 127, 1])
+    for start in {0, 1, num_rows // 2, num_rows}:
+        for stop in {start, (start + num_rows + 1) // 2, num_rows}:
+            got = _core.gather_columns(bits, start, stop, columns)
+            assert got.shape == (7, (stop - start + 63) // 64)
+            assert (got == pack(alleles[start:stop, columns].T)).all()
+    assert _core.gather_columns(bits, 0, num_rows, columns[:0]).shape[0] == 0
+    spread = np.repeat(bits, 2, axis=0)[::2]
+    assert (_core.gather_columns(spread, 0, num_rows, columns) == pack(alleles[:, columns].T)).all()
+
+
+# --- genotypes -----------------------------------------------------------------------------------
+
+
+def read(calls: list[list[int]]) -> tuple[tuple[int, ...], list[int]]:
+    out = np.full(2 * len(calls), 77, np.uint8)
+    summary = _core.read_genotypes(np.array(calls, np.int16).reshape(-1, 3), out)
+    return summary, out.tolist()
+
+
+def test_read_genotypes_of_every_kind():
+    assert read([]) == ((-1, -1, 0, 0, 0), [])
+    assert read([[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]]) == (
+        (-1, -1, 0, 4, 1),
+        [0, 0, 0, 1, 1, 0, 1, 1],
+    )
+    # Unphased: only a heterozygote loses anything by it.
+    assert read([[0, 0, 0], [1, 1, 0], [0, 1, 0], [1, 0, 0]])[0] == (2, -1, 0, 4, 1)
+    assert read([[-1, 0, 0], [1, -1, 0], [-1, -1, 0]]) == (
+        (-1, -1, 4, 1, 1),
+        [255, 0, 1, 255, 255, 255],
+    )
+    # A haploid call has no second allele.
+    assert read([[0, 0, 1], [1, -2, 1], [-1, -2, 0]]) == (
+        (-1, 1, 3, 1, 1),
+        [0, 0, 1, 255, 255, 255],
+    )
+    # Further alleles are kept, and told.
+    assert read([[0, 2, 1], [3, 1, 1]]) == ((-1, -1, 0, 1, 3), [0, 2, 3, 1])
+
+
+def test_read_genotypes_against_a_loop():
+    random = np.random.default_rng(0)
+    calls = random.integers(-2, 4, (1020, 3), np.int16)
+    calls[:, 2] = random.integers(0, 2, 1020)
+    summary, out = read(calls.tolist())
+    a, b, phased = calls.T
+    unphased = np.flatnonzero((a != b) & (phased == 0) & (a >= 0) & (b >= 0))
+    haploid = np.flatnonzero((a == -2) | (b == -2))
+    pairs = calls[:, :2]
+    assert summary == (
+        unphased[0], haploid[0], (pairs < 0).sum(), (pairs == 1).sum(), pairs.max()
+    )  # fmt: skip
+    assert out == np.where(pairs < 0, 255, pairs).ravel().tolist()
+
+
+def test_real_genotypes_round_trip(simd_level, shared_data):
+    cyvcf2 = pytest.importorskip("cyvcf2")
+    reader = cyvcf2.VCF(str(shared_data / "kgp_chr1" / "panel.vcf.gz"))
+    rows = []
+    for variant in reader:
+        calls = np.ascontiguousarray(variant.genotype.array(), np.int16)
+        out = np.empty(2 * len(calls), np.uint8)
+        _, haploid, missing, num_alt, highest = _core.read_genotypes(calls, out)
+        assert out.tolist() == np.where(calls[:, :2] < 0, 255, calls[:, :2]).ravel().tolist()
+        if (haploid, missing, highest) == (-1, 0, 1) or not out.any():
+            assert num_alt == out.sum()
+            rows.append(out)
+        if len(rows) == 130:
+            break
+    reader.close()
+    sites = np.array(rows)
+    assert sites.shape == (130, 5008)
+    bits = pack_haplotypes(sites.T)
+    assert (unpack_haplotypes(bits, 130) == sites.T).all()
+    assert (_core.transpose_bits(pack_haplotypes(sites), 5008) == bits).all()
