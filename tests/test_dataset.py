@@ -1,0 +1,380 @@
+"""Batches are what a slow twin in NumPy makes of the same keys; keys are a function of numbers."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snvrag.dataset import (
+    PAD,
+    Key,
+    KeySampler,
+    MaskRule,
+    Targets,
+    WindowDataset,
+    as_batch,
+    normalised_position,
+)
+from snvrag.windows import Windows
+
+NUM_SITES = 203
+POPULATIONS = ["a", "b", "b"] * 8
+
+
+def formula(af: np.ndarray, epoch: int, window: int, rate: float) -> np.ndarray:
+    """Contract 4.1, in NumPy."""
+    p = np.where(af < 0.05, 0.7, rate)
+    u = np.random.Generator(np.random.Philox(key=epoch * 10_000 + window)).random(af.size)
+    return u < p
+
+
+class World:
+    """A panel of 24 samples, targets and the alleles behind both."""
+
+    def __init__(self, alleles, make_panel, *, own=True, present=None):
+        self.panel_alleles = alleles[:48]
+        self.panel = make_panel(self.panel_alleles, populations=POPULATIONS)
+        num = NUM_SITES
+        self.present = np.ones(num, bool) if present is None else present
+        if own:
+            self.alleles, self.target = self.panel_alleles, self.panel
+            self.panel_sample = np.arange(24)
+            self.population = self.panel.sample_population
+        else:
+            # What the file lacks has REF in its bits, and must not be taken for an allele.
+            self.alleles = alleles[48:] * self.present
+            self.target = make_panel(self.alleles, prefix="t")
+            self.panel_sample = np.where(np.arange(6) == 2, 17, -1)
+            self.population = np.array([0, 1, 1, 0, 0, 1])
+        self.targets = Targets(self.target, self.present, self.panel_sample, self.population)
+
+    def dataset(self, size=50, flank=0, rule=MaskRule()):  # noqa: B008
+        return WindowDataset(self.panel, self.targets, Windows.split(NUM_SITES, size, flank), rule)
+
+
+@pytest.fixture(scope="module")
+def alleles(mosaic_haplotypes):
+    return mosaic_haplotypes(60, NUM_SITES, seed=9)
+
+
+@pytest.fixture(scope="module")
+def world(alleles, make_panel):
+    return World(alleles, make_panel)
+
+
+def partly_present() -> np.ndarray:
+    """Window 1 of 5 has no site in the file, window 2 every third, window 4 its first only."""
+    present = np.ones(NUM_SITES, bool)
+    cuts = np.arange(6) * NUM_SITES // 5
+    present[cuts[1] : cuts[2]] = False
+    present[cuts[2] : cuts[3]] = np.arange(cuts[3] - cuts[2]) % 3 == 0
+    present[cuts[4] + 1 :] = False
+    return present
+
+
+def slow_twin(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskRule) -> dict:
+    """One key at a time, one site at a time; keyed by field, (B, ...) even where shared."""
+    windows = dataset.windows
+    af = world.panel_alleles.mean(0)
+    genotypes = world.panel_alleles[::2] + world.panel_alleles[1::2]
+    length = max(windows.context_stops - windows.context_starts)
+    hidden_everywhere = np.zeros((NUM_SITES,), bool)
+    epoch = keys[0].epoch
+    for w in range(len(windows)):
+        own = slice(windows.starts[w], windows.stops[w])
+        hidden_everywhere[own] = formula(af[own], epoch, w, rule.rate(epoch))
+    out = {name: [] for name in ("alleles", "hidden", "scored", "af", "position", "population_af",
+                                 "genotype_frequency", "panel_sample", "tokens")}  # fmt: skip
+    members = np.array([0, 1, 1] * 8)
+    for _, w, sample in keys:
+        row = {
+            "alleles": np.full((2, length), PAD),
+            "hidden": np.zeros(length, bool),
+            "scored": np.zeros(length, bool),
+            "af": np.zeros(length, np.float32),
+            "position": np.zeros(length, np.float32),
+            "population_af": np.zeros(length, np.float32),
+            "genotype_frequency": np.zeros((length, 3), np.float32),
+            "tokens": np.full((2, length), PAD),
+        }
+        first, last = windows.context_starts[w], windows.context_stops[w]
+        span = world.panel.position[last - 1] - world.panel.position[first]
+        own = genotypes[members == world.population[sample]]
+        for j, site in enumerate(range(first, last)):
+            row["alleles"][:, j] = world.alleles[2 * sample : 2 * sample + 2, site]
+            row["hidden"][j] = hidden_everywhere[site] or not world.present[site]
+            inside = windows.starts[w] <= site < windows.stops[w]
+            row["scored"][j] = hidden_everywhere[site] and world.present[site] and inside
+            row["af"][j] = af[site]
+            offset = world.panel.position[site] - world.panel.position[first]
+            row["position"][j] = offset / span if span else 0
+            row["population_af"][j] = own[:, site].mean() / 2
+            row["genotype_frequency"][j] = [(own[:, site] == g).mean() for g in range(3)]
+            row["tokens"][:, j] = 2 if row["hidden"][j] else row["alleles"][:, j]
+        row["panel_sample"] = world.panel_sample[sample]
+        for name, value in row.items():
+            out[name].append(value)
+    return {name: np.array(values) for name, values in out.items()}
+
+
+def check(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskRule = MaskRule()):  # noqa: B008
+    batch = dataset.__getitems__(keys)
+    expected = slow_twin(world, dataset, keys, rule)
+    rows = batch.window_row
+    assert batch.epoch == keys[0].epoch
+    assert batch.num_samples == len(keys)
+    assert batch.windows[rows].tolist() == [key.window for key in keys]
+    assert batch.windows.tolist() == sorted({key.window for key in keys})
+    assert batch.sample.tolist() == [key.sample for key in keys]
+    for name in ("alleles", "panel_sample"):
+        np.testing.assert_array_equal(getattr(batch, name), expected[name])
+    for name in ("hidden", "scored"):
+        np.testing.assert_array_equal(getattr(batch, name)[rows], expected[name], err_msg=name)
+    for name in ("af", "position"):
+        np.testing.assert_allclose(getattr(batch, name)[rows], expected[name], atol=1e-6)
+    for name in ("population_af", "genotype_frequency"):
+        np.testing.assert_allclose(getattr(batch, name), expected[name], atol=1e-6)
+    np.testing.assert_array_equal(batch.tokens, expected["tokens"])
+    return batch
+
+
+def some_keys(epoch: int, num_windows: int, num_samples: int, seed: int) -> list[Key]:
+    random = np.random.default_rng(seed)
+    return [
+        Key(epoch, int(random.integers(num_windows)), int(random.integers(num_samples)))
+        for _ in range(9)
+    ]
+
+
+@pytest.mark.parametrize(("size", "flank"), [(50, 0), (50, 13), (50, 70), (203, 0), (7, 20)])
+@pytest.mark.parametrize("epoch", [0, 5, 2024])
+def test_batch_is_that_of_the_slow_twin(world, size, flank, epoch):
+    dataset = world.dataset(size, flank)
+    check(world, dataset, some_keys(epoch, len(dataset.windows), 24, epoch))
+
+
+def test_types_and_shapes(world):
+    batch = world.dataset(50, 4)[Key(1, 2, 3)]
+    dtypes = {f.name: getattr(batch, f.name).dtype for f in fields(batch) if f.name != "epoch"}
+    assert dtypes == {
+        "windows": torch.int64, "window_row": torch.int64, "sample": torch.int64,
+        "panel_sample": torch.int64, "alleles": torch.uint8, "hidden": torch.bool,
+        "scored": torch.bool, "af": torch.float32, "position": torch.float32,
+        "population_af": torch.float32, "genotype_frequency": torch.float32,
+    }  # fmt: skip
+    length = batch.alleles.shape[-1]
+    assert batch.alleles.shape == (1, 2, length)
+    assert batch.hidden.shape == batch.scored.shape == batch.af.shape == (1, length)
+    assert batch.genotype_frequency.shape == (1, length, 3)
+    moved = batch.to(torch.device("cpu"))
+    assert all(
+        torch.equal(getattr(moved, f.name), getattr(batch, f.name))
+        for f in fields(batch)
+        if f.name != "epoch"
+    )
+
+
+def test_a_flank_has_the_mask_of_its_own_window(world):
+    dataset = world.dataset(50, 30)
+    windows = dataset.windows
+    one = {w: dataset[Key(3, w, 0)] for w in range(len(windows))}
+    for w, batch in one.items():
+        offset = windows.context_starts[w]
+        for other in one:
+            a = max(windows.context_starts[w], windows.starts[other])
+            b = min(windows.context_stops[w], windows.stops[other])
+            if a < b:
+                own = dataset.window_mask(3, other)[a - windows.starts[other] :][: b - a]
+                np.testing.assert_array_equal(batch.hidden[0, a - offset : b - offset], own)
+        assert not batch.scored[0, : windows.starts[w] - offset].any()
+        assert not batch.scored[0, windows.stops[w] - offset :].any()
+
+
+def test_window_of_one_site(alleles, make_panel):
+    world = World(alleles, make_panel)
+    dataset = world.dataset(1)
+    batch = check(world, dataset, some_keys(2, NUM_SITES, 24, 0))
+    assert batch.alleles.shape == (9, 2, 1)
+    assert torch.isfinite(batch.position).all()
+    assert not batch.position.any()
+
+
+@pytest.mark.parametrize("flank", [0, 10])
+def test_targets_without_some_sites(alleles, make_panel, flank):
+    world = World(alleles, make_panel, own=False, present=partly_present())
+    dataset = world.dataset(50, flank)
+    keys = [Key(1, window, sample) for window in range(5) for sample in range(6)]
+    batch = check(world, dataset, keys)
+    assert not batch.scored[1].any()
+    if flank == 0:
+        length = int(dataset.windows.stops[1] - dataset.windows.starts[1])
+        assert batch.hidden[1, :length].all()
+
+
+def test_a_window_without_sites_shifts_nothing(alleles, make_panel):
+    """V18 skipped such a window's data, so that every later window got its neighbour's."""
+    whole = World(alleles, make_panel, own=False)
+    lacking = World(alleles, make_panel, own=False, present=partly_present())
+    for window in (0, 3):
+        a, b = (world.dataset()[Key(1, window, 4)] for world in (whole, lacking))
+        for name in (f.name for f in fields(a)):
+            if name != "epoch":
+                assert torch.equal(getattr(a, name), getattr(b, name)), name
+
+
+def test_alleles_that_the_file_lacks_never_become_tokens(alleles, make_panel):
+    world = World(alleles, make_panel, own=False, present=partly_present())
+    dataset = world.dataset(50, 10)
+    first = dataset.__getitems__([Key(0, w, 0) for w in range(5)])
+    world.targets.haplotypes.site_bits[~world.present] ^= np.uint64(2**12 - 1)
+    second = dataset.__getitems__([Key(0, w, 0) for w in range(5)])
+    assert torch.equal(first.tokens, second.tokens)
+
+
+def test_keys_of_two_epochs_do_not_mix(world):
+    with pytest.raises(ValueError, match="one epoch"):
+        world.dataset().__getitems__([Key(0, 0, 0), Key(1, 0, 0)])
+
+
+def test_dataset_has_no_state(world):
+    """The same keys give the same batch, whatever was asked before, and after pickling."""
+    dataset = world.dataset(50, 5)
+    before = {name: id(value) for name, value in vars(dataset).items()}
+    keys = some_keys(4, 5, 24, 1)
+    first = dataset.__getitems__(keys)
+    state = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    dataset.__getitems__(some_keys(0, 5, 24, 2))
+    again = pickle.loads(pickle.dumps(dataset)).__getitems__(keys)
+    np.testing.assert_array_equal(state[0], np.random.get_state()[1])  # noqa: NPY002
+    assert torch.equal(state[1], torch.get_rng_state())
+    assert {name: id(value) for name, value in vars(dataset).items()} == before
+    for f in fields(first):
+        if f.name != "epoch":
+            assert torch.equal(getattr(first, f.name), getattr(again, f.name))
+    assert as_batch(first) is first
+
+
+def test_rows_of_a_batch_do_not_depend_on_the_others(world):
+    dataset = world.dataset(50, 5)
+    keys = some_keys(1, 5, 24, 3)
+    together = dataset.__getitems__(keys)
+    for i, key in enumerate(keys):
+        alone = dataset[key]
+        assert torch.equal(alone.tokens[0], together.tokens[i])
+        assert torch.equal(alone.scored[0], together.scored[together.window_row[i]])
+        assert torch.equal(alone.genotype_frequency[0], together.genotype_frequency[i])
+
+
+# --- masks ----------------------------------------------------------------------------------------
+
+
+def test_curriculum_is_a_pure_function_of_the_epoch():
+    rule = MaskRule()
+    rates = (0.30, 0.40, 0.50, 0.60, 0.70, 0.80)
+    assert [rule.rate(e) for e in range(40)] == [rates[min(e // 2, 5)] for e in range(40)]
+    fixed = MaskRule((0.5,), 1)
+    assert {fixed.rate(e) for e in (0, 1, 2024)} == {0.5}
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 7, 2024])
+def test_mask_is_the_contracts(world, epoch):
+    dataset = world.dataset(50)
+    for w in range(5):
+        own = slice(dataset.windows.starts[w], dataset.windows.stops[w])
+        expected = formula(world.panel_alleles.mean(0)[own], epoch, w, MaskRule().rate(epoch))
+        np.testing.assert_array_equal(dataset.window_mask(epoch, w), expected)
+
+
+def test_v18s_masks(world):
+    dataset = world.dataset(50, rule=MaskRule(generator="mt19937"))
+    af = world.panel_alleles.mean(0)[dataset.windows.starts[3] : dataset.windows.stops[3]]
+    u = np.random.RandomState(10_003).random_sample(af.size)
+    expected = u < np.where(af < 0.05, 0.7, 0.3)
+    np.testing.assert_array_equal(dataset.window_mask(1, 3), expected)
+
+
+def test_all_samples_of_a_window_share_its_mask(world):
+    batch = world.dataset(50).__getitems__([Key(2, 1, s) for s in range(24)])
+    assert batch.hidden.shape[0] == 1
+    masked = batch.tokens == 2
+    assert (masked == masked[:1, :1]).all()
+
+
+# --- positions ------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 250_000_000), min_size=1, max_size=50).map(sorted))
+def test_normalised_position(positions):
+    array = np.array(positions, np.int64)
+    scaled = normalised_position(array)
+    assert scaled.dtype == np.float32
+    assert scaled[0] == 0
+    assert np.isfinite(scaled).all()
+    if array[-1] > array[0]:
+        np.testing.assert_allclose(scaled, (array - array[0]) / (array[-1] - array[0]), atol=1e-6)
+    else:
+        assert not scaled.any()
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+def batches(sampler: KeySampler, epoch: int) -> list[list[Key]]:
+    sampler.epoch = epoch
+    return list(sampler)
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(1, 12),
+    st.integers(1, 15),
+    st.sampled_from(["full", "window", "none"]),
+    st.integers(0, 2**31),
+    st.integers(0, 30),
+)
+def test_each_pair_once_an_epoch(num_windows, num_samples, batch_size, shuffle, seed, epoch):
+    sampler = KeySampler(num_windows, num_samples, batch_size, seed=seed, shuffle=shuffle)
+    made = batches(sampler, epoch)
+    assert len(made) == len(sampler)
+    assert all(1 <= len(batch) <= batch_size for batch in made)
+    keys = [key for batch in made for key in batch]
+    assert {key.epoch for key in keys} == {epoch}
+    pairs = [(key.window, key.sample) for key in keys]
+    assert sorted(pairs) == [(w, s) for w in range(num_windows) for s in range(num_samples)]
+    if shuffle == "window":
+        assert all(len({key.window for key in batch}) == 1 for batch in made)
+    if shuffle == "none":
+        assert pairs == sorted(pairs)
+
+
+@pytest.mark.parametrize("shuffle", ["full", "window"])
+def test_order_is_a_pure_function_of_seed_and_epoch(shuffle):
+    """V18's sampler seeds accumulated, so a resumed run shuffled otherwise."""
+
+    def made(seed: int, epochs: list[int]) -> list[list[Key]]:
+        sampler = KeySampler(5, 20, 8, seed=seed, shuffle=shuffle)
+        return [batches(sampler, epoch) for epoch in epochs][-1]
+
+    torch.manual_seed(1)
+    first = made(7, [3])
+    torch.manual_seed(2)
+    assert made(7, [0, 1, 2, 3]) == first
+    assert made(7, [3, 3]) == first
+    orders = [[key[1:] for batch in made(s, [e]) for key in batch] for s, e in
+              ((7, 3), (7, 4), (8, 3), (3, 7), (8, 2), (6, 4))]  # fmt: skip
+    assert len({tuple(order) for order in orders}) == len(orders)
+
+
+def test_a_sampler_in_use_keeps_its_epoch():
+    sampler = KeySampler(3, 4, 5, seed=0, shuffle="full")
+    running = iter(sampler)
+    keys = next(running)
+    sampler.epoch = 1
+    keys += [key for batch in running for key in batch]
+    assert {key.epoch for key in keys} == {0}
