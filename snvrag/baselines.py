@@ -38,7 +38,7 @@ def evaluate_baselines(
     for keys in sampler:
         batch = dataset.__getitems__(keys)
         rows = batch.window_row
-        scored, af = batch.scored[rows], batch.af[rows]
+        scored, af = batch.scored[rows], batch.panel_af[rows]
         copied = torch.zeros(batch.alleles.shape)
         for n, window in enumerate(batch.windows.tolist()):
             start = int(dataset.windows.context_starts[window])

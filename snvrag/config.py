@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -124,6 +125,11 @@ class Config:
             check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
         check("mask_rates", bool(self.mask_rates) and all(0 <= r <= 1 for r in self.mask_rates),
               "one or more numbers from 0 to 1")  # fmt: skip
+        check("seed", self.seed < 2**63, "below 2**63")
+        check("threads", self.threads <= 1024, "at most 1024")
+        check("min_gain", self.min_gain >= 0, "at least 0")
+        for name in ("learning_rate", "clip", "cache_mb", "decay_sites", "focal_gamma", "min_gain"):
+            check(name, math.isfinite(getattr(self, name)), "finite")
         check("val_fraction", 0 < self.val_fraction < 1, "between 0 and 1")
         check("dropout", 0 <= self.dropout < 1, "from 0 to below 1")
         for name in ("learning_rate", "clip", "cache_mb", "decay_sites"):

@@ -117,13 +117,19 @@ class Batch:
         True where the network may not look.
     scored : (N, L) bool
         True where a hidden allele is known and belongs to the window, not to its flanks.
-    af : (N, L) float32
-        ALT frequency in the reference panel.
+    panel_af : (N, L) float32
+        ALT frequency in the reference panel, which guides the mask and names a site rare or common.
     position : (N, L) float32
         From 0 at the first site read to 1 at the last.
+    af : (B, L) float32
+        ALT frequency in the reference panel without the sample itself, if it is one of the panel's:
+        counting it would tell the network a part of the answer, all of it at singletons.
     population_af : (B, L) float32
     genotype_frequency : (B, L, 3) float32
-        Of the sample's population.
+        Of the sample's population, again without the sample. A population of one sample has then
+        none left, and the whole panel's frequency, in Hardy-Weinberg proportions, stands in.
+    is_padded : bool
+        Whether a window is shorter than L.
     """
 
     epoch: int
@@ -134,10 +140,12 @@ class Batch:
     alleles: Tensor
     hidden: Tensor
     scored: Tensor
-    af: Tensor
+    panel_af: Tensor
     position: Tensor
+    af: Tensor
     population_af: Tensor
     genotype_frequency: Tensor
+    is_padded: bool
 
     @property
     def num_samples(self) -> int:
@@ -243,9 +251,12 @@ class WindowDataset(Dataset[Batch]):
         self.targets = targets
         self.windows = windows
         self.mask_rule = mask_rule
+        self._panel = panel
         self._af = panel.af
         self._position = panel.position
-        self._population_af = panel.population_af
+        self._population_size = np.bincount(
+            panel.sample_population, minlength=len(panel.populations)
+        ).astype(np.float32)
         self._genotype_frequency = panel.population_genotype_frequency
 
     def __getitem__(self, key: Key) -> Batch:
@@ -263,11 +274,10 @@ class WindowDataset(Dataset[Batch]):
         alleles = np.full((len(keys), 2, length), PAD, np.uint8)
         hidden = np.zeros((windows.size, length), bool)
         scored = np.zeros((windows.size, length), bool)
-        af = np.zeros((windows.size, length), np.float32)
+        panel_af = np.zeros((windows.size, length), np.float32)
         position = np.zeros((windows.size, length), np.float32)
-        population_af = np.zeros((len(keys), length), np.float32)
+        af = np.zeros((len(keys), length), np.float32)
         genotype_frequency = np.zeros((len(keys), length, 3), np.float32)
-        populations = self.targets.population[samples]
         haplotypes = (2 * samples[:, None] + np.array([0, 1])).reshape(-1)
         for n, window in enumerate(windows.tolist()):
             start = int(self.windows.context_starts[window])
@@ -275,7 +285,7 @@ class WindowDataset(Dataset[Batch]):
             sites = slice(0, stop - start)
             hidden[n, sites] = ~self.targets.present[start:stop]
             scored[n, sites], hidden[n, sites] = self._hide(epoch, window, hidden[n, sites])
-            af[n, sites] = self._af[start:stop]
+            panel_af[n, sites] = self._af[start:stop]
             position[n, sites] = normalised_position(self._position[start:stop])
             mine = np.flatnonzero(rows == n)
             pair = haplotypes.reshape(-1, 2)[mine].reshape(-1)
@@ -283,10 +293,10 @@ class WindowDataset(Dataset[Batch]):
             alleles[mine, :, sites] = _core.unpack_rows(bits, stop - start).reshape(
                 mine.size, 2, stop - start
             )
-            population_af[mine, sites] = self._population_af[populations[mine], start:stop]
-            genotype_frequency[mine, sites] = self._genotype_frequency[
-                populations[mine], start:stop
-            ]
+            af[mine, sites], genotype_frequency[mine, sites] = self._frequencies(
+                samples[mine], start, stop
+            )
+        population_af = genotype_frequency[..., 2] + genotype_frequency[..., 1] / np.float32(2)
         return Batch(
             epoch=epoch,
             windows=torch.from_numpy(windows),
@@ -296,11 +306,40 @@ class WindowDataset(Dataset[Batch]):
             alleles=torch.from_numpy(alleles),
             hidden=torch.from_numpy(hidden),
             scored=torch.from_numpy(scored),
-            af=torch.from_numpy(af),
+            panel_af=torch.from_numpy(panel_af),
             position=torch.from_numpy(position),
+            af=torch.from_numpy(af),
             population_af=torch.from_numpy(population_af),
             genotype_frequency=torch.from_numpy(genotype_frequency),
+            is_padded=bool((alleles == PAD).any()),
         )
+
+    def _frequencies(
+        self, samples: NDArray[np.int64], start: int, stop: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return (n, L) panel and (n, L, 3) genotype frequencies, each without the sample."""
+        size = self._panel.num_samples
+        own = self.targets.panel_sample[samples]
+        in_panel = own >= 0
+        pair = (2 * np.where(in_panel, own, 0)[:, None] + np.array([0, 1])).reshape(-1)
+        bits = self._panel.haplotype_bits(pair, start, stop)
+        alleles = _core.unpack_rows(bits, stop - start).reshape(samples.size, 2, stop - start)
+        dosage = alleles.sum(1, dtype=np.int64) * in_panel[:, None]
+
+        counted = 2.0 * (size - in_panel)[:, None]
+        alt = self._panel.alt_count[start:stop] - dosage
+        af = np.divide(alt, counted, out=np.zeros(alt.shape), where=counted > 0)
+
+        population = np.where(
+            in_panel, self._panel.sample_population[own], self.targets.population[samples]
+        )
+        members = self._population_size[population][:, None, None]
+        counts = self._genotype_frequency[population, start:stop] * members
+        leave = (dosage[..., None] == np.arange(3)) & in_panel[:, None, None]
+        left = members - in_panel[:, None, None]
+        stand_in = np.stack([(1 - af) ** 2, 2 * af * (1 - af), af**2], -1)
+        genotypes = np.divide(counts - leave, left, out=stand_in, where=left > 0)
+        return af.astype(np.float32), genotypes.astype(np.float32)
 
     def window_mask(self, epoch: int, window: int) -> NDArray[np.bool_]:
         """Return the mask of a window over its own sites, without flanks."""

@@ -62,9 +62,16 @@ class Metrics:
             results[f"recall_{stratum}"] = _ratio(hit, hit + missed)
             results[f"precision_{stratum}"] = _ratio(hit, hit + false)
             results[f"f1_{stratum}"] = _ratio(2 * hit, 2 * hit + false + missed)
-            variance = (n * xx - x * x) * (n * yy - y * y)
-            results[f"r2_{stratum}"] = _ratio((n * xy - x * y) ** 2, variance)
+            results[f"r2_{stratum}"] = _squared_correlation(n, x, y, xx, yy, xy)
         return results
+
+
+def _squared_correlation(n: float, x: float, y: float, xx: float, yy: float, xy: float) -> float:
+    """R2 from sums; NaN for a variance that is rounding error alone."""
+    spread_x, spread_y = n * xx - x * x, n * yy - y * y
+    if spread_x <= 1e-12 * n * xx or spread_y <= 1e-12 * n * yy:
+        return float("nan")
+    return (n * xy - x * y) ** 2 / (spread_x * spread_y)
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -94,8 +95,8 @@ class SiteEmbedding(nn.Module):
     then joined with the place in the window by a linear layer with residual and LayerNorm.
 
     A haplotype enters only by its token and the layer is linear, so its share of the sum before the
-    norm is one of four vectors, and the sites' share is the same for all haplotypes of a window:
-    `site_terms` is computed once a window, not once for each of B x (1 + K) haplotypes.
+    norm is one of four vectors, and the sites' share is the same for a sample's two haplotypes and
+    all their neighbours: `site_terms` is computed once, not 2 x (1 + K) times.
     """
 
     def __init__(self, width: int) -> None:
@@ -103,12 +104,8 @@ class SiteEmbedding(nn.Module):
         self.token = nn.Embedding(NUM_TOKENS, width)
         self.frequency = FrequencyEncoding(width)
         channels = max(8, width // 8)
-        self.place = nn.Sequential(
-            nn.Conv1d(1, channels, 7, padding=3),
-            nn.GELU(),
-            nn.Conv1d(channels, channels, 7, padding=3),
-            nn.GELU(),
-        )
+        self.first_place = nn.Conv1d(1, channels, 7, padding=3)
+        self.second_place = nn.Conv1d(channels, channels, 7, padding=3)
         self.join_embedding = nn.Linear(width, width)
         self.join_place = nn.Linear(channels, width, bias=False)
         self.norm = nn.LayerNorm(width)
@@ -121,10 +118,16 @@ class SiteEmbedding(nn.Module):
         summed: Tensor = site + self.token(tokens)
         return summed
 
-    def site_terms(self, af: Tensor, position: Tensor) -> Tensor:
-        """(N, L) frequencies and positions in [0, 1] to (N, L, D): all but the token's share."""
+    def site_terms(self, af: Tensor, position: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(N, L) frequencies and positions in [0, 1] to (N, L, D): all but the token's share.
+
+        `valid` is (N, L), None if every site exists: padding must be as nothing to the convolution.
+        """
         site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
-        place = self.place(position[:, None, :]).transpose(1, 2)
+        place = F.gelu(self.first_place(position[:, None, :]))
+        if valid is not None:
+            place = place * valid[:, None, :]
+        place = F.gelu(self.second_place(place)).transpose(1, 2)
         terms: Tensor = site + self.join_embedding(site) + self.join_place(place)
         return terms
 
@@ -203,27 +206,34 @@ class Block(nn.Module):
         )
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(rows, L, D) to the same shape."""
-        x = x + self.drop(self.project(self._attend(self.qkv(self.attention_norm(x)))))
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """(rows, L, D) to the same shape; `valid` is (rows, L), None if every site exists."""
+        x = x + self.drop(self.project(self._attend(self.qkv(self.attention_norm(x)), valid)))
         fed: Tensor = x + self.drop(self.feed(self.feed_norm(x)))
         return fed
 
-    def _attend(self, qkv: Tensor) -> Tensor:
+    def _attend(self, qkv: Tensor, valid: Tensor | None) -> Tensor:
         rows, length, _ = qkv.shape
-        cut = 0 < self.span < length
-        if cut:  # stretches of `span` sites, attended each on its own
-            behind = -(length + self.shift) % self.span
-            qkv = F.pad(qkv, (0, 0, self.shift, behind)).reshape(-1, self.span, qkv.shape[-1])
-        stretch = qkv.shape[1]
-        qkv = qkv.reshape(-1, stretch, 3, self.heads, qkv.shape[-1] // (3 * self.heads))
+        qkv = qkv.reshape(rows, length, 3, self.heads, qkv.shape[-1] // (3 * self.heads))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         # No dropout inside: with it, the CPU has no fused kernel and the (L, L) matrix is formed.
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-        if cut:
-            attended = attended.reshape(rows, -1, attended.shape[-1])
-            attended = attended[:, self.shift : self.shift + length]
-        return attended
+        attended = [
+            F.scaled_dot_product_attention(
+                query[:, :, part],
+                key[:, :, part],
+                value[:, :, part],
+                attn_mask=None if valid is None else valid[:, None, None, part],
+            )
+            for part in self._stretches(length)
+        ]
+        return torch.cat(attended, 2).transpose(1, 2).flatten(2)
+
+    def _stretches(self, length: int) -> list[slice]:
+        """Sites that attend to each other: `span` of them, from `shift` on, and what is left."""
+        if not 0 < self.span < length:
+            return [slice(0, length)]
+        cuts = sorted({0, *range(self.shift, length, self.span), length})
+        return [slice(a, b) for a, b in pairwise(cuts)]
 
 
 class ImputationNetwork(nn.Module):
@@ -272,17 +282,19 @@ class ImputationNetwork(nn.Module):
         """Predict every site of a batch, hidden or not."""
         row = batch.window_row
         num_samples = batch.num_samples
-        sites = self.embedding.site_terms(batch.af, batch.position)
-        query = self.embedding(batch.tokens, sites[row][:, None])
+        valid = batch.alleles[:, 0] != PAD if batch.is_padded else None
+        sites = self.embedding.site_terms(batch.af, batch.position[row], valid)
+        query = self.embedding(batch.tokens, sites[:, None])
 
-        frequencies = torch.stack([batch.af[row], batch.population_af], -1)
+        frequencies = torch.stack([batch.af, batch.population_af], -1)
         weights = self.weights(neighbours)
         copied = (weights * (neighbours.alleles == ALT)).sum(2)
         x = query + self._retrieved(query, sites, batch, neighbours, frequencies, weights, copied)
 
         x = self.drop(x).flatten(0, 1)
+        both_valid = None if valid is None else valid.repeat_interleave(2, 0)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, both_valid)
         x = self.norm(x).reshape(num_samples, 2, *x.shape[1:])
         per_haplotype = frequencies[:, None].expand(-1, 2, -1, -1)
         haplotypes = self.haplotype_head(torch.cat([x, per_haplotype], -1)).float()
@@ -290,7 +302,7 @@ class ImputationNetwork(nn.Module):
         both = torch.cat([first + second, (first - second).abs(), batch.genotype_frequency], -1)
         genotypes = self.genotype_head(both).float()
         if self.size.copying:
-            haplotypes = haplotypes + self.copy_scale * self._copy_prior(copied, batch.af[row])
+            haplotypes = haplotypes + self.copy_scale * self._copy_prior(copied, batch.af)
         genotypes = genotypes + _genotype_log_probability(haplotypes)
         return Prediction(haplotypes, genotypes)
 
@@ -309,10 +321,9 @@ class ImputationNetwork(nn.Module):
         Their embeddings are gated by site and averaged; a site has but two of them, for REF and
         ALT, so the average over K needs only the weight of ALT.
         """
-        row = batch.window_row
         alt_share = copied[..., None].to(query.dtype)
-        tokens = torch.tensor([REF, ALT], device=row.device)[:, None].expand(-1, sites.shape[1])
-        ref, alt = self.embedding(tokens, sites[:, None])[row].unbind(1)
+        tokens = torch.tensor([REF, ALT], device=sites.device)[:, None].expand(-1, sites.shape[1])
+        ref, alt = self.embedding(tokens, sites[:, None]).unbind(1)
         gate = self.gate(frequencies).sigmoid()
         pooled = (gate * ref)[:, None] + (gate * (alt - ref))[:, None] * alt_share
         if self.size.weighting == "local":
@@ -320,7 +331,7 @@ class ImputationNetwork(nn.Module):
             seen = (weights[:, :, :, None].to(features.dtype) * features).sum(2).transpose(2, 3)
             pooled = pooled + self.evidence(torch.cat([seen.to(query.dtype), alt_share], -1))
         fused = self.fuse(torch.cat([query, pooled], -1))
-        maf = torch.minimum(batch.af, 1 - batch.af)[row].clamp_min(1e-6)
+        maf = torch.minimum(batch.af, 1 - batch.af).clamp_min(1e-6)
         rarity = torch.log1p(1 / maf).clamp_max(3.0)[:, None, :, None]
         retrieved: Tensor = self.fuse_scale * rarity * fused
         return retrieved
@@ -337,8 +348,3 @@ def _genotype_log_probability(haplotypes: Tensor) -> Tensor:
     first, second = haplotypes.log_softmax(-1).unbind(1)
     het = torch.logaddexp(first[..., 0] + second[..., 1], first[..., 1] + second[..., 0])
     return torch.stack([first[..., 0] + second[..., 0], het, first[..., 1] + second[..., 1]], -1)
-
-
-def is_padding(batch: Batch) -> Tensor:
-    """(B, L) bool: sites behind the window's end."""
-    return batch.alleles[:, 0] == PAD

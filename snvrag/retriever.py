@@ -137,16 +137,13 @@ class Retriever:
         self.statistics = CacheStatistics()
         self._entries: OrderedDict[tuple[int, int], _Entry] = OrderedDict()
         self._num_bytes = 0
+        # G, the most segments that a window has.
+        self.num_segments = max(len(self._segments(window)) for window in range(len(windows)))
 
     @property
     def num_bytes(self) -> int:
         """Memory of the indexes held, in bytes."""
         return self._num_bytes
-
-    @property
-    def num_segments(self) -> int:
-        """G, the most segments that a window has."""
-        return max(len(self._segments(window)) for window in range(len(self.windows)))
 
     def begin_epoch(self, epoch: int) -> None:
         """Drop the indexes of other masks and start the counts anew."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+import snvrag
 
 from .config import Config
 from .dataset import Targets
@@ -41,7 +42,8 @@ class Sources:
 
 def demo_file(name: str) -> str:
     """Return the path of a file that ships with the package."""
-    return str(resources.files("snvrag") / "data" / name)
+    # Not importlib.resources: at the root of a checkout it would find the source folder.
+    return str(Path(str(snvrag.__file__)).parent / "data" / name)
 
 
 def held_out(num_samples: int, fraction: float) -> NDArray[np.int64]:

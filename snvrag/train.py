@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -36,21 +39,33 @@ VALIDATION_SEED = 2024
 
 @dataclass
 class EarlyStopping:
-    """Stops when F1 has not gained for some epochs."""
+    """Stops when F1 has not gained for some epochs.
+
+    Attributes
+    ----------
+    patience, min_gain
+        Epochs in a row without a gain of more than ``min_gain`` over ``reference_f1``.
+    best_f1, best_epoch
+        The highest F1, by however little.
+    """
 
     patience: int
     min_gain: float
     best_f1: float = float("-inf")
     best_epoch: int = -1
+    reference_f1: float = float("-inf")
     bad_epochs: int = 0
 
     def update(self, epoch: int, f1: float) -> bool:
         """Take an epoch's F1; return whether it is the best so far."""
-        if f1 > self.best_f1 + self.min_gain or self.best_epoch < 0:
-            self.best_f1, self.best_epoch, self.bad_epochs = f1, epoch, 0
-            return True
-        self.bad_epochs += 1
-        return False
+        if f1 > self.reference_f1 + self.min_gain:
+            self.reference_f1, self.bad_epochs = f1, 0
+        else:
+            self.bad_epochs += 1
+        is_best = self.best_epoch < 0 or f1 > self.best_f1
+        if is_best:
+            self.best_f1, self.best_epoch = f1, epoch
+        return is_best
 
     @property
     def should_stop(self) -> bool:
@@ -128,6 +143,11 @@ class Trainer:
         self.device = choose_device(config.device)
         windows = Windows.split(sources.panel.num_sites, config.window_size, config.flank)
         self.windows = windows
+        if config.mask_generator == "mt19937" and len(windows) > 10_000:
+            raise InputError(
+                f"--mask-generator mt19937: at most 10000 windows, the panel has {len(windows)}: "
+                "take philox, or a larger --window-size"
+            )
         rule = MaskRule(
             config.mask_rates,
             config.epochs_per_rate,
@@ -142,6 +162,8 @@ class Trainer:
         self.val_feed = Feed(
             config, sources, sources.validation, windows, fixed, self.device, training=False
         )
+        # Loads the kernel, which the first call after installation compiles: no part of a switch.
+        rule.mask(sources.panel.af[:1], 0, 0)
         torch.manual_seed(config.seed)
         self.network = ImputationNetwork(network_size(config)).to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
@@ -240,7 +262,10 @@ class Trainer:
             total += loss.detach()
             rows = batch.window_row
             metrics.update(
-                prediction.hap_dosage.detach(), batch.alleles, batch.scored[rows], batch.af[rows]
+                prediction.hap_dosage.detach(),
+                batch.alleles,
+                batch.scored[rows],
+                batch.panel_af[rows],
             )
             bar.update()
             if (i + 1) % config.log_every == 0 or is_last:
@@ -289,7 +314,7 @@ class Trainer:
                 loss = imputation_loss(prediction, batch, self.config.focal_gamma)
             rows = batch.window_row
             scored = batch.scored[rows]
-            metrics.update(prediction.hap_dosage, batch.alleles, scored, batch.af[rows])
+            metrics.update(prediction.hap_dosage, batch.alleles, scored, batch.panel_af[rows])
             weight = int(scored.sum())
             total, num_scored = total + float(loss) * weight, num_scored + weight
         return total / max(1, num_scored), metrics.compute()
@@ -334,11 +359,7 @@ class Trainer:
             },
         )
         if is_best:
-            best = path.with_name("rag_bert.model.best")
-            temporary = best.with_name(best.name + ".tmp")
-            temporary.unlink(missing_ok=True)
-            os.link(path, temporary)
-            os.replace(temporary, best)
+            mark_best(path, path.parent)
         log.info("Saved %s%s", path, " (best so far)" if is_best else "")
 
     def restore(self, content: dict[str, Any]) -> int:
@@ -385,7 +406,8 @@ def fingerprint(sources: Sources) -> str:
     """Return what identifies the data of a run: reference, training and validation haplotypes."""
     parts = [sources.panel.fingerprint, sources.validation.haplotypes.fingerprint]
     if sources.train.haplotypes is not sources.panel:
-        parts.append(sources.train.haplotypes.fingerprint)
+        present = hashlib.sha256(sources.train.present.tobytes()).hexdigest()
+        parts += [sources.train.haplotypes.fingerprint, present]
     return "-".join(parts)
 
 
@@ -415,24 +437,49 @@ def prepare_output(config: Config) -> None:
         Naming the folder and what to do.
     """
     folder = Path(config.output)
+    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".write_test"
         probe.touch()
         probe.unlink()
     except OSError as error:
+        for path in made:  # the innermost first
+            with contextlib.suppress(OSError):
+                path.rmdir()
         raise InputError(
             f"--output {folder}: cannot be written ({error.strerror}): give another folder"
         ) from error
     old = sorted(folder.glob("rag_bert.model.*"))
-    if old and not config.resume:
+    if old and not (config.resume and Path(config.resume).parent.resolve() == folder.resolve()):
         if not config.overwrite:
             raise InputError(
                 f"--output {folder}: holds the checkpoints of an earlier run ({old[0].name}, ...): "
                 "continue it by --resume, replace it by --overwrite yes, or give another folder"
             )
         for path in old:
-            path.unlink()
+            if not (config.resume and path.samefile(config.resume)):
+                path.unlink()
+
+
+def mark_best(checkpoint: Path, folder: Path) -> None:
+    """Make ``rag_bert.model.best`` in a folder that checkpoint: a hard link, or else a copy."""
+    best = folder / "rag_bert.model.best"
+    temporary = best.with_name(best.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(checkpoint, temporary)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(checkpoint, temporary)
+    os.replace(temporary, best)
+
+
+def restore_best(resumed: str, best_epoch: int, output: str) -> None:
+    """Point ``best`` to the best epoch so far: a run that was given up may have gone further."""
+    (Path(output) / "rag_bert.model.best").unlink(missing_ok=True)
+    checkpoint = checkpoint_path(Path(resumed).parent, best_epoch)
+    if checkpoint.exists():
+        mark_best(checkpoint, Path(output))
 
 
 def train(config: Config) -> list[dict[str, Any]]:
@@ -447,8 +494,12 @@ def train(config: Config) -> list[dict[str, Any]]:
         check_resumable(config.resume, content, config, fingerprint(sources))
         first_epoch = trainer.restore(content)
     prepare_output(config)
-    report.open_log(Path(config.output) / "train.log")
     try:
+        report.open_log(Path(config.output) / "train.log")
+        text = json.dumps(config.to_dict(), indent=2) + "\n"
+        (Path(config.output) / "config.json").write_text(text, encoding="utf-8")
+        if content is not None:
+            restore_best(config.resume, trainer.stopping.best_epoch, config.output)
         for line in sources.report:
             log.info("%s", line)
         windows = trainer.windows
@@ -466,10 +517,10 @@ def train(config: Config) -> list[dict[str, Any]]:
                     "Note: --epochs was %d, is %d: the learning rate follows the new length",
                     planned, config.epochs,
                 )  # fmt: skip
-        else:
-            text = json.dumps(config.to_dict(), indent=2) + "\n"
-            (Path(config.output) / "config.json").write_text(text, encoding="utf-8")
         trainer.fit(first_epoch)
+    except OSError as error:
+        place = error.filename or config.output
+        raise InputError(f"{place}: cannot be written ({error.strerror or error})") from error
     finally:
         report.close_log()
     return trainer.history

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import gzip
 import re
+import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,11 +88,37 @@ class _SiteBuffer:
         self._filled = 0
 
 
+# The empty block that ends every bgzipped file (SAM specification, 4.1.2).
+_BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
+
+@contextmanager
+def _quiet_htslib() -> Iterator[None]:
+    """Keep htslib's own lines off standard error: what it finds becomes one line of ours."""
+    import cyvcf2
+
+    library = ctypes.CDLL(cyvcf2.cyvcf2.__file__)
+    before = library.hts_get_log_level()
+    library.hts_set_log_level(0)
+    try:
+        yield
+    finally:
+        library.hts_set_log_level(before)
+
+
 def _check_format(path: str) -> None:
-    """Refuse what is no VCF or BCF before htslib is asked, which would print lines of its own."""
+    """Refuse what is no VCF or BCF, or is cut off, before htslib is asked."""
     try:
         with open(path, "rb") as raw:
-            magic = raw.read(2)
+            head = raw.read(18)
+            magic = head[:2]
+            raw.seek(0, 2)
+            raw.seek(max(0, raw.tell() - len(_BGZF_END)))
+            end = raw.read()
+        if head[12:14] == b"BC" and magic == b"\x1f\x8b" and end != _BGZF_END:
+            raise InputError(
+                f"{path}: truncated, the mark at the end of a bgzipped file is missing"
+            )
         opener: Any = gzip.open if magic == b"\x1f\x8b" else open
         with opener(path, "rb") as stream:
             start = stream.read(16)
@@ -96,7 +126,7 @@ def _check_format(path: str) -> None:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder, not a VCF or BCF file") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason})") from error
     if not start.startswith((b"##fileformat=VCF", b"BCF\x02")):
@@ -108,7 +138,7 @@ def _open(path: str, region: str | None) -> tuple[list[str], Iterator[Any]]:
 
     try:
         reader = cyvcf2.VCF(path, gts012=False, strict_gt=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # cyvcf2 raises bare Exception for a header it cannot read
         raise InputError(f"{path}: not a readable VCF or BCF file ({error})") from error
     samples = list(reader.samples)
     if not samples:
@@ -126,7 +156,14 @@ def _open(path: str, region: str | None) -> tuple[list[str], Iterator[Any]]:
             f"--region {region}: {path} has no chromosome {chrom} (it has "
             f"{', '.join(reader.seqnames[:5])}{', ...' if len(reader.seqnames) > 5 else ''})"
         )
-    return samples, iter(reader(region))
+    return samples, _records_of(reader, region)
+
+
+def _records_of(reader: Any, region: str) -> Iterator[Any]:
+    """Yield a region's records; an empty region is no reason for a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield from reader(region)
 
 
 def read_panel(path: str | Path, *, region: str | None = None) -> tuple[Panel, ReadReport]:
@@ -156,6 +193,11 @@ def read_panel(path: str | Path, *, region: str | None = None) -> tuple[Panel, R
     """
     path = str(path)
     _check_format(path)
+    with _quiet_htslib():
+        return _read_panel(path, region)
+
+
+def _read_panel(path: str, region: str | None) -> tuple[Panel, ReadReport]:
     samples, records = _open(path, region)
     report = ReadReport(path)
     buffer = _SiteBuffer(2 * len(samples))
@@ -221,10 +263,11 @@ def _read_record(
     if (ref, alt) in here:
         return "duplicate"
     place = f"{record.CHROM}:{record.POS}"
-    genotypes = record.genotype
-    calls = None if genotypes is None else genotypes.array()
-    if calls is None or calls.shape[0] != len(samples):
+    if "GT" not in record.FORMAT:
         raise InputError(f"{path}: no genotypes (FORMAT/GT) at {place}")
+    calls = record.genotype.array()
+    if (calls[:, :-1] < 0).all(axis=1).any():  # a sample without any allele, however written
+        return "missing genotype"
     if calls.shape[1] != 3:
         raise InputError(
             f"{path}: calls of {calls.shape[1] - 1} alleles at {place}, expected diploid samples"
