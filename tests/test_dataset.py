@@ -89,7 +89,7 @@ def slow_twin(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskR
     for w in range(len(windows)):
         own = slice(windows.starts[w], windows.stops[w])
         hidden_everywhere[own] = formula(af[own], epoch, w, rule.rate(epoch))
-    out = {name: [] for name in ("alleles", "hidden", "scored", "af", "position", "population_af",
+    out = {name: [] for name in ("alleles", "hidden", "scored", "panel_af", "af", "position", "population_af",
                                  "genotype_frequency", "panel_sample", "tokens")}  # fmt: skip
     members = np.array([0, 1, 1] * 8)
     for _, w, sample in keys:
@@ -97,6 +97,7 @@ def slow_twin(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskR
             "alleles": np.full((2, length), PAD),
             "hidden": np.zeros(length, bool),
             "scored": np.zeros(length, bool),
+            "panel_af": np.zeros(length, np.float32),
             "af": np.zeros(length, np.float32),
             "position": np.zeros(length, np.float32),
             "population_af": np.zeros(length, np.float32),
@@ -105,13 +106,17 @@ def slow_twin(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskR
         }
         first, last = windows.context_starts[w], windows.context_stops[w]
         span = world.panel.position[last - 1] - world.panel.position[first]
-        own = genotypes[members == world.population[sample]]
+        # Frequencies leave the sample itself out, if the panel has it.
+        others = np.arange(len(genotypes)) != world.panel_sample[sample]
+        own = genotypes[(members == world.population[sample]) & others]
+        rest = genotypes[others]
         for j, site in enumerate(range(first, last)):
             row["alleles"][:, j] = world.alleles[2 * sample : 2 * sample + 2, site]
             row["hidden"][j] = hidden_everywhere[site] or not world.present[site]
             inside = windows.starts[w] <= site < windows.stops[w]
             row["scored"][j] = hidden_everywhere[site] and world.present[site] and inside
-            row["af"][j] = af[site]
+            row["panel_af"][j] = af[site]
+            row["af"][j] = rest[:, site].mean() / 2
             offset = world.panel.position[site] - world.panel.position[first]
             row["position"][j] = offset / span if span else 0
             row["population_af"][j] = own[:, site].mean() / 2
@@ -136,11 +141,12 @@ def check(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskRule 
         np.testing.assert_array_equal(getattr(batch, name), expected[name])
     for name in ("hidden", "scored"):
         np.testing.assert_array_equal(getattr(batch, name)[rows], expected[name], err_msg=name)
-    for name in ("af", "position"):
+    for name in ("panel_af", "position"):
         np.testing.assert_allclose(getattr(batch, name)[rows], expected[name], atol=1e-6)
-    for name in ("population_af", "genotype_frequency"):
+    for name in ("af", "population_af", "genotype_frequency"):
         np.testing.assert_allclose(getattr(batch, name), expected[name], atol=1e-6)
     np.testing.assert_array_equal(batch.tokens, expected["tokens"])
+    assert batch.is_padded == bool((expected["alleles"] == PAD).any())
     return batch
 
 
@@ -161,22 +167,22 @@ def test_batch_is_that_of_the_slow_twin(world, size, flank, epoch):
 
 def test_types_and_shapes(world):
     batch = world.dataset(50, 4)[Key(1, 2, 3)]
-    dtypes = {f.name: getattr(batch, f.name).dtype for f in fields(batch) if f.name != "epoch"}
+    dtypes = {f.name: getattr(batch, f.name).dtype for f in fields(batch) if f.type == "Tensor"}
     assert dtypes == {
         "windows": torch.int64, "window_row": torch.int64, "sample": torch.int64,
         "panel_sample": torch.int64, "alleles": torch.uint8, "hidden": torch.bool,
-        "scored": torch.bool, "af": torch.float32, "position": torch.float32,
+        "scored": torch.bool, "panel_af": torch.float32, "af": torch.float32, "position": torch.float32,
         "population_af": torch.float32, "genotype_frequency": torch.float32,
     }  # fmt: skip
     length = batch.alleles.shape[-1]
     assert batch.alleles.shape == (1, 2, length)
-    assert batch.hidden.shape == batch.scored.shape == batch.af.shape == (1, length)
+    assert batch.hidden.shape == batch.scored.shape == batch.panel_af.shape == (1, length)
     assert batch.genotype_frequency.shape == (1, length, 3)
     moved = batch.to(torch.device("cpu"))
     assert all(
         torch.equal(getattr(moved, f.name), getattr(batch, f.name))
         for f in fields(batch)
-        if f.name != "epoch"
+        if f.type == "Tensor"
     )
 
 
@@ -224,7 +230,7 @@ def test_a_window_without_sites_shifts_nothing(alleles, make_panel):
     for window in (0, 3):
         a, b = (world.dataset()[Key(1, window, 4)] for world in (whole, lacking))
         for name in (f.name for f in fields(a)):
-            if name != "epoch":
+            if isinstance(getattr(a, name), torch.Tensor):
                 assert torch.equal(getattr(a, name), getattr(b, name)), name
 
 
@@ -255,7 +261,7 @@ def test_dataset_has_no_state(world):
     assert torch.equal(state[1], torch.get_rng_state())
     assert {name: id(value) for name, value in vars(dataset).items()} == before
     for f in fields(first):
-        if f.name != "epoch":
+        if isinstance(getattr(first, f.name), torch.Tensor):
             assert torch.equal(getattr(first, f.name), getattr(again, f.name))
     assert as_batch(first) is first
 
