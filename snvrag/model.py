@@ -206,13 +206,13 @@ class Block(nn.Module):
         )
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """(rows, L, D) to the same shape; `valid` is (rows, L), None if every site exists."""
         x = x + self.drop(self.project(self._attend(self.qkv(self.attention_norm(x)), valid)))
         fed: Tensor = x + self.drop(self.feed(self.feed_norm(x)))
         return fed
 
-    def _attend(self, qkv: Tensor, valid: Tensor | None) -> Tensor:
+    def _attend(self, qkv: Tensor, valid: Tensor | None = None) -> Tensor:
         rows, length, _ = qkv.shape
         qkv = qkv.reshape(rows, length, 3, self.heads, qkv.shape[-1] // (3 * self.heads))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)

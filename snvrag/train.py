@@ -215,7 +215,8 @@ class Trainer:
             report.write_metrics(Path(config.output) / "metrics.csv", self.history)
         if self.stopping.should_stop:
             log.info(
-                "Early stopping: no gain in F1 since epoch %d (%.4f)",
+                "Early stopping: F1 gained no more than %s in %d epochs (best: epoch %d, %.4f)",
+                config.min_gain, self.stopping.bad_epochs,
                 self.stopping.best_epoch + 1, self.stopping.best_f1,
             )  # fmt: skip
         self._finish(baselines)

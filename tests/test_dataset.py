@@ -89,8 +89,9 @@ def slow_twin(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskR
     for w in range(len(windows)):
         own = slice(windows.starts[w], windows.stops[w])
         hidden_everywhere[own] = formula(af[own], epoch, w, rule.rate(epoch))
-    out = {name: [] for name in ("alleles", "hidden", "scored", "panel_af", "af", "position", "population_af",
-                                 "genotype_frequency", "panel_sample", "tokens")}  # fmt: skip
+    out = {name: [] for name in ("alleles", "hidden", "scored", "panel_af", "af", "position",
+                                 "population_af", "genotype_frequency", "panel_sample",
+                                 "tokens")}  # fmt: skip
     members = np.array([0, 1, 1] * 8)
     for _, w, sample in keys:
         row = {
@@ -171,8 +172,8 @@ def test_types_and_shapes(world):
     assert dtypes == {
         "windows": torch.int64, "window_row": torch.int64, "sample": torch.int64,
         "panel_sample": torch.int64, "alleles": torch.uint8, "hidden": torch.bool,
-        "scored": torch.bool, "panel_af": torch.float32, "af": torch.float32, "position": torch.float32,
-        "population_af": torch.float32, "genotype_frequency": torch.float32,
+        "scored": torch.bool, "panel_af": torch.float32, "position": torch.float32,
+        "af": torch.float32, "population_af": torch.float32, "genotype_frequency": torch.float32,
     }  # fmt: skip
     length = batch.alleles.shape[-1]
     assert batch.alleles.shape == (1, 2, length)

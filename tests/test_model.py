@@ -265,14 +265,16 @@ def test_embedding_is_that_of_each_token_on_its_own(world):
     """The formula of `SiteEmbedding`'s docstring, token by token, without its short cut."""
     embedding = network().embedding
     batch = world.batch()
-    tokens, af = batch.tokens, batch.af[batch.window_row]
-    place = embedding.place(batch.position[:, None, :])[batch.window_row].transpose(1, 2)
+    tokens, af = batch.tokens, batch.af
+    position = batch.position[batch.window_row]
+    place = F.gelu(embedding.second_place(F.gelu(embedding.first_place(position[:, None, :]))))
+    place = place.transpose(1, 2)
     summed = embedding.token(tokens) + (embedding.frequency(af) + sinusoid(65, 16, af))[:, None]
     torch.testing.assert_close(summed, embedding.additive(tokens, af[:, None]))
     joined = embedding.join_embedding(summed) + embedding.join_place(place)[:, None]
     expected = embedding.norm(summed + joined)
-    sites = embedding.site_terms(batch.af, batch.position)
-    got = embedding(tokens, sites[batch.window_row][:, None])
+    sites = embedding.site_terms(af, position)
+    got = embedding(tokens, sites[:, None])
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
     assert set(tokens.unique().tolist()) == {0, 1, MASK}
 
@@ -283,9 +285,9 @@ def test_retrieved_is_the_sum_over_neighbours(world, name):
     made = network(SIZES[name])
     batch, neighbours = world.pair()
     row, length = batch.window_row, 65
-    sites = made.embedding.site_terms(batch.af, batch.position)
-    query = made.embedding(batch.tokens, sites[row][:, None])
-    frequencies = torch.stack([batch.af[row], batch.population_af], -1)
+    sites = made.embedding.site_terms(batch.af, batch.position[row])
+    query = made.embedding(batch.tokens, sites[:, None])
+    frequencies = torch.stack([batch.af, batch.population_af], -1)
     weights = made.weights(neighbours)
     copied = (weights * (neighbours.alleles == ALT)).sum(2)
     got = made._retrieved(query, sites, batch, neighbours, frequencies, weights, copied)
@@ -295,7 +297,7 @@ def test_retrieved_is_the_sum_over_neighbours(world, name):
     seen = torch.zeros(3, 2, length, 7)
     for k in range(4):
         tokens = neighbours.alleles[:, :, k].long()
-        embedded = made.embedding(tokens, sites[row][:, None])
+        embedded = made.embedding(tokens, sites[:, None])
         weight = weights[:, :, k, :, None]
         pooled = pooled + weight * gate[:, None] * embedded
         features = neighbours.features[:, :, k].transpose(2, 3)
@@ -303,7 +305,7 @@ def test_retrieved_is_the_sum_over_neighbours(world, name):
     if made.size.weighting == "local":
         pooled = pooled + made.evidence(seen)
     fused = made.fuse(torch.cat([query, pooled], -1))
-    maf = torch.minimum(batch.af, 1 - batch.af).clamp_min(1e-6)[row]
+    maf = torch.minimum(batch.af, 1 - batch.af).clamp_min(1e-6)
     rarity = np.minimum(np.log1p(1 / maf.numpy()), 3)
     expected = made.fuse_scale * torch.from_numpy(rarity)[:, None, :, None] * fused
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
