@@ -12,6 +12,12 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from .errors import InputError
 
+_METAVARS = {
+    "panel": "FILE", "train": "FILE", "populations": "FILE", "val_samples": "FILE",
+    "resume": "FILE", "output": "FOLDER", "region": "REGION", "device": "DEVICE",
+    "population_column": "COLUMN",
+}  # fmt: skip
+
 _GROUPS = {
     "data": "Data",
     "windows": "Windows and masks",
@@ -239,7 +245,9 @@ def build_parser() -> argparse.ArgumentParser:
         if option.metadata["choices"]:
             settings["choices"] = option.metadata["choices"]
         else:
-            settings["metavar"] = {int: "N", float: "X", bool: "yes|no"}.get(kind, "TEXT")
+            settings["metavar"] = _METAVARS.get(option.name) or {
+                int: "N", float: "X", bool: "yes|no"
+            }.get(kind, "TEXT")  # fmt: skip
         if many:
             settings["nargs"] = "+"
             settings["metavar"] = "X"

@@ -30,6 +30,40 @@ float fast_log(float x) {
   return p + 0.69314718f * exponent;
 }
 
+struct Side {
+  const std::uint64_t* query;
+  const std::uint64_t* neighbour;
+  const std::uint64_t* observed;
+  const std::int64_t* position_bp;
+  std::int64_t num_sites;
+  const float* log1p_count;
+  float decay;
+};
+
+// Walks over the sites in one direction and writes run, log1p kb and decayed count of each site, as
+// seen from the side that it comes from.
+template <int kStep>
+void walk(const Side& side, float* run_out, float* kb_out, float* decayed_out) {
+  const std::int64_t first = kStep > 0 ? 0 : side.num_sites - 1;
+  const std::int64_t end = kStep > 0 ? side.num_sites : -1;
+  std::int64_t run = 0, mismatch_bp = side.position_bp[first];
+  float decayed = 0.0f;
+  for (std::int64_t s = first; s != end; s += kStep) {
+    const std::uint64_t seen = side.observed[s / 64];
+    const std::uint64_t differ = (side.query[s / 64] ^ side.neighbour[s / 64]) & seen;
+    const auto is_seen = static_cast<std::int64_t>(seen >> (s % 64) & 1);
+    const bool mismatch = (differ >> (s % 64) & 1) != 0;
+    const std::int64_t here = side.position_bp[s];
+    run = mismatch ? 0 : run + is_seen;
+    mismatch_bp = mismatch ? here : mismatch_bp;
+    decayed = (is_seen != 0 ? decayed * side.decay : decayed) + (mismatch ? 1.0f : 0.0f);
+    const std::int64_t distance_bp = (here - mismatch_bp) * kStep;
+    run_out[s] = side.log1p_count[run];
+    kb_out[s] = distance_bp == 0 ? 0.0f : fast_log(1.0f + static_cast<float>(distance_bp) * 1e-3f);
+    decayed_out[s] = decayed;
+  }
+}
+
 }  // namespace
 
 void match_features(const std::uint64_t* queries, const std::uint64_t* neighbours,
@@ -40,51 +74,17 @@ void match_features(const std::uint64_t* queries, const std::uint64_t* neighbour
   const std::int64_t words = num_words(num_sites);
   const std::vector<float> log1p_count = log1p_table(num_sites);
   const float decay = std::exp(-1.0f / decay_sites);
-  const auto log1p_kb = [](std::int64_t distance_bp) {
-    return distance_bp == 0 ? 0.0f : fast_log(1.0f + static_cast<float>(distance_bp) * 1e-3f);
-  };
-
   for (std::int64_t pair = 0; pair < num_queries * num_neighbours; ++pair) {
-    const std::uint64_t* query = queries + pair / num_neighbours * words;
-    const std::uint64_t* neighbour = neighbours + pair * words;
+    const Side side = {queries + pair / num_neighbours * words,
+                       neighbours + pair * words,
+                       observed,
+                       position_bp,
+                       num_sites,
+                       log1p_count.data(),
+                       decay};
     float* out = features + pair * kMatchFeatures * num_sites;
-    const auto bit = [](std::uint64_t word, std::int64_t s) {
-      return static_cast<std::int64_t>((word >> (s % 64)) & 1);
-    };
-
-    std::int64_t run = 0;
-    std::int64_t mismatch_bp = position_bp[0];
-    float decayed = 0.0f;
-    for (std::int64_t s = 0; s < num_sites; ++s) {
-      const std::uint64_t seen = observed[s / 64];
-      const std::uint64_t differ = (query[s / 64] ^ neighbour[s / 64]) & seen;
-      const bool mismatch = bit(differ, s) != 0;
-      const std::int64_t is_seen = bit(seen, s);
-      const std::int64_t here = position_bp[s];
-      run = mismatch ? 0 : run + is_seen;
-      mismatch_bp = mismatch ? here : mismatch_bp;
-      decayed = (is_seen != 0 ? decayed * decay : decayed) + (mismatch ? 1.0f : 0.0f);
-      out[s] = log1p_count[static_cast<std::size_t>(run)];
-      out[2 * num_sites + s] = log1p_kb(here - mismatch_bp);
-      out[4 * num_sites + s] = decayed;
-    }
-
-    run = 0;
-    mismatch_bp = position_bp[num_sites - 1];
-    decayed = 0.0f;
-    for (std::int64_t s = num_sites - 1; s >= 0; --s) {
-      const std::uint64_t seen = observed[s / 64];
-      const std::uint64_t differ = (query[s / 64] ^ neighbour[s / 64]) & seen;
-      const bool mismatch = bit(differ, s) != 0;
-      const std::int64_t is_seen = bit(seen, s);
-      const std::int64_t here = position_bp[s];
-      run = mismatch ? 0 : run + is_seen;
-      mismatch_bp = mismatch ? here : mismatch_bp;
-      decayed = (is_seen != 0 ? decayed * decay : decayed) + (mismatch ? 1.0f : 0.0f);
-      out[num_sites + s] = log1p_count[static_cast<std::size_t>(run)];
-      out[3 * num_sites + s] = log1p_kb(mismatch_bp - here);
-      out[5 * num_sites + s] = decayed;
-    }
+    walk<1>(side, out, out + 2 * num_sites, out + 4 * num_sites);
+    walk<-1>(side, out + num_sites, out + 3 * num_sites, out + 5 * num_sites);
   }
 }
 
