@@ -48,7 +48,8 @@ def main() -> None:
         weights = network.weights(neighbours)[0, 0].numpy()
     truth = batch.alleles[0, 0].numpy()
     hidden = batch.hidden[0].numpy()
-    common = np.minimum(batch.af[0], 1 - batch.af[0]).numpy() > 0.02
+    af = batch.panel_af[0].numpy()
+    common = np.minimum(af, 1 - af) > 0.02
     sites = np.flatnonzero(common)[100 : 100 + NUM_SITES]
     order = np.argsort(-weights[:, sites].sum(1))[:NUM_SHOWN]
     copied = neighbours.alleles[0, 0].numpy()[order][:, sites]
@@ -83,6 +84,7 @@ def main() -> None:
     axes[3].set_xlabel("site (frequency above 2%)")
     for panel in axes:
         panel.set_yticks([])
+        panel.tick_params(bottom=panel is axes[3])
         panel.spines[:].set_visible(False)
     figure.savefig(arguments.output, dpi=110)
     print(arguments.output)
