@@ -100,7 +100,7 @@ def plot_metrics(
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    figure = Figure(figsize=(12, 4.1), layout="constrained")
     FigureCanvasAgg(figure)
     colors = {"overall": "#1f4e79", "rare": "#c0504d", "common": "#4f9d69"}
     epochs = [row["epoch"] + 1 for row in history]
@@ -115,7 +115,8 @@ def plot_metrics(
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
     axes.plot([], [], color="grey", linestyle=":", label="copying the nearest")
-    axes.legend(loc="lower right", fontsize=8)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
     temporary = path.with_name(path.name + ".tmp")
     figure.savefig(temporary, dpi=130, format="png")
     os.replace(temporary, path)
