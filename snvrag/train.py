@@ -162,8 +162,11 @@ class Trainer:
         self.val_feed = Feed(
             config, sources, sources.validation, windows, fixed, self.device, training=False
         )
-        # Loads the kernel, which the first call after installation compiles: no part of a switch.
-        rule.mask(sources.panel.af[:1], 0, 0)
+        # Loads the kernels, which the first call after installation compiles: no part of a switch.
+        af_guided_masks(
+            sources.panel.af, windows.starts, windows.stops, seed=0, rate=0.0,
+            generator=rule.generator,
+        )  # fmt: skip
         torch.manual_seed(config.seed)
         self.network = ImputationNetwork(network_size(config)).to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
