@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +101,59 @@ def check_resumable(path: str, content: dict[str, Any], config: Config, fingerpr
             f"{content['fingerprint'][:12]}, here {fingerprint[:12]}): give the files it was "
             "trained on"
         )
+
+
+def prepare_output(config: Config) -> None:
+    """Make the output folder, and refuse one that cannot be written or holds another run.
+
+    Raises
+    ------
+    InputError
+        Naming the folder and what to do.
+    """
+    folder = Path(config.output)
+    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".write_test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        for path in made:  # the innermost first
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise InputError(
+            f"--output {folder}: cannot be written ({error.strerror}): give another folder"
+        ) from error
+    old = sorted(folder.glob("rag_bert.model.*"))
+    if old and not (config.resume and Path(config.resume).parent.resolve() == folder.resolve()):
+        if not config.overwrite:
+            raise InputError(
+                f"--output {folder}: holds the checkpoints of an earlier run ({old[0].name}, ...): "
+                "continue it by --resume, replace it by --overwrite yes, or give another folder"
+            )
+        for path in old:
+            if not (config.resume and path.samefile(config.resume)):
+                path.unlink()
+
+
+def mark_best(checkpoint: Path, folder: Path) -> None:
+    """Make ``rag_bert.model.best`` in a folder that checkpoint: a hard link, or else a copy."""
+    best = folder / "rag_bert.model.best"
+    temporary = best.with_name(best.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(checkpoint, temporary)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(checkpoint, temporary)
+    os.replace(temporary, best)
+
+
+def restore_best(resumed: str, best_epoch: int, output: str) -> None:
+    """Point ``best`` to the best epoch so far: a run that was given up may have gone further."""
+    checkpoint = checkpoint_path(Path(resumed).parent, best_epoch)
+    best = Path(output) / "rag_bert.model.best"
+    if checkpoint.exists():
+        mark_best(checkpoint, Path(output))
+    elif best.exists() and not best.samefile(resumed):  # what the user resumes from stays
+        best.unlink()

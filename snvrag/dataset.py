@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from . import _core
 from .kernels import af_guided_mask
 from .kernels.masking import Generator
 from .panel import Panel
@@ -278,7 +277,6 @@ class WindowDataset(Dataset[Batch]):
         position = np.zeros((windows.size, length), np.float32)
         af = np.zeros((len(keys), length), np.float32)
         genotype_frequency = np.zeros((len(keys), length, 3), np.float32)
-        haplotypes = (2 * samples[:, None] + np.array([0, 1])).reshape(-1)
         for n, window in enumerate(windows.tolist()):
             start = int(self.windows.context_starts[window])
             stop = int(self.windows.context_stops[window])
@@ -288,10 +286,8 @@ class WindowDataset(Dataset[Batch]):
             panel_af[n, sites] = self._af[start:stop]
             position[n, sites] = normalised_position(self._position[start:stop])
             mine = np.flatnonzero(rows == n)
-            pair = haplotypes.reshape(-1, 2)[mine].reshape(-1)
-            bits = self.targets.haplotypes.haplotype_bits(pair, start, stop)
-            alleles[mine, :, sites] = _core.unpack_rows(bits, stop - start).reshape(
-                mine.size, 2, stop - start
+            alleles[mine, :, sites] = self.targets.haplotypes.sample_alleles(
+                samples[mine], start, stop
             )
             af[mine, sites], genotype_frequency[mine, sites] = self._frequencies(
                 samples[mine], start, stop
@@ -321,10 +317,8 @@ class WindowDataset(Dataset[Batch]):
         size = self._panel.num_samples
         own = self.targets.panel_sample[samples]
         in_panel = own >= 0
-        pair = (2 * np.where(in_panel, own, 0)[:, None] + np.array([0, 1])).reshape(-1)
-        bits = self._panel.haplotype_bits(pair, start, stop)
-        alleles = _core.unpack_rows(bits, stop - start).reshape(samples.size, 2, stop - start)
-        dosage = alleles.sum(1, dtype=np.int64) * in_panel[:, None]
+        dosage = np.zeros((samples.size, stop - start), np.int64)
+        dosage[in_panel] = self._panel.sample_alleles(own[in_panel], start, stop).sum(1)
 
         counted = 2.0 * (size - in_panel)[:, None]
         alt = self._panel.alt_count[start:stop] - dosage

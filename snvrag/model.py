@@ -252,7 +252,8 @@ class ImputationNetwork(nn.Module):
             LocalWeights() if size.weighting == "local" else RankWeights(size.num_neighbours)
         )
         self.gate = nn.Sequential(nn.Linear(2, width // 2), nn.GELU(), nn.Linear(width // 2, width))
-        self.evidence = nn.Linear(NUM_MATCH_FEATURES + 1, width)
+        local = size.weighting == "local"
+        self.evidence = nn.Linear(NUM_MATCH_FEATURES + 1, width) if local else None
         self.fuse = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
         self.fuse_scale = nn.Parameter(torch.tensor(0.1))
         self.drop = nn.Dropout(size.dropout)
@@ -268,10 +269,10 @@ class ImputationNetwork(nn.Module):
         self.genotype_head = nn.Sequential(
             nn.Linear(2 * width + 3, width), nn.GELU(), nn.Linear(width, 3)
         )
-        # Share of the panel's frequency in a copied allele: no neighbour is ever fully trusted.
-        self.copy_error = nn.Parameter(torch.tensor(-4.0))
-        self.copy_scale = nn.Parameter(torch.tensor(1.0))
         if size.copying:  # start from the copied alleles
+            # Share of the panel's frequency in a copied allele: no neighbour is ever fully trusted.
+            self.copy_error = nn.Parameter(torch.tensor(-4.0))
+            self.copy_scale = nn.Parameter(torch.tensor(1.0))
             for head in (self.haplotype_head, self.genotype_head):
                 last = head[-1]
                 assert isinstance(last, nn.Linear)
@@ -326,7 +327,7 @@ class ImputationNetwork(nn.Module):
         ref, alt = self.embedding(tokens, sites[:, None]).unbind(1)
         gate = self.gate(frequencies).sigmoid()
         pooled = (gate * ref)[:, None] + (gate * (alt - ref))[:, None] * alt_share
-        if self.size.weighting == "local":
+        if self.evidence is not None:
             features = neighbours.features
             seen = (weights[:, :, :, None].to(features.dtype) * features).sum(2).transpose(2, 3)
             pooled = pooled + self.evidence(torch.cat([seen.to(query.dtype), alt_share], -1))

@@ -20,6 +20,12 @@ _SITES_AT_ONCE = 8192
 _EVEN_BITS = np.uint64(0x5555555555555555)
 
 
+def haplotypes_of(samples: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the two haplotypes of each sample: (n,) to (n, 2)."""
+    pairs: NDArray[np.int64] = 2 * samples[:, None] + np.array([0, 1])
+    return pairs
+
+
 @dataclass(frozen=True)
 class Panel:
     """Phased haplotypes of diploid samples on one chromosome.
@@ -95,9 +101,8 @@ class Panel:
             members = np.flatnonzero(populations == p)
             if members.size == 0:
                 raise InputError(f"population {self.populations[p]} has no sample in the panel")
-            both = np.repeat(members, 2) * 2 + np.tile([0, 1], members.size)
             columns = np.zeros(self.num_haplotypes, bool)
-            columns[both] = True
+            columns[haplotypes_of(members)] = True
             keep = _core.pack_rows(columns[None, :])[0]
             for part in self._parts():
                 bits = self.site_bits[part] & keep
@@ -132,10 +137,15 @@ class Panel:
         """Return haplotypes over the sites [start, stop): (n, ceil((stop - start) / 64)) words."""
         return _core.gather_columns(self.site_bits, start, stop, haplotypes)
 
+    def sample_alleles(self, samples: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int8]:
+        """Return both haplotypes of samples over the sites [start, stop): (n, 2, stop - start)."""
+        bits = self.haplotype_bits(haplotypes_of(samples).ravel(), start, stop)
+        return _core.unpack_rows(bits, stop - start).reshape(samples.size, 2, stop - start)
+
     def select_samples(self, indices: Sequence[int] | NDArray[np.int64]) -> Panel:
         """Return the panel of some samples, in the order given."""
         chosen = np.asarray(indices, np.int64)
-        haplotypes = (2 * chosen[:, None] + np.array([0, 1])).ravel()
+        haplotypes = haplotypes_of(chosen).ravel()
         bits = np.empty((self.num_sites, (haplotypes.size + 63) // 64), np.uint64)
         for part in self._parts():
             rows = _core.gather_columns(self.site_bits, part.start, part.stop, haplotypes)

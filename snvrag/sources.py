@@ -126,7 +126,8 @@ def _training_targets(
         raise InputError(
             f"--train {config.train}: chromosome {others.chrom}, the panel has {panel.chrom}"
         )
-    kept = [i for i, name in enumerate(others.samples) if name not in set(held.samples)]
+    held_names = set(held.samples)
+    kept = [i for i, name in enumerate(others.samples) if name not in held_names]
     if not kept:
         raise InputError(f"--train {config.train}: all its samples are held out for validation")
     if len(kept) < others.num_samples:

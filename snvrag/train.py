@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +18,15 @@ from tqdm import tqdm
 
 from . import report
 from .baselines import evaluate_baselines
-from .checkpoint import check_resumable, checkpoint_path, load_checkpoint, save_checkpoint
+from .checkpoint import (
+    check_resumable,
+    checkpoint_path,
+    load_checkpoint,
+    mark_best,
+    prepare_output,
+    restore_best,
+    save_checkpoint,
+)
 from .config import Config, parse_arguments
 from .dataset import Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
 from .errors import InputError
@@ -310,7 +315,8 @@ class Trainer:
         feed = self.val_feed
         feed.retriever.begin_epoch(VALIDATION_SEED)
         self.network.eval()
-        total, num_scored = 0.0, 0
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        num_scored = torch.zeros_like(total)
         metrics = Metrics(self.device)
         for batch, neighbours in feed.epoch(VALIDATION_SEED):
             with self._autocast():
@@ -319,9 +325,10 @@ class Trainer:
             rows = batch.window_row
             scored = batch.scored[rows]
             metrics.update(prediction.hap_dosage, batch.alleles, scored, batch.panel_af[rows])
-            weight = int(scored.sum())
-            total, num_scored = total + float(loss) * weight, num_scored + weight
-        return total / max(1, num_scored), metrics.compute()
+            weight = scored.sum()
+            total += loss.double() * weight
+            num_scored += weight
+        return float(total / num_scored.clamp_min(1)), metrics.compute()
 
     def _autocast(self) -> torch.autocast:
         enabled = self.config.amp and self.device.type == "cuda"
@@ -430,60 +437,6 @@ def choose_device(name: str) -> torch.device:
         if (device.index or 0) >= count:
             raise InputError(f"--device {name}: this machine has {count} CUDA devices")
     return device
-
-
-def prepare_output(config: Config) -> None:
-    """Make the output folder, and refuse one that cannot be written or holds another run.
-
-    Raises
-    ------
-    InputError
-        Naming the folder and what to do.
-    """
-    folder = Path(config.output)
-    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".write_test"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        for path in made:  # the innermost first
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        raise InputError(
-            f"--output {folder}: cannot be written ({error.strerror}): give another folder"
-        ) from error
-    old = sorted(folder.glob("rag_bert.model.*"))
-    if old and not (config.resume and Path(config.resume).parent.resolve() == folder.resolve()):
-        if not config.overwrite:
-            raise InputError(
-                f"--output {folder}: holds the checkpoints of an earlier run ({old[0].name}, ...): "
-                "continue it by --resume, replace it by --overwrite yes, or give another folder"
-            )
-        for path in old:
-            if not (config.resume and path.samefile(config.resume)):
-                path.unlink()
-
-
-def mark_best(checkpoint: Path, folder: Path) -> None:
-    """Make ``rag_bert.model.best`` in a folder that checkpoint: a hard link, or else a copy."""
-    best = folder / "rag_bert.model.best"
-    temporary = best.with_name(best.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(checkpoint, temporary)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(checkpoint, temporary)
-    os.replace(temporary, best)
-
-
-def restore_best(resumed: str, best_epoch: int, output: str) -> None:
-    """Point ``best`` to the best epoch so far: a run that was given up may have gone further."""
-    (Path(output) / "rag_bert.model.best").unlink(missing_ok=True)
-    checkpoint = checkpoint_path(Path(resumed).parent, best_epoch)
-    if checkpoint.exists():
-        mark_best(checkpoint, Path(output))
 
 
 def train(config: Config) -> list[dict[str, Any]]:

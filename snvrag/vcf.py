@@ -266,13 +266,15 @@ def _read_record(
     if "GT" not in record.FORMAT:
         raise InputError(f"{path}: no genotypes (FORMAT/GT) at {place}")
     calls = record.genotype.array()
-    if (calls[:, :-1] < 0).all(axis=1).any():  # a sample without any allele, however written
-        return "missing genotype"
     if calls.shape[1] != 3:
+        if _has_empty_call(calls):
+            return "missing genotype"
         raise InputError(
             f"{path}: calls of {calls.shape[1] - 1} alleles at {place}, expected diploid samples"
         )
     unphased, haploid, missing, _, highest = _core.read_genotypes(calls, buffer.next_row)
+    if missing and _has_empty_call(calls):
+        return "missing genotype"
     if haploid >= 0:
         raise InputError(
             f"{path}: haploid genotype of sample {samples[haploid]} at {place}, expected diploid "
@@ -288,3 +290,8 @@ def _read_record(
     if missing:
         return "missing genotype"
     return None
+
+
+def _has_empty_call(calls: NDArray[np.int16]) -> bool:
+    """Tell whether a sample has no allele at all, be it written ``.|.`` or ``.``."""
+    return bool((calls[:, :-1] < 0).all(axis=1).any())

@@ -15,6 +15,7 @@ from snvrag.checkpoint import (
     check_resumable,
     checkpoint_path,
     load_checkpoint,
+    restore_best,
     save_checkpoint,
 )
 from snvrag.config import FREE_FIELDS, Config
@@ -252,3 +253,17 @@ def test_another_epoch_than_asked(path, epoch, asked):
         check_resumable(str(path), content(epoch), config, "f" * 64)
     numbers = {int(number) for number in re.findall(r"(?<![\w.-])\d+\b", str(refused.value))}
     assert {asked, epoch + 1} <= numbers
+
+
+def test_best_that_is_resumed_from_is_never_the_one_removed(tmp_path):
+    """Its own epoch's checkpoint may be gone; then it is the only copy."""
+    best = tmp_path / "rag_bert.model.best"
+    best.write_bytes(b"weights")
+    restore_best(str(best), 3, str(tmp_path))
+    assert best.read_bytes() == b"weights"
+    other = tmp_path / "rag_bert.model.ep0"
+    other.write_bytes(b"older")
+    restore_best(str(other), 3, str(tmp_path))
+    assert not best.exists()
+    restore_best(str(other), 0, str(tmp_path))
+    assert best.read_bytes() == b"older"

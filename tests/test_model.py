@@ -384,15 +384,6 @@ def test_shifted_layers_join_neighbouring_stretches(world):
 # --- gradients and learning -----------------------------------------------------------------------
 
 
-def unused(size: NetworkSize) -> set[str]:
-    names = set()
-    if size.weighting == "rank":
-        names |= {"evidence.weight", "evidence.bias"}
-    if not size.copying:
-        names |= {"copy_error", "copy_scale"}
-    return names
-
-
 @pytest.mark.parametrize("name", ["local", "rank", "no copying", "as V18", "span 8", "dropout"])
 def test_gradients_reach_all_parameters(world, name):
     made = network(SIZES[name]).train()
@@ -404,7 +395,7 @@ def test_gradients_reach_all_parameters(world, name):
         if value.grad is None or not value.grad.any()
     }
     # Adding the same to all scores of a softmax changes nothing.
-    assert without - {"weights.score.4.bias"} == unused(SIZES[name])
+    assert without - {"weights.score.4.bias"} == set()
     assert all(
         torch.isfinite(value.grad).all() for value in made.parameters() if value.grad is not None
     )
