@@ -18,6 +18,9 @@ constexpr std::int64_t kScanBytes = 512 * 1024;
 // Words between two looks at whether a block can still hold a candidate.
 constexpr std::int64_t kWordsAtOnce = 2;
 
+// Words between two folds: a level may count in bytes, which hold 31.
+constexpr std::int64_t kWordsToFold = 31;
+
 // The most distances by which a query's first threshold is estimated.
 constexpr std::int64_t kMostEstimates = 1024;
 
@@ -93,17 +96,21 @@ struct BlockCounter {
       count.add(exclusive_or(load_lanes(words + w * kBlockLanes), broadcast_lanes(query[w])),
                 scan.tables, w);
     }
+    count.fold();
     return count;
   }
 
   void add_tail(Count& count, std::int64_t block, std::int64_t first, std::int64_t last) const {
     const std::uint64_t* words = scan.tail + block * scan.num_tail_words * kBlockLanes;
-    for (std::int64_t w = first; w < last; ++w) {
-      count.add(
-          exclusive_or(load_lanes(words + w * kBlockLanes), broadcast_lanes(query[kHeadWords + w])),
-          scan.tables, kHeadWords + w);
+    while (first < last) {
+      const std::int64_t stop = first + kWordsToFold < last ? first + kWordsToFold : last;
+      for (; first < stop; ++first) {
+        count.add(exclusive_or(load_lanes(words + first * kBlockLanes),
+                               broadcast_lanes(query[kHeadWords + first])),
+                  scan.tables, kHeadWords + first);
+      }
+      count.fold();
     }
-    count.fold();
   }
 };
 
