@@ -337,6 +337,25 @@ bool pack_row(const std::uint8_t* alleles, std::int64_t n, std::uint64_t* bits) 
   return valid;
 }
 
+// The 64 rows of a tile lie side by side, its columns far apart; both may be fewer than 64.
+bool pack_tile(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t num_columns,
+               std::int64_t column_stride, std::uint64_t* tile) {
+  bool valid = true;
+  for (std::int64_t c = 0; c < num_columns; ++c) {
+    const std::uint8_t* column = alleles + c * column_stride;
+    if (num_rows == 64) {
+      // The next tile's: at such strides no hardware prefetcher sees it coming.
+      __builtin_prefetch(column + 128);
+      valid &= pack_word(column, tile + c);
+    } else {
+      valid &= pack_row(column, num_rows, tile + c);
+    }
+  }
+  for (std::int64_t c = num_columns; c < 64; ++c) tile[c] = 0;
+  transpose64(tile);
+  return valid;
+}
+
 void unpack_row(const std::uint64_t* bits, std::int64_t n, std::uint8_t* alleles) {
   std::int64_t i = 0;
   for (; i + 64 <= n; i += 64) unpack_word(*bits++, alleles + i);
@@ -349,8 +368,9 @@ void unpack_row(const std::uint64_t* bits, std::int64_t n, std::uint8_t* alleles
 
 }  // namespace
 
-extern const KernelTable SNVRAG_KERNEL_TABLE = {hamming_scan, weighted_scan, weight_tables,
-                                                kWordTable,   count_ones,    l2_block,
-                                                pack_row,     unpack_row,    transpose64};
+extern const KernelTable SNVRAG_KERNEL_TABLE;
+const KernelTable SNVRAG_KERNEL_TABLE = {hamming_scan, weighted_scan, weight_tables, kWordTable,
+                                         count_ones,   l2_block,      pack_row,      pack_tile,
+                                         unpack_row,   transpose64};
 
 }  // namespace snvrag
