@@ -3,8 +3,8 @@
 V18 calls ``numpy.searchsorted`` once a window, on positions alone, which cannot tell sites apart
 that share a position; the dictionary has (position, REF, ALT) as keys, as scripts usually do it,
 and is built within the time taken (its look-ups alone are shown too). Ours compares positions and
-both alleles, given as integer codes of a byte. Answers: equal to the dictionary's everywhere, and to
-searchsorted's where the position is the panel's only one.
+both alleles, given as integer codes of a byte. Answers: equal to the dictionary's everywhere, and
+to searchsorted's where the position is the panel's only one.
 
 Limits: 16 MB read and written once (8 bytes of position and 2 of codes for 1.34 million sites,
 8 bytes of answer), 0.8 ms at 20 GB/s; a merge takes 1.34 million steps whose branches cannot be

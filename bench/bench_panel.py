@@ -23,6 +23,7 @@ import pytest
 from mosaics import Founders, Window
 from numpy.typing import NDArray
 
+from snvrag import _core
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
 from snvrag.panel import Panel
 from snvrag.vcf import read_panel
@@ -120,52 +121,56 @@ def numpy_unpack(packed: NDArray[np.uint8], num_columns: int) -> NDArray[np.uint
 def time_ways(
     timed: Any,
     name: str,
+    names: tuple[str, str],
     reference: Callable[[], NDArray[Any]],
     ours: Callable[[], NDArray[Any]],
-    least: float | None,
+    least: float | None = None,
 ) -> None:
-    """Time one of two ways; ``numpy ...`` in the name says which."""
-    if name.startswith("numpy"):
+    """Time one of two ways."""
+    if name == names[0]:
         timed(name, reference)
     else:
-        timed(name, ours, targets={NUMPY[name]: least})
+        timed(name, ours, targets={names[0]: least})
 
 
-NUMPY = {
-    "snvrag pack_haplotypes(alleles.T)": "numpy packbits of the transposed copy",
-    "snvrag pack_haplotypes(alleles)": "numpy packbits",
-    "snvrag unpack_haplotypes": "numpy unpackbits",
-    "snvrag Panel.haplotype_bits": "numpy unpackbits, transposed, packbits",
-}
-
-
-def both_ways(index: int) -> Any:
-    ours, reference = list(NUMPY.items())[index]
-    return pytest.mark.parametrize("name", [reference, ours])
+PACKED_SITES = ("numpy packbits of the transposed copy", "snvrag pack_haplotypes(alleles.T)")
+PACKED_ROWS = ("numpy packbits", "snvrag pack_haplotypes(alleles)")
+UNPACKED = ("numpy unpackbits", "snvrag unpack_haplotypes")
+TURNED = ("numpy unpackbits, transposed, packbits", "snvrag transpose_bits")
+TAKEN = ("numpy unpackbits, columns taken, packbits", "snvrag Panel.haplotype_bits")
 
 
 @pytest.mark.benchmark(group="pack 1,020 sites x 5,008 haplotypes, sites as rows")
-@both_ways(0)
+@pytest.mark.parametrize("name", PACKED_SITES)
 def test_pack_sites(name: str, timed: Any, window: Window) -> None:
     alleles = np.ascontiguousarray(window.haplotypes.T)
     num_bytes = -(-window.num_sites // 8)
     ours = pack_haplotypes(alleles.T).view(np.uint8)
     np.testing.assert_array_equal(ours[:, :num_bytes], numpy_pack(alleles.T))
-    time_ways(timed, name, lambda: numpy_pack(alleles.T), lambda: pack_haplotypes(alleles.T), 3)
+    time_ways(
+        timed,
+        name,
+        PACKED_SITES,
+        lambda: numpy_pack(alleles.T),
+        lambda: pack_haplotypes(alleles.T),
+        least=3,
+    )
 
 
 @pytest.mark.benchmark(group="pack 5,008 haplotypes x 1,020 sites, haplotypes as rows")
-@both_ways(1)
+@pytest.mark.parametrize("name", PACKED_ROWS)
 def test_pack_haplotypes(name: str, timed: Any, window: Window) -> None:
     alleles = window.haplotypes
     num_bytes = -(-window.num_sites // 8)
     ours = pack_haplotypes(alleles).view(np.uint8)
     np.testing.assert_array_equal(ours[:, :num_bytes], numpy_pack(alleles))
-    time_ways(timed, name, lambda: numpy_pack(alleles), lambda: pack_haplotypes(alleles), None)
+    time_ways(
+        timed, name, PACKED_ROWS, lambda: numpy_pack(alleles), lambda: pack_haplotypes(alleles)
+    )
 
 
 @pytest.mark.benchmark(group="unpack 5,008 haplotypes x 1,020 sites")
-@both_ways(2)
+@pytest.mark.parametrize("name", UNPACKED)
 def test_unpack(name: str, timed: Any, window: Window) -> None:
     packed = window.bits.view(np.uint8)
 
@@ -176,30 +181,47 @@ def test_unpack(name: str, timed: Any, window: Window) -> None:
         return unpack_haplotypes(window.bits, window.num_sites)
 
     np.testing.assert_array_equal(ours(), reference())
-    time_ways(timed, name, reference, ours, None)
+    time_ways(timed, name, UNPACKED, reference, ours)
 
 
 @pytest.mark.benchmark(group="bits of 1,020 sites to bits of 5,008 haplotypes")
-@both_ways(3)
+@pytest.mark.parametrize("name", TURNED)
 def test_transpose(name: str, timed: Any, window: Window) -> None:
-    num_haplotypes = window.num_haplotypes
-    panel = Panel(
-        chrom="1",
-        position=np.arange(1, window.num_sites + 1, dtype=np.int64),
-        alleles=np.tile(np.array([["A", "G"]]), (window.num_sites, 1)),
-        samples=tuple(f"s{i}" for i in range(num_haplotypes // 2)),
-        site_bits=pack_haplotypes(window.haplotypes.T),
-    )
-    packed = panel.site_bits.view(np.uint8)
-    everyone = np.arange(num_haplotypes)
+    site_bits = pack_haplotypes(window.haplotypes.T)
 
     def reference() -> NDArray[np.uint8]:
-        return numpy_pack(numpy_unpack(packed, num_haplotypes).T)
+        return numpy_pack(numpy_unpack(site_bits.view(np.uint8), window.num_haplotypes).T)
 
     def ours() -> NDArray[np.uint64]:
-        return panel.haplotype_bits(everyone, 0, window.num_sites)
+        return _core.transpose_bits(site_bits, window.num_haplotypes)
 
     np.testing.assert_array_equal(ours(), window.bits)
     num_bytes = -(-window.num_sites // 8)
     np.testing.assert_array_equal(ours().view(np.uint8)[:, :num_bytes], reference())
-    time_ways(timed, name, reference, ours, None)
+    time_ways(timed, name, TURNED, reference, ours)
+
+
+@pytest.mark.benchmark(group="768 of 5,008 haplotypes out of 1,020 sites' bits")
+@pytest.mark.parametrize("name", TAKEN)
+def test_take(name: str, timed: Any, window: Window) -> None:
+    """What retrieval takes out of a panel: 16 neighbours of 48 queries, in no order."""
+    panel = Panel(
+        chrom="1",
+        position=np.arange(1, window.num_sites + 1, dtype=np.int64),
+        alleles=np.tile(np.array([["A", "G"]]), (window.num_sites, 1)),
+        samples=tuple(f"s{i}" for i in range(window.num_haplotypes // 2)),
+        site_bits=pack_haplotypes(window.haplotypes.T),
+    )
+    packed = panel.site_bits.view(np.uint8)
+    wanted = np.random.default_rng(9).integers(0, window.num_haplotypes, 768)
+
+    def reference() -> NDArray[np.uint8]:
+        return numpy_pack(numpy_unpack(packed, window.num_haplotypes).T[wanted])
+
+    def ours() -> NDArray[np.uint64]:
+        return panel.haplotype_bits(wanted, 0, window.num_sites)
+
+    np.testing.assert_array_equal(ours(), window.bits[wanted])
+    num_bytes = -(-window.num_sites // 8)
+    np.testing.assert_array_equal(ours().view(np.uint8)[:, :num_bytes], reference())
+    time_ways(timed, name, TAKEN, reference, ours)

@@ -36,7 +36,9 @@ class Row:
     at_most : float or None
         Seconds that this one may take.
     per : int
-        Calls that one timing stands for.
+        Pieces of work that one timing stands for.
+    share_of : str
+        The way of the group that this one is a part of.
     """
 
     work: str
@@ -45,6 +47,7 @@ class Row:
     targets: dict[str, float | None]
     at_most: float | None
     per: int
+    share_of: str
 
 
 ROWS = pytest.StashKey[list[Row]]()
@@ -55,6 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
     if not config.getoption("benchmark_only", False):
         config.option.benchmark_disable = True
+    if not any(a.startswith("--benchmark-columns") for a in config.invocation_params.args):
+        config.option.benchmark_columns = ["median", "min", "max", "rounds"]
 
 
 @pytest.hookimpl(trylast=True)
@@ -82,6 +87,12 @@ def summary_table(rows: list[Row]) -> list[str]:
                 f"{row.name}: {readable_time(ours)} | {readable_ratio(ratio)} | "
                 + ("| |" if least is None else f"{least:,g}x | {verdict(ratio >= least)} |")
             )
+        whole = by_name.get((row.work, row.share_of))
+        if whole is not None:
+            lines.append(
+                f"| {row.work} | {row.share_of}: {readable_time(whole)} | "
+                f"{row.name}: {readable_time(ours)} | {row.seconds / whole:.1%} of it | | |"
+            )
         if row.at_most is not None:
             lines.append(
                 f"| {row.work} | | {row.name}: {readable_time(ours)} | | "
@@ -90,7 +101,7 @@ def summary_table(rows: list[Row]) -> list[str]:
     if not lines:
         return []
     header = [
-        "| work | reference | ours | faster | target | |",
+        "| work | reference | ours | ratio | target | |",
         "| --- | --- | --- | --: | --: | --- |",
     ]
     return header + lines
@@ -130,6 +141,7 @@ class Timed:
         targets: dict[str, float | None] | None = None,
         at_most: float | None = None,
         per: int = 1,
+        share_of: str = "",
     ) -> Any:
         """Time a function under a name and keep the row; return its result.
 
@@ -144,7 +156,8 @@ class Timed:
             result = benchmark(function)
         if benchmark.stats is not None:  # None in the smoke run
             median = benchmark.stats.stats.median
-            self._rows.append(Row(benchmark.group, name, median, targets or {}, at_most, per))
+            row = Row(benchmark.group, name, median, targets or {}, at_most, per, share_of)
+            self._rows.append(row)
         return result
 
 
