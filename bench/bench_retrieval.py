@@ -17,13 +17,14 @@ of 626 bytes (255 KB) are transposed. Dense: Q x H x D fused multiply-adds, 16 l
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from libraries import faiss_search, usearch_search
 from mosaics import Window
 from numpy.typing import NDArray
 from v18 import V18, WIDTH
@@ -64,36 +65,15 @@ def check(window: Window, distances: Any, indices: Any, k: int) -> None:
         np.testing.assert_array_equal(counts, ours.distances)
 
 
-def faiss_search(faiss: Any, window: Window, k: int, multiple: int) -> Callable[[], Any]:
-    rows = window.observed_bytes(window.bits, multiple)
-    queries = window.observed_bytes(window.query_bits, multiple)
-    index = faiss.IndexBinaryFlat(8 * rows.shape[1])
-    index.add(rows)
-    index.use_heap = k < 32
-    return lambda: index.search(queries, k)
-
-
-def usearch_search(window: Window, k: int) -> Callable[[], Any]:
-    index = pytest.importorskip("usearch.index")
-    rows = window.observed_bytes(window.bits, 8)
-    queries = window.observed_bytes(window.query_bits, 8)
-
-    def search() -> Any:
-        return index.search(rows, queries, k, index.MetricKind.Hamming, exact=True, threads=1)
-
-    return search
-
-
 def time_library(name: str, window: Window, k: int, timed: Any, request: Any, rounds: int) -> None:
     """Check and time one of the other libraries."""
     if name == USEARCH:
+        pytest.importorskip("usearch")
         search = usearch_search(window, k)
-        matches = search()
-        check(window, matches.distances, matches.keys, k)
     else:
-        faiss = request.getfixturevalue("faiss")
-        search = faiss_search(faiss, window, k, 64 if name == FAISS_64 else 1)
-        check(window, *search(), k)
+        request.getfixturevalue("faiss")
+        search = faiss_search(window, k, 64 if name == FAISS_64 else 1)
+    check(window, *search(), k)
     timed(name, search, rounds=rounds)
 
 

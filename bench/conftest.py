@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 # What the benchmarks share lies beside them and is part of no package.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from libraries import load_faiss
 from mosaics import Window
 
 
@@ -181,11 +181,10 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def faiss() -> Any:
     """FAISS on one thread; the test is skipped where it is not installed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's own, from Python 3.12 on
-        module = pytest.importorskip("faiss")
-    module.omp_set_num_threads(1)
-    return module
+    try:
+        return load_faiss()
+    except ImportError:
+        return pytest.skip("FAISS is not installed")
 
 
 @dataclass(frozen=True)
