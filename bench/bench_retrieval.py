@@ -7,8 +7,8 @@ and on rows padded with zeros to 64 bytes, which it has a faster loop for; the t
 faster one, and for k = 64 it selects by counting (``use_heap = False``), which is faster there.
 
 Limits. H = 5,008: 48 x 5,008 x 7 words of 64 bits are 210,336 vector XOR + popcount of 512 bits,
-0.08 ms at one a cycle and 2.6 GHz; the index (280 KB) stays in the second-level cache.
-H = 1,000,000: 42 million of them, 16 ms; 56 MB read once are 3 ms at 20 GB/s. Built in the same
+0.06 ms at one a cycle and 3.7 GHz; the index (280 KB) stays in the second-level cache.
+H = 1,000,000: 42 million of them, 11 ms; 56 MB read once are 3 ms at 20 GB/s. Built in the same
 call: from haplotypes, 641 KB are read and 408 of 1,020 bits a row compacted; from sites, 408 rows
 of 626 bytes (255 KB) are transposed. Dense: Q x H x D fused multiply-adds, 16 lanes a cycle:
 4 ms for D = 1,020 and 0.3 s for D = 65,280, where the cache alone is 1.3 GB.

@@ -106,7 +106,7 @@ def main() -> None:
     print("| haplotypes | " + " | ".join(f"{name}, ms" for name in names) + " |")
     print("| ---: |" + " ---: |" * len(names))
     for size, *row in zip(sizes, *times.values(), strict=True):
-        print(f"| {size:,} | " + " | ".join(f"{value:.3g}" for value in row) + " |")
+        print(f"| {size:,} | " + " | ".join(f"{value:,.4g}" for value in row) + " |")
     draw(sizes, times, arguments.output)
 
 
