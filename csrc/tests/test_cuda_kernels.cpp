@@ -219,12 +219,12 @@ void test_hamming_sizes() {
     for (std::int64_t haplotypes : {1, 2, 63, 64, 65, 257}) {
       for (int percent : {0, 40, 101}) {
         for (std::int64_t k : {std::int64_t{1}, std::int64_t{8}, haplotypes}) {
-          if (k <= haplotypes) test_hamming({haplotypes, sites, 17, percent, k});
+          if (k <= haplotypes) test_hamming({haplotypes, sites, 2, percent, k});
         }
       }
     }
   }
-  for (std::int64_t queries : {0, 1, 16}) test_hamming({70, 65, queries, 60, 3});
+  for (std::int64_t queries : {0, 1, 16, 17}) test_hamming({70, 65, queries, 60, 3});
   test_hamming({513, 1020, 18, 40, 64, 3});
   test_hamming({300, 4160, 3, 101, 5});  // more words than are staged at a time
 }
