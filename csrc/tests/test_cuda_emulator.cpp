@@ -79,7 +79,7 @@ void test_cuda_emulator() {
   for (Order order : {Order::ascending, Order::descending, Order::mixed}) {
     cuda_emulator::set_order(order);
     CHECK(handed_on(true));
-#if !defined(SNVRAG_THREAD_SANITIZER)  // which would report it
+#if !defined(__SANITIZE_THREAD__)  // which would report it
     CHECK(!handed_on(false));
 #endif
     Buffer<std::uint64_t> values(64);

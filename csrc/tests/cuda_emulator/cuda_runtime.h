@@ -44,12 +44,26 @@ using cuda_emulator::threadIdx;
 
 template <class T>
 T __shfl_xor_sync(unsigned lanes, T value, int lane_mask) {
-  static_assert(sizeof(T) <= sizeof(std::uint64_t), "one slot a lane");
+  static_assert(sizeof(T) <= sizeof(std::uint64_t), "what a lane brings");
   std::uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof value);
-  bits = cuda_emulator::exchange_in_warp(lanes, bits, static_cast<unsigned>(lane_mask));
+  cuda_emulator::bring(bits);
+  cuda_emulator::wait_for_warp(lanes);
+  bits = cuda_emulator::brought_by(cuda_emulator::own_lane() ^ static_cast<unsigned>(lane_mask));
+  cuda_emulator::wait_for_warp(lanes);
   std::memcpy(&value, &bits, sizeof value);
   return value;
+}
+
+inline unsigned __ballot_sync(unsigned lanes, int predicate) {
+  cuda_emulator::bring(predicate != 0);
+  cuda_emulator::wait_for_warp(lanes);
+  unsigned votes = 0;
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    if ((lanes >> lane & 1) != 0 && cuda_emulator::brought_by(lane) != 0) votes |= 1u << lane;
+  }
+  cuda_emulator::wait_for_warp(lanes);
+  return votes;
 }
 
 // --- atomics -------------------------------------------------------------------------------------

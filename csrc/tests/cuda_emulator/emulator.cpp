@@ -36,8 +36,8 @@ struct Thread {
   State state = State::done;
   const char* file = nullptr;  // where it waits
   int line = 0;
-  unsigned lanes = 0;           // with which it waits
-  std::uint64_t exchanged = 0;  // what it brings to its warp
+  unsigned lanes = 0;         // with which it waits
+  std::uint64_t brought = 0;  // to its warp
 };
 
 Order order = Order::ascending;
@@ -218,14 +218,13 @@ void wait_for_warp(unsigned lanes) {
   suspend(State::at_warp_barrier);
 }
 
-std::uint64_t exchange_in_warp(unsigned lanes, std::uint64_t value, unsigned lane_mask) {
-  const unsigned self = threadIdx.x;
-  current().exchanged = value;
-  wait_for_warp(lanes);
-  const std::uint64_t other = threads[self ^ lane_mask]->exchanged;
-  wait_for_warp(lanes);  // nobody brings the next value before all have taken this one
-  return other;
+void bring(std::uint64_t value) { current().brought = value; }
+
+std::uint64_t brought_by(unsigned lane) {
+  return threads[threadIdx.x / kWarpSize * kWarpSize + lane]->brought;
 }
+
+unsigned own_lane() { return threadIdx.x % kWarpSize; }
 
 cudaError_t launch(const cudaLaunchConfig_t& config, const std::function<void()>& kernel) {
   const bool flat = config.gridDim.y == 1 && config.gridDim.z == 1 && config.blockDim.y == 1 &&

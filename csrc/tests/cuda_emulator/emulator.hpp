@@ -60,8 +60,11 @@ void* dynamic_shared_memory();
 void wait_for_block(const char* file, int line);
 void wait_for_warp(unsigned lanes);
 
-// Returns what lane (own lane ^ lane_mask) brought.
-std::uint64_t exchange_in_warp(unsigned lanes, std::uint64_t value, unsigned lane_mask);
+// A collective is bring(), wait_for_warp(), brought_by() for the lanes wanted, and wait_for_warp()
+// again: nobody brings the next value before all have taken this one.
+void bring(std::uint64_t value);
+std::uint64_t brought_by(unsigned lane);
+unsigned own_lane();
 
 // Checks the configuration against the limits of all devices.
 cudaError_t launch(const cudaLaunchConfig_t& config, const std::function<void()>& kernel);
