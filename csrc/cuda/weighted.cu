@@ -93,17 +93,27 @@ constexpr int kTileQueries = 8;
 constexpr int kTileWords = 16;
 constexpr std::int64_t kTileHaplotypes = kDistanceThreads * kOwnHaplotypes;
 
-// The sum of the weights of the sites that differ, in one word.
-__device__ inline std::uint32_t weigh_word(std::uint64_t differing, const std::uint32_t* tables) {
+// The sum of the weights of the sites that differ, in one word, whose tables begin `first_byte`
+// bytes from `tables`. Entries are found by their bytes, as indices would take a further
+// instruction each.
+__device__ inline std::uint32_t weigh_word(std::uint64_t differing, const std::uint32_t* tables,
+                                           unsigned first_byte) {
+  constexpr int kEntryShift = 2;  // of 4 bytes
+  constexpr unsigned kEntryMask = (kGroupEntries - 1u) << kEntryShift;
+  const char* bytes = reinterpret_cast<const char*>(tables);
   std::uint32_t sum = 0;
 #pragma unroll
   for (int group = 0; group < kGroups; ++group) {
-    const auto entry =
-        static_cast<unsigned>(differing >> group * kGroupBits) & (kGroupEntries - 1u);
-    sum += tables[group * kGroupEntries + entry];
+    const int shift = group * kGroupBits - kEntryShift;
+    const std::uint64_t shifted = shift < 0 ? differing << -shift : differing >> shift;
+    const unsigned entry = first_byte | (static_cast<unsigned>(shifted) & kEntryMask);
+    sum += *reinterpret_cast<const std::uint32_t*>(bytes + entry +
+                                                   group * kGroupEntries * sizeof(std::uint32_t));
   }
   return sum;
 }
+
+static_assert(kGroupBits >= 2 && kWordEntries % kGroupEntries == 0, "first_byte and entry overlap");
 
 // As hamming_distances, with the sums in place of the counts; writes the bits of floats, which
 // order as the floats do because none is negative.
@@ -139,10 +149,11 @@ __global__ void __launch_bounds__(kDistanceThreads)
       for (int w = 0; w < num_staged; ++w) {
         const ulonglong2 own =
             *reinterpret_cast<const ulonglong2*>(words + (first + w) * pitch + haplotype);
+        const unsigned first_byte = static_cast<unsigned>(w) * kWordEntries * sizeof *tile_tables;
 #pragma unroll
         for (int q = 0; q < kTileQueries; ++q) {
-          sums[q][0] += weigh_word(own.x ^ tile[w][q], tile_tables + w * kWordEntries);
-          sums[q][1] += weigh_word(own.y ^ tile[w][q], tile_tables + w * kWordEntries);
+          sums[q][0] += weigh_word(own.x ^ tile[w][q], tile_tables, first_byte);
+          sums[q][1] += weigh_word(own.y ^ tile[w][q], tile_tables, first_byte);
         }
       }
     }
