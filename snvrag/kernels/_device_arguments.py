@@ -134,7 +134,7 @@ def check_weights(
         value_error("weights", "finite and at least 0", f"{host[i]} at {i}")
     if observed is not None:
         total = float(np.sum(host, dtype=np.float64, where=observed))
-        if total > np.finfo(np.float32).max:
+        if total > float(np.finfo(np.float32).max):
             value_error("weights", "of a total that float32 holds", total)
     return library.upload(np.ascontiguousarray(host), like)
 
