@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <limits>
+#include <vector>
 
 #include "cuda_api.hpp"
 #include "cuda_testing.hpp"
@@ -147,7 +148,12 @@ void test_all_l2() {
 
 int main() {
   test_cuda_emulator();
-  for (Order order : {Order::ascending, Order::descending, Order::mixed}) {
+#if defined(__SANITIZE_THREAD__)  // sees a race in any order
+  const std::vector<Order> orders = {Order::mixed};
+#else
+  const std::vector<Order> orders = {Order::ascending, Order::descending, Order::mixed};
+#endif
+  for (Order order : orders) {
     cuda_emulator::set_order(order);
     test_masks();
     test_cuda_hamming();
