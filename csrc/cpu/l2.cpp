@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <memory>
 
 #include "kernel_table.hpp"
 #include "parallel.hpp"
@@ -10,8 +11,33 @@
 namespace snvrag {
 namespace {
 
-constexpr std::int64_t kRowsAtOnce = 32;
-constexpr std::int64_t kDimensionsAtOnce = 1024;
+constexpr std::int64_t kNoInteger = -1;
+
+// Rows copied so that each begins a cache line: a vector load that crosses two costs twice.
+class AlignedRows {
+ public:
+  AlignedRows(const float* rows, std::int64_t num_rows, std::int64_t num_columns,
+              std::int64_t row_stride)
+      : stride_((num_columns + kLineFloats - 1) / kLineFloats * kLineFloats),
+        storage_(static_cast<std::size_t>(num_rows * stride_ + kLineFloats)) {
+    void* start = storage_.data();
+    std::size_t space = storage_.size() * sizeof(float);
+    data_ = static_cast<float*>(std::align(64, 1, start, space));
+    for (std::int64_t r = 0; r < num_rows; ++r) {
+      std::copy(rows + r * row_stride, rows + r * row_stride + num_columns, data_ + r * stride_);
+    }
+  }
+  const float* data() const { return data_; }
+  std::int64_t stride() const { return stride_; }
+
+ private:
+  static constexpr std::int64_t kLineFloats = 16;
+  std::int64_t stride_;
+  std::vector<float> storage_;
+  float* data_;
+};
+constexpr std::int64_t kRowsAtOnce = kL2RowsAtOnce;
+static_assert(kRowsAtOnce <= CandidateSet::kBurst);
 
 }  // namespace
 
@@ -22,12 +48,13 @@ L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t qu
                  CancelFlag cancel) {
   if (num_queries == 0) return L2Result::ok;
   const KernelTable& table = kernels();
+  const AlignedRows aligned(queries, num_queries, num_dimensions, query_stride);
   const int parts = static_cast<int>(
       std::min<std::int64_t>(std::max(1, num_threads), (num_rows + kRowsAtOnce - 1) / kRowsAtOnce));
   std::vector<CandidateSet> found;
   found.reserve(static_cast<std::size_t>(parts));
   for (int part = 0; part < parts; ++part) {
-    found.emplace_back(num_queries, k, kRowsAtOnce, exclude, num_exclude);
+    found.emplace_back(num_queries, k, kNoInteger, exclude, num_exclude);
   }
   std::atomic<bool> not_a_number{false};
   const auto cancelled = [cancel] {
@@ -35,43 +62,44 @@ L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t qu
   };
   parallel_ranges(num_rows, parts, [&](int part, std::int64_t begin, std::int64_t end) {
     Candidates* candidates = found[static_cast<std::size_t>(part)].data();
-    std::vector<float> sums(static_cast<std::size_t>(num_queries * kRowsAtOnce));
+    const auto num_sums = static_cast<std::size_t>(num_queries * kRowsAtOnce);
+    std::vector<float> sums(num_sums);
+    std::vector<float> lanes(num_sums * static_cast<std::size_t>(table.float_lanes));
     for (std::int64_t first = begin; first < end && !cancelled(); first += kRowsAtOnce) {
       const std::int64_t rows = std::min(kRowsAtOnce, end - first);
-      std::fill(sums.begin(), sums.end(), 0.0f);
-      for (std::int64_t d = 0; d < num_dimensions; d += kDimensionsAtOnce) {
-        table.l2_block(queries + d, num_queries, query_stride, cache + first * cache_stride + d,
-                       rows, cache_stride, std::min(kDimensionsAtOnce, num_dimensions - d),
-                       sums.data(), kRowsAtOnce);
+      // Without a dimension, once over none: the sums are then 0.
+      for (std::int64_t d = 0; d == 0 || d < num_dimensions; d += kL2Dimensions) {
+        table.l2_block({aligned.data() + d, num_queries, aligned.stride(),
+                        cache + first * cache_stride + d, rows, cache_stride,
+                        std::min(kL2Dimensions, num_dimensions - d), d == 0, lanes.data()});
       }
+      table.l2_sums(lanes.data(), num_queries * kRowsAtOnce, sums.data());
       for (std::int64_t q = 0; q < num_queries; ++q) {
         Candidates& mine = candidates[q];
+        std::uint32_t keys[kRowsAtOnce];
+        unsigned below = 0;
         for (std::int64_t r = 0; r < rows; ++r) {
           const float distance = sums[static_cast<std::size_t>(q * kRowsAtOnce + r)];
           if (std::isnan(distance)) {
             not_a_number.store(true, std::memory_order_relaxed);
             return;
           }
-          const std::uint32_t key = float_key(distance);
-          if (key < mine.threshold) {
-            mine.keys[mine.size++] = pack_key(key, static_cast<std::uint32_t>(first + r));
-          }
+          keys[r] = float_key(distance);
+          below |= unsigned{keys[r] < mine.threshold} << r;
         }
-        if (mine.size + kRowsAtOnce > mine.capacity) flush(mine);
+        if (below != 0) append(mine, below, keys, first);
       }
     }
   });
   if (not_a_number.load()) return L2Result::not_a_number;
   if (cancelled()) return L2Result::cancelled;
 
-  for (int part = 1; part < parts; ++part) found[0].merge(found[static_cast<std::size_t>(part)]);
-  for (std::int64_t q = 0; q < num_queries; ++q) {
-    const std::uint64_t* keys = found[0].sorted(q);
+  take_sorted(found, num_queries, [&](std::int64_t q, const std::uint64_t* keys) {
     for (std::int64_t i = 0; i < k; ++i) {
       distances[q * k + i] = key_float(static_cast<std::uint32_t>(keys[i] >> 32));
       indices[q * k + i] = static_cast<std::int64_t>(keys[i] & 0xffffffffu);
     }
-  }
+  });
   return L2Result::ok;
 }
 
