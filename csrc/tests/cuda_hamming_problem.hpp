@@ -6,6 +6,7 @@
 #include "cuda_api.hpp"
 #include "cuda_testing.hpp"
 #include "snvrag/bits.hpp"
+#include "snvrag/hamming.hpp"
 
 namespace snvrag::testing {
 
@@ -74,6 +75,9 @@ struct Problem {
     return rows;
   }
 
+  HammingQueries host_queries() const {
+    return {queries.data(), c.num_queries, words + 1, c.k, exclude.data(), c.num_exclude};
+  }
   const std::uint8_t* observed() const { return c.observed_percent > 100 ? nullptr : mask.data(); }
   std::int64_t num_observed() const {
     std::int64_t count = 0;

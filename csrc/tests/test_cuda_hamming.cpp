@@ -19,8 +19,7 @@ Found<std::int32_t> search_on_cpu(const Problem& p) {
   const auto index = snvrag::HammingIndex::from_haplotypes(
       p.panel.data(), p.c.num_haplotypes, p.c.num_sites, p.words + 3, p.observed());
   Found<std::int32_t> found(p.c.num_queries * p.c.k);
-  index.search(p.queries.data(), p.c.num_queries, p.words + 1, p.c.k, p.exclude.data(),
-               p.c.num_exclude, 1, found.distances.data(), found.indices.data());
+  index.search(p.host_queries(), 1, found.distances.data(), found.indices.data());
   return found;
 }
 
@@ -106,7 +105,7 @@ void test_selection() {
   const Words query(1);
   for (std::int64_t k : {1, 5, 700}) {
     Found<std::int32_t> expected(k), found(k);
-    cpu.search(query.data(), 1, 1, k, nullptr, 0, 1, expected.distances.data(),
+    cpu.search({query.data(), 1, 1, k, nullptr, 0}, 1, expected.distances.data(),
                expected.indices.data());
     DeviceIndex device(h, 64, 1);
     Bytes workspace(static_cast<std::int64_t>(

@@ -1,4 +1,4 @@
-// The search by weighted distance on the device, against its definition.
+// The search by weighted distance on the device, against the CPU library and the definition.
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -51,6 +51,15 @@ Found<float> weigh_naively(const Problem& p, const Floats& weights) {
   return found;
 }
 
+Found<float> weigh_on_cpu(const Problem& p, const Floats& weights) {
+  const auto index = snvrag::HammingIndex::from_haplotypes(
+      p.panel.data(), p.c.num_haplotypes, p.c.num_sites, p.words + 3, p.observed());
+  Found<float> found(p.c.num_queries * p.c.k);
+  index.search_weighted(p.host_queries(), weights.data(), 1, found.distances.data(),
+                        found.indices.data());
+  return found;
+}
+
 Found<float> weigh_on_device(const Problem& p, const Floats& weights, std::int64_t max_words) {
   const Case& c = p.c;
   DeviceIndex device(c.num_haplotypes, c.num_sites, max_words);
@@ -76,6 +85,7 @@ void test_weighted(const Case& c, double smallest, double largest) {
     if (random.below(10) == 0) weight = 0;
   }
   const auto expected = weigh_naively(p, weights);
+  CHECK(weigh_on_cpu(p, weights) == expected);
   CHECK(weigh_on_device(p, weights, num_words(p.num_observed())) == expected);
   CHECK(weigh_on_device(p, weights, p.words) == expected);
 }
