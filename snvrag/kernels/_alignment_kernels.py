@@ -8,7 +8,6 @@ import numpy as np
 
 from ._numba import kernel
 
-
 # Indices are unsigned, as the compiler would otherwise provide for indices from the end.
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
