@@ -10,7 +10,8 @@
 #endif
 
 // ucontext works everywhere, but makes a system call at each switch, of which a block of 512
-// threads has a thousand a barrier: twenty times slower than saving six registers.
+// threads has a thousand a barrier: the tests take several times as long as when six registers are
+// saved.
 #if defined(__x86_64__) && defined(__ELF__)
 #define SNVRAG_FAST_SWITCH
 extern "C" void snvrag_switch_stacks(void** from, void* to);
