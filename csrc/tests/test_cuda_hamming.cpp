@@ -94,6 +94,7 @@ void test_selection() {
   test_hamming({3000, 65, 3, 101, 8, 5, 2});
   test_hamming({3000, 129, 2, 0, 64, 5});               // every distance is 0
   test_hamming({3000, 129, 3, 101, 3000});              // two slices of ranks
+  test_hamming({4500, 65, 1, 101, 2100});               // and a sample for each
   test_hamming({3000, 129, 5, 60, 64, 3, 1000, 7000});  // a query or two at a time
   test_hamming({20'000, 65, 2, 101, 8, 3, 1000});       // chunks, merged
   test_hamming({20'000, 65, 1, 101, 1000, 0, 3});
