@@ -104,7 +104,7 @@ std::int64_t alive_blocks(const std::uint8_t* bytes, std::int64_t num_blocks, in
   std::int64_t found = 0;
   for (std::int64_t block = 0; block < num_blocks; block += 8) {
     const std::int64_t left = num_blocks - block;
-    const __mmask8 exist = left < 8 ? static_cast<__mmask8>((1 << left) - 1) : 0xff;
+    const auto exist = static_cast<__mmask8>(left < 8 ? (1 << left) - 1 : 0xff);
     const __m512i heads = _mm512_maskz_loadu_epi64(exist, bytes + kBlockLanes * block);
     const __m512i low = _mm512_movm_epi8(_mm512_cmple_epu8_mask(heads, limits));
     const __mmask8 some = _mm512_mask_test_epi64_mask(exist, low, low);

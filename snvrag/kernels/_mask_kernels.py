@@ -20,7 +20,7 @@ def _wide_product(_typing_context: Any, _a: Any, _b: Any) -> Any:
 
     Taken from two products, they would be two instructions.
     """
-    pair = types.UniTuple(types.uint64, 2)
+    pair: Any = types.UniTuple(types.uint64, 2)  # type: ignore[no-untyped-call]
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         wide, word = ir.IntType(128), ir.IntType(64)

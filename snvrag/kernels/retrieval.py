@@ -99,7 +99,12 @@ class HammingIndex:
             As for the class.
         """
         self = cls.__new__(cls)
-        self._index = _core.HammingIndex.from_sites(site_bits, num_haplotypes, observed)
+        if _device.is_device_array(site_bits):
+            self._index = _device.DeviceHammingIndex.from_sites(
+                site_bits, num_haplotypes=num_haplotypes, observed=observed
+            )
+        else:
+            self._index = _core.HammingIndex.from_sites(site_bits, num_haplotypes, observed)
         return self
 
     @property
@@ -111,6 +116,11 @@ class HammingIndex:
     def num_sites(self) -> int:
         """L, the number of sites of a query, hidden ones included."""
         return int(self._index.num_sites)
+
+    @property
+    def num_observed(self) -> int:
+        """Number of sites that count. On a device that holds the mask, waits for it once."""
+        return int(self._index.num_observed)
 
     @property
     def num_bytes(self) -> int:
@@ -143,7 +153,8 @@ class HammingIndex:
         weights : (L,) float32, optional
             What a difference at each site counts, finite and not negative; hidden sites are
             ignored. By default 1. A learned embedding of the alleles at each site has these
-            distances, with ``weights[s] = |e_ref[s] - e_alt[s]|^2``.
+            distances, with ``weights[s] = |e_ref[s] - e_alt[s]|^2``. Values on a device are not
+            looked at: a wrong one at an observed site makes every distance NaN.
         out : pair of arrays, optional
             Contiguous (Q, k) arrays for the distances and the indices, of the dtypes below.
 
@@ -184,7 +195,7 @@ class HammingIndex:
         TopK(distances=array([[0.75, 2.  ]], dtype=float32), indices=array([[0, 1]]))
         """
         if isinstance(self._index, _device.DeviceHammingIndex):
-            return TopK(*self._index.search(queries, k, exclude=exclude))
+            return TopK(*self._index.search(queries, k, exclude=exclude, weights=weights, out=out))
         distances, indices = _pair(out)
         return TopK(*self._index.search(queries, k, exclude, threads, weights, distances, indices))
 
@@ -272,5 +283,5 @@ def topk_l2(
     TopK(distances=array([[0., 1.]], dtype=float32), indices=array([[0, 2]]))
     """
     if _device.is_device_array(cache):
-        return TopK(*_device.topk_l2(queries, cache, k, exclude=exclude))
+        return TopK(*_device.topk_l2(queries, cache, k, exclude=exclude, out=out))
     return TopK(*_core.topk_l2(queries, cache, k, exclude, threads, *_pair(out)))
