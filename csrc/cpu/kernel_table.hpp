@@ -41,15 +41,17 @@ struct HammingScan {
 constexpr std::int64_t kL2RowsAtOnce = 32;
 constexpr std::int64_t kL2Dimensions = 1024;
 
-// Some dimensions of some queries and of up to kL2RowsAtOnce rows.
+// Some dimensions of the queries chosen and of up to kL2RowsAtOnce rows.
 struct L2Block {
   const float* queries;
-  std::int64_t num_queries, query_stride;
+  std::int64_t query_stride;
+  const std::int64_t* chosen;
+  std::int64_t num_chosen;
   const float* rows;
   std::int64_t num_rows, row_stride;
   std::int64_t num_dimensions;
   bool is_first;  // the lanes begin with these dimensions, whatever they hold
-  float* lanes;   // (num_queries, kL2RowsAtOnce, float_lanes)
+  float* lanes;   // (queries, kL2RowsAtOnce, float_lanes)
 };
 
 struct KernelTable {
@@ -73,6 +75,8 @@ struct KernelTable {
   // Adds up the float_lanes floats of each of n sums.
   void (*l2_sums)(const float* lanes, std::int64_t n, float* sums);
   std::int64_t float_lanes;
+
+  bool (*has_nan)(const float* values, std::int64_t n);
 
   // Packs n contiguous bytes; returns false if one is neither 0 nor 1.
   bool (*pack_row)(const std::uint8_t* alleles, std::int64_t n, std::uint64_t* bits);

@@ -321,15 +321,17 @@ constexpr std::int64_t kQuerySums = kL2RowsAtOnce * kFloatLanes;
 Floats zero_floats() { return Floats{}; }
 
 template <int NQ, int NR>
-void l2_tile(const L2Block& block, std::int64_t query, std::int64_t row) {
-  const float* queries = block.queries + query * block.query_stride;
+void l2_tile(const L2Block& block, std::int64_t first_query, std::int64_t row) {
   const float* rows = block.rows + row * block.row_stride;
-  float* lanes = block.lanes + query * kQuerySums + row * kFloatLanes;
+  const float* query[NQ];
+  float* lanes[NQ];
   Floats sum[NQ][NR];
   for (int q = 0; q < NQ; ++q) {
+    const std::int64_t chosen = block.chosen[first_query + q];
+    query[q] = block.queries + chosen * block.query_stride;
+    lanes[q] = block.lanes + chosen * kQuerySums + row * kFloatLanes;
     for (int r = 0; r < NR; ++r) {
-      sum[q][r] =
-          block.is_first ? zero_floats() : load_floats(lanes + q * kQuerySums + r * kFloatLanes);
+      sum[q][r] = block.is_first ? zero_floats() : load_floats(lanes[q] + r * kFloatLanes);
     }
   }
   const std::int64_t whole = block.num_dimensions - block.num_dimensions % kFloatLanes;
@@ -337,17 +339,16 @@ void l2_tile(const L2Block& block, std::int64_t query, std::int64_t row) {
     Floats values[NR];
     for (int r = 0; r < NR; ++r) values[r] = load_floats(rows + r * block.row_stride + d);
     for (int q = 0; q < NQ; ++q) {
-      const Floats value = load_floats(queries + q * block.query_stride + d);
+      const Floats value = load_floats(query[q] + d);
       for (int r = 0; r < NR; ++r) sum[q][r] = add_squared_difference(sum[q][r], value, values[r]);
     }
   }
   for (int q = 0; q < NQ; ++q) {
     for (int r = 0; r < NR; ++r) {
-      float* mine = lanes + q * kQuerySums + r * kFloatLanes;
+      float* mine = lanes[q] + r * kFloatLanes;
       store_floats(mine, sum[q][r]);
       for (std::int64_t d = whole; d < block.num_dimensions; ++d) {
-        const float difference =
-            queries[q * block.query_stride + d] - rows[r * block.row_stride + d];
+        const float difference = query[q][d] - rows[r * block.row_stride + d];
         mine[d - whole] += difference * difference;
       }
     }
@@ -368,12 +369,12 @@ void fetch_rows(const L2Block& block, std::int64_t row, std::int64_t part, std::
 
 template <int NR>
 void l2_rows(const L2Block& block, std::int64_t row) {
-  const std::int64_t num_tiles = block.num_queries / kL2Queries;
+  const std::int64_t num_tiles = block.num_chosen / kL2Queries;
   for (std::int64_t tile = 0; tile < num_tiles; ++tile) {
     fetch_rows(block, row + NR, tile, num_tiles);
     l2_tile<kL2Queries, NR>(block, tile * kL2Queries, row);
   }
-  for (std::int64_t query = num_tiles * kL2Queries; query < block.num_queries; ++query) {
+  for (std::int64_t query = num_tiles * kL2Queries; query < block.num_chosen; ++query) {
     l2_tile<1, NR>(block, query, row);
   }
 }
@@ -387,6 +388,12 @@ void l2_block(const L2Block& block) {
 void l2_sums(const float* lanes, std::int64_t n, float* sums) {
   for (std::int64_t i = 0; i < n; ++i)
     sums[i] = horizontal_sum(load_floats(lanes + i * kFloatLanes));
+}
+
+bool has_nan(const float* values, std::int64_t n) {
+  bool found = false;
+  for (std::int64_t i = 0; i < n; ++i) found |= values[i] != values[i];
+  return found;
 }
 
 bool pack_row(const std::uint8_t* alleles, std::int64_t n, std::uint64_t* bits) {
@@ -433,8 +440,8 @@ void unpack_row(const std::uint64_t* bits, std::int64_t n, std::uint8_t* alleles
 }  // namespace
 
 extern const KernelTable SNVRAG_KERNEL_TABLE;
-const KernelTable SNVRAG_KERNEL_TABLE = {hamming_scan, weighted_scan, weight_tables, kWordTable,
-                                         count_ones,   l2_block,      l2_sums,       kFloatLanes,
-                                         pack_row,     pack_tile,     unpack_row,    transpose64};
+const KernelTable SNVRAG_KERNEL_TABLE = {
+    hamming_scan, weighted_scan, weight_tables, kWordTable, count_ones, l2_block,   l2_sums,
+    kFloatLanes,  has_nan,       pack_row,      pack_tile,  unpack_row, transpose64};
 
 }  // namespace snvrag

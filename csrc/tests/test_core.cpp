@@ -645,6 +645,9 @@ void test_at_one_level() {
     for (std::int64_t dimensions : {0, 1, 3, 15, 16, 17, 33}) test_l2(rows, dimensions, 5);
   }
   for (std::int64_t dimensions : {1023, 1024, 1025, 3000}) test_l2(7, dimensions, 9);
+  // Dimensions enough for first thresholds to be estimated and for rows to be given up.
+  test_l2(200, 16384, 3);
+  test_l2(131, 20001, 7);
   test_l2_of_what_is_not_a_number();
 
   for (std::int64_t sites : {0, 1, 2, 63, 64, 65, 129, 200}) test_matching(sites, 2, 3);
