@@ -34,11 +34,11 @@ def _point_at_installed_package() -> None:
 
 _point_at_installed_package()
 
-from ._build_info import build_info, get_include  # noqa: E402
+from ._build_info import build_info, get_cmake_dir, get_include  # noqa: E402
 
 try:
     __version__ = _metadata.version("snvrag")
 except _metadata.PackageNotFoundError:
     __version__ = "unknown"
 
-__all__ = ["__version__", "build_info", "get_include"]
+__all__ = ["__version__", "build_info", "get_cmake_dir", "get_include"]
