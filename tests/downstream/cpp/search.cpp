@@ -16,8 +16,8 @@ int main() {
   std::vector<std::uint64_t> bits(num_haplotypes * snvrag::num_words(num_sites));
   snvrag::pack_rows(alleles.data(), num_haplotypes, num_sites, num_sites, 1, bits.data());
 
-  const auto index = snvrag::HammingIndex::from_haplotypes(
-      bits.data(), num_haplotypes, num_sites, snvrag::num_words(num_sites), nullptr);
+  const auto index = snvrag::HammingIndex::from_haplotypes(bits.data(), num_haplotypes, num_sites,
+                                                           snvrag::num_words(num_sites), nullptr);
   std::int32_t distances[k];
   std::int64_t indices[k];
   index.search(bits.data(), 1, snvrag::num_words(num_sites), k, nullptr, 0, 1, distances, indices);
