@@ -26,6 +26,8 @@ def topk_l2(
     k: int,
     exclude: NDArray[np.int64] | None,
     threads: int | None,
+    distances: NDArray[np.float32] | None = None,
+    indices: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]: ...
 
 class HammingIndex:
@@ -47,7 +49,10 @@ class HammingIndex:
         k: int,
         exclude: NDArray[np.int64] | None,
         threads: int | None,
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+        weights: NDArray[np.float32] | None = None,
+        distances: NDArray[np.int32 | np.float32] | None = None,
+        indices: NDArray[np.int64] | None = None,
+    ) -> tuple[NDArray[np.int32 | np.float32], NDArray[np.int64]]: ...
 
 def simd_levels() -> list[str]: ...
 def simd_level() -> str: ...

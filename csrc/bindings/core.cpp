@@ -259,9 +259,49 @@ HammingIndex index_from_sites(const py::object& sites_object,
                                   observed);
 }
 
+// An output of a search: the caller's, or a new one.
+template <class T>
+py::array_t<T> output(const py::handle& given, const std::string& name, std::int64_t num_queries,
+                      std::int64_t k) {
+  if (given.is_none()) return py::array_t<T>({num_queries, k});
+  const std::string expected = "a contiguous, writeable " +
+                               std::string(py::str(py::dtype::of<T>())) + " (" +
+                               std::to_string(num_queries) + ", " + std::to_string(k) + ") array";
+  const Rows<T> rows_given = rows<T>(given, name, expected);
+  if (rows_given.num_rows != num_queries || rows_given.num_columns != k) {
+    value_error(name, expected, "shape " + shape_text(rows_given.array));
+  }
+  if (num_queries > 1 && rows_given.stride != k) type_error(name, expected, "rows that are apart");
+  if (!rows_given.array.writeable()) type_error(name, expected, "a read-only one");
+  return py::reinterpret_borrow<py::array_t<T>>(given);
+}
+
+// Checks `weights` and returns a copy, which no other thread can change.
+std::vector<float> check_weights(const py::object& object, std::int64_t num_sites) {
+  const std::string expected = "a contiguous float32 (" + std::to_string(num_sites) + ",) array";
+  const py::array array = vector<float>(object, "weights", num_sites, expected);
+  const auto* data = static_cast<const float*>(array.data());
+  std::vector<float> weights(data, data + num_sites);
+  double total = 0;
+  for (std::int64_t site = 0; site < num_sites; ++site) {
+    const float weight = weights[static_cast<std::size_t>(site)];
+    if (!(weight >= 0) || std::isinf(weight)) {
+      value_error("weights", "finite and not negative",
+                  std::string(py::str(py::float_(weight))) + " at " + std::to_string(site));
+    }
+    total += static_cast<double>(weight);
+  }
+  if (total > static_cast<double>(std::numeric_limits<float>::max())) {
+    value_error("weights", "of a sum that a float32 holds",
+                std::string(py::str(py::float_(total))));
+  }
+  return weights;
+}
+
 py::tuple search(const HammingIndex& index, const py::object& queries_object,
                  const py::object& k_object, const py::object& exclude_object,
-                 const py::object& threads) {
+                 const py::object& threads, const py::object& weights_object,
+                 const py::object& distances_object, const py::object& indices_object) {
   const std::int64_t k = whole_number(k_object, "k");
   const Rows<std::uint64_t> queries = rows<std::uint64_t>(queries_object, "queries", kBits);
   check_words(queries.num_columns, index.num_sites(), "queries");
@@ -271,15 +311,29 @@ py::tuple search(const HammingIndex& index, const py::object& queries_object,
                             static_cast<double>(index.num_haplotypes()) *
                             static_cast<double>(num_words(index.num_observed()) + 1);
   const int num_threads = choose_threads(threads, operations);
-  py::array_t<std::int32_t> distances({num_queries, k});
-  py::array_t<std::int64_t> indices({num_queries, k});
-  std::int32_t* distances_out = distances.mutable_data();
-  std::int64_t* indices_out = indices.mutable_data();
-  run_without_gil(operations > 1e8, [&](CancelFlag cancel) {
-    return index.search(queries.data, num_queries, queries.stride, k, exclude.data,
-                        exclude.num_columns, num_threads, distances_out, indices_out, cancel);
-  });
-  return py::make_tuple(distances, indices);
+  const HammingQueries wanted{queries.data, num_queries,        queries.stride, k,
+                              exclude.data, exclude.num_columns};
+  const auto run = [&](auto distances, auto work) {
+    py::array_t<std::int64_t> indices =
+        output<std::int64_t>(indices_object, "out[1]", num_queries, k);
+    auto* distances_out = distances.mutable_data();
+    std::int64_t* indices_out = indices.mutable_data();
+    run_without_gil(operations > 1e8,
+                    [&](CancelFlag cancel) { return work(distances_out, indices_out, cancel); });
+    return py::make_tuple(distances, indices);
+  };
+  if (weights_object.is_none()) {
+    return run(output<std::int32_t>(distances_object, "out[0]", num_queries, k),
+               [&](std::int32_t* distances, std::int64_t* indices, CancelFlag cancel) {
+                 return index.search(wanted, num_threads, distances, indices, cancel);
+               });
+  }
+  const std::vector<float> weights = check_weights(weights_object, index.num_sites());
+  return run(output<float>(distances_object, "out[0]", num_queries, k),
+             [&](float* distances, std::int64_t* indices, CancelFlag cancel) {
+               return index.search_weighted(wanted, weights.data(), num_threads, distances, indices,
+                                            cancel);
+             });
 }
 
 // The first value that is not a number, row-major, or none.
@@ -296,7 +350,8 @@ std::string first_nan(const Rows<float>& rows) {
 
 py::tuple l2(const py::object& queries_object, const py::object& cache_object,
              const py::object& k_object, const py::object& exclude_object,
-             const py::object& threads) {
+             const py::object& threads, const py::object& distances_object,
+             const py::object& indices_object) {
   const std::int64_t k = whole_number(k_object, "k");
   const std::string expected = "a float32 (rows, dimensions) array with contiguous rows";
   const Rows<float> queries = rows<float>(queries_object, "queries", expected);
@@ -311,8 +366,8 @@ py::tuple l2(const py::object& queries_object, const py::object& cache_object,
   const double operations = static_cast<double>(num_queries) * static_cast<double>(cache.num_rows) *
                             static_cast<double>(cache.num_columns + 1) / 16.0;
   const int num_threads = choose_threads(threads, operations);
-  py::array_t<float> distances({num_queries, k});
-  py::array_t<std::int64_t> indices({num_queries, k});
+  auto distances = output<float>(distances_object, "out[0]", num_queries, k);
+  auto indices = output<std::int64_t>(indices_object, "out[1]", num_queries, k);
   float* distances_out = distances.mutable_data();
   std::int64_t* indices_out = indices.mutable_data();
   const L2Result result = run_without_gil(operations > 1e8, [&](CancelFlag cancel) {
@@ -384,7 +439,8 @@ PYBIND11_MODULE(_core, module) {
              py::arg("num_sites"), py::arg("observed"), py::arg("position"),
              py::arg("decay_sites"));
   module.def("topk_l2", &l2, py::arg("queries"), py::arg("cache"), py::arg("k"),
-             py::arg("exclude").none(true), py::arg("threads").none(true));
+             py::arg("exclude").none(true), py::arg("threads").none(true),
+             py::arg("distances") = py::none(), py::arg("indices") = py::none());
 
   py::class_<HammingIndex>(module, "HammingIndex")
       .def_static("from_haplotypes", &index_from_haplotypes, py::arg("panel"), py::arg("num_sites"),
@@ -392,7 +448,8 @@ PYBIND11_MODULE(_core, module) {
       .def_static("from_sites", &index_from_sites, py::arg("site_bits"), py::arg("num_haplotypes"),
                   py::arg("observed").none(true))
       .def("search", &search, py::arg("queries"), py::arg("k"), py::arg("exclude").none(true),
-           py::arg("threads").none(true))
+           py::arg("threads").none(true), py::arg("weights") = py::none(),
+           py::arg("distances") = py::none(), py::arg("indices") = py::none())
       .def_property_readonly("num_haplotypes", &HammingIndex::num_haplotypes)
       .def_property_readonly("num_sites", &HammingIndex::num_sites)
       .def_property_readonly("num_observed", &HammingIndex::num_observed)

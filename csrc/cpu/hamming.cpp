@@ -1,73 +1,172 @@
 #include "snvrag/hamming.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "kernel_table.hpp"
-#include "parallel.hpp"
+#include "scan_panel.hpp"
 
 namespace snvrag {
 namespace {
 
 constexpr std::int64_t kLanes = HammingIndex::kLanes;
+static_assert(kLanes == kBlockLanes);
 
-// Haplotype blocks scanned between two looks at the cancel flag: some tens of milliseconds.
-constexpr std::int64_t kBlocksBetweenLooks = 1 << 14;
+// About how many haplotypes, spread over the panel, have their alleles counted to order the sites.
+constexpr std::int64_t kCounted = 255;
 
-std::vector<CompactWord> compact_words(const std::vector<std::uint64_t>& keep) {
-  std::vector<CompactWord> words(keep.size());
-  for (std::size_t w = 0; w < keep.size(); ++w) {
-    words[w].keep = keep[w];
-    words[w].num_kept = __builtin_popcountll(keep[w]);
-    // Warren, Hacker's Delight, 7-4: which bits move right by 1, 2, 4, ... to close the gaps.
-    std::uint64_t bits = keep[w], zeros_to_right = ~bits << 1;
-    for (int step = 0; step < 6; ++step) {
-      std::uint64_t parity = zeros_to_right;
-      for (int shift = 1; shift < 64; shift *= 2) parity ^= parity << shift;
-      const std::uint64_t moving = parity & bits;
-      words[w].move[step] = moving;
-      bits = (bits ^ moving) | (moving >> (1 << step));
-      zeros_to_right &= ~parity;
+std::vector<std::int64_t> observed_sites(std::int64_t num_sites, const std::uint8_t* observed) {
+  std::vector<std::int64_t> sites;
+  sites.reserve(static_cast<std::size_t>(num_sites));
+  for (std::int64_t site = 0; site < num_sites; ++site) {
+    if (observed == nullptr || observed[site] != 0) sites.push_back(site);
+  }
+  return sites;
+}
+
+// Sorts sites by descending minor allele count, equal ones by index. `alt_count(site)` is of
+// `num_counted` haplotypes.
+template <class AltCount>
+std::vector<std::int64_t> commonest_first(const std::vector<std::int64_t>& sites,
+                                          std::int64_t num_counted, AltCount alt_count) {
+  std::vector<std::int64_t> rank(sites.size());
+  std::vector<std::size_t> start(static_cast<std::size_t>(num_counted / 2 + 2));
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    const std::int64_t alt = alt_count(sites[i]);
+    rank[i] = num_counted / 2 - std::min(alt, num_counted - alt);
+    ++start[static_cast<std::size_t>(rank[i] + 1)];
+  }
+  for (std::size_t r = 1; r < start.size(); ++r) start[r] += start[r - 1];
+  std::vector<std::int64_t> order(sites.size());
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    order[start[static_cast<std::size_t>(rank[i])]++] = sites[i];
+  }
+  return order;
+}
+
+// Counts of ALT alleles at each site, for up to 255 rows of haplotypes: eight bit planes, to which
+// each row is added with carries.
+class AltCounts {
+ public:
+  explicit AltCounts(std::int64_t num_words)
+      : num_words_(num_words), planes_(static_cast<std::size_t>(8 * num_words)) {}
+
+  void add(const std::uint64_t* row) {
+    for (std::int64_t w = 0; w < num_words_; ++w) {
+      std::uint64_t carry = row[w];
+      for (std::int64_t plane = 0; plane < 8; ++plane) {
+        std::uint64_t& bits = planes_[static_cast<std::size_t>(plane * num_words_ + w)];
+        const std::uint64_t both = bits & carry;
+        bits ^= carry;
+        carry = both;
+      }
     }
   }
-  return words;
-}
+
+  std::int64_t at(std::int64_t site) const {
+    std::uint64_t count = 0;
+    for (std::int64_t plane = 0; plane < 8; ++plane) {
+      const std::uint64_t bits = planes_[static_cast<std::size_t>(plane * num_words_ + site / 64)];
+      count |= (bits >> (site % 64) & 1) << plane;
+    }
+    return static_cast<std::int64_t>(count);
+  }
+
+ private:
+  std::int64_t num_words_;
+  std::vector<std::uint64_t> planes_;
+};
+
+// Up to 64 rows of haplotypes as rows of sites, one word each; words without an observed site are
+// left out. `sites` has 64 words for each word of a row.
+class SiteRows {
+ public:
+  SiteRows(const std::vector<std::int64_t>& observed, std::int64_t num_sites)
+      : sites_(static_cast<std::size_t>(64 * num_words(num_sites))) {
+    std::vector<char> used(static_cast<std::size_t>(num_words(num_sites)));
+    for (const std::int64_t site : observed) used[static_cast<std::size_t>(site / 64)] = 1;
+    for (std::int64_t w = 0; w < num_words(num_sites); ++w) {
+      if (used[static_cast<std::size_t>(w)] != 0) used_.push_back(w);
+    }
+  }
+
+  const std::uint64_t* turn(const KernelTable& table, const std::uint64_t* rows,
+                            std::int64_t num_rows, std::int64_t row_stride) {
+    if (num_rows < 64) std::fill(sites_.begin(), sites_.end(), 0);
+    for (std::int64_t i = 0; i < num_rows; ++i) {
+      const std::uint64_t* row = rows + i * row_stride;
+      for (const std::int64_t w : used_) sites_[static_cast<std::size_t>(64 * w + i)] = row[w];
+    }
+    for (const std::int64_t w : used_) table.transpose64(sites_.data() + 64 * w);
+    return sites_.data();
+  }
+
+ private:
+  std::vector<std::uint64_t> sites_;
+  std::vector<std::int64_t> used_;
+};
 
 }  // namespace
 
 HammingIndex::HammingIndex(std::int64_t num_haplotypes, std::int64_t num_sites,
-                           const std::uint8_t* observed)
-    : num_haplotypes_(num_haplotypes), num_sites_(num_sites) {
-  observed_.assign(static_cast<std::size_t>(num_words(num_sites)), 0);
-  for (std::int64_t site = 0; site < num_sites; ++site) {
-    if (observed != nullptr && observed[site] == 0) continue;
-    observed_[static_cast<std::size_t>(site / 64)] |= std::uint64_t{1} << (site % 64);
-    ++num_observed_;
-  }
-  num_observed_words_ = num_words(num_observed_);
-  const std::int64_t blocks = (num_haplotypes + kLanes - 1) / kLanes;
-  const auto size = static_cast<std::size_t>(blocks * num_observed_words_ * kLanes);
+                           std::vector<std::int64_t> order)
+    : num_haplotypes_(num_haplotypes), num_sites_(num_sites), order_(std::move(order)) {
+  // Without an observed site there is one word of zeros, and so no case of its own in the scans.
+  const std::int64_t words = std::max<std::int64_t>(1, num_words(num_observed()));
+  num_head_words_ = std::min(words, kMostHeadWords);
+  num_tail_words_ = words - num_head_words_;
+  const auto size = static_cast<std::size_t>(num_blocks() * words * kLanes);
   storage_.resize(size + kLanes);
   void* start = storage_.data();
   std::size_t space = storage_.size() * sizeof(std::uint64_t);
-  words_ = static_cast<std::uint64_t*>(std::align(64, size * sizeof(std::uint64_t), start, space));
+  head_ = static_cast<std::uint64_t*>(std::align(64, size * sizeof(std::uint64_t), start, space));
+  tail_ = head_ + num_blocks() * num_head_words_ * kLanes;
+}
+
+std::uint64_t* HammingIndex::block_word(std::int64_t block, std::int64_t word) const {
+  return word < num_head_words_
+             ? head_ + (block * num_head_words_ + word) * kLanes
+             : tail_ + (block * num_tail_words_ + word - num_head_words_) * kLanes;
+}
+
+// Transposes 64 rows of sites, of 64 haplotypes, into one word of eight blocks.
+void HammingIndex::write_blocks(std::int64_t first_block, std::int64_t word, std::uint64_t* tile) {
+  kernels().transpose64(tile);
+  const std::int64_t blocks = std::min<std::int64_t>(64 / kLanes, num_blocks() - first_block);
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    std::copy(tile + kLanes * block, tile + kLanes * (block + 1),
+              block_word(first_block + block, word));
+  }
 }
 
 HammingIndex HammingIndex::from_haplotypes(const std::uint64_t* bits, std::int64_t num_haplotypes,
                                            std::int64_t num_sites, std::int64_t row_stride,
                                            const std::uint8_t* observed) {
-  HammingIndex index(num_haplotypes, num_sites, observed);
-  const std::vector<CompactWord> words = compact_words(index.observed_);
   const KernelTable& table = kernels();
-  const std::int64_t compacted = index.num_observed_words_;
-  std::vector<std::uint64_t> row(static_cast<std::size_t>(compacted));
-  for (std::int64_t h = 0; h < num_haplotypes; ++h) {
-    std::fill(row.begin(), row.end(), 0);
-    table.compact_row(bits + h * row_stride, words.data(), static_cast<std::int64_t>(words.size()),
-                      row.data());
-    std::uint64_t* out = index.words_ + (h / kLanes) * compacted * kLanes + h % kLanes;
-    for (std::int64_t w = 0; w < compacted; ++w) {
-      out[w * kLanes] = row[static_cast<std::size_t>(w)];
+  const std::vector<std::int64_t> sites = observed_sites(num_sites, observed);
+  SiteRows site_rows(sites, num_sites);
+  const auto turn = [&](std::int64_t group) {
+    return site_rows.turn(table, bits + 64 * group * row_stride,
+                          std::min<std::int64_t>(64, num_haplotypes - 64 * group), row_stride);
+  };
+
+  AltCounts counts(num_words(num_sites));
+  const std::int64_t step = (num_haplotypes + kCounted - 1) / kCounted;
+  for (std::int64_t h = 0; h < num_haplotypes; h += step) counts.add(bits + h * row_stride);
+  HammingIndex index(num_haplotypes, num_sites,
+                     commonest_first(sites, (num_haplotypes - 1) / step + 1,
+                                     [&](std::int64_t site) { return counts.at(site); }));
+
+  const std::int64_t num_groups = num_words(num_haplotypes);
+  for (std::int64_t group = 0; group < num_groups; ++group) {
+    const std::uint64_t* rows = turn(group);
+    for (std::int64_t first = 0; first < index.num_observed(); first += 64) {
+      const std::int64_t* order = index.order_.data() + first;
+      const std::int64_t count = std::min<std::int64_t>(64, index.num_observed() - first);
+      std::uint64_t tile[64] = {};
+      for (std::int64_t i = 0; i < count; ++i) tile[i] = rows[order[i]];
+      index.write_blocks(64 / kLanes * group, first / 64, tile);
     }
   }
   return index;
@@ -76,80 +175,107 @@ HammingIndex HammingIndex::from_haplotypes(const std::uint64_t* bits, std::int64
 HammingIndex HammingIndex::from_sites(const std::uint64_t* bits, std::int64_t num_haplotypes,
                                       std::int64_t num_sites, std::int64_t row_stride,
                                       const std::uint8_t* observed) {
-  HammingIndex index(num_haplotypes, num_sites, observed);
-  std::vector<std::int64_t> sites;
-  sites.reserve(static_cast<std::size_t>(index.num_observed_));
-  for (std::int64_t site = 0; site < num_sites; ++site) {
-    if (observed == nullptr || observed[site] != 0) sites.push_back(site);
-  }
   const KernelTable& table = kernels();
-  const std::int64_t compacted = index.num_observed_words_;
-  const std::int64_t blocks = (num_haplotypes + kLanes - 1) / kLanes;
-  for (std::int64_t w = 0; w < compacted; ++w) {
-    const std::int64_t* rows = sites.data() + 64 * w;
-    const std::int64_t num_rows = std::min<std::int64_t>(64, index.num_observed_ - 64 * w);
-    for (std::int64_t column = 0; column < num_words(num_haplotypes); ++column) {
-      std::uint64_t tile[64] = {};
-      for (std::int64_t i = 0; i < num_rows; ++i) tile[i] = bits[rows[i] * row_stride + column];
-      table.transpose64(tile);
-      const std::int64_t groups = std::min<std::int64_t>(8, blocks - 8 * column);
-      for (std::int64_t group = 0; group < groups; ++group) {
-        std::copy(tile + kLanes * group, tile + kLanes * (group + 1),
-                  index.words_ + ((8 * column + group) * compacted + w) * kLanes);
+  const std::int64_t columns = num_words(num_haplotypes);
+  const std::int64_t step = (64 * columns + kCounted - 1) / kCounted;
+  HammingIndex index(num_haplotypes, num_sites,
+                     commonest_first(observed_sites(num_sites, observed),
+                                     64 * ((columns - 1) / step + 1), [&](std::int64_t site) {
+                                       return table.count_ones(bits + site * row_stride, columns,
+                                                               step);
+                                     }));
+
+  // Eight columns at a time: what one cache line of a row of sites holds.
+  constexpr std::int64_t kColumns = 8;
+  for (std::int64_t first = 0; first < index.num_observed(); first += 64) {
+    const std::int64_t* order = index.order_.data() + first;
+    const std::int64_t count = std::min<std::int64_t>(64, index.num_observed() - first);
+    for (std::int64_t column = 0; column < columns; column += kColumns) {
+      const std::int64_t num_columns = std::min(kColumns, columns - column);
+      std::uint64_t tiles[kColumns][64] = {};
+      for (std::int64_t i = 0; i < count; ++i) {
+        const std::uint64_t* row = bits + order[i] * row_stride + column;
+        for (std::int64_t c = 0; c < num_columns; ++c) tiles[c][i] = row[c];
+      }
+      for (std::int64_t c = 0; c < num_columns; ++c) {
+        index.write_blocks(64 / kLanes * (column + c), first / 64, tiles[c]);
       }
     }
   }
   return index;
 }
 
-bool HammingIndex::search(const std::uint64_t* queries, std::int64_t num_queries,
-                          std::int64_t row_stride, std::int64_t k, const std::int64_t* exclude,
-                          std::int64_t num_exclude, int num_threads, std::int32_t* distances,
-                          std::int64_t* indices, CancelFlag cancel) const {
-  if (num_queries == 0) return true;
+// The queries' observed sites, in the order of the index: (num_queries, num_index_words()).
+std::vector<std::uint64_t> HammingIndex::compact(const HammingQueries& queries) const {
   const KernelTable& table = kernels();
-  const std::vector<CompactWord> words = compact_words(observed_);
-  std::vector<std::uint64_t> compacted(static_cast<std::size_t>(num_queries * num_observed_words_));
-  for (std::int64_t q = 0; q < num_queries; ++q) {
-    table.compact_row(queries + q * row_stride, words.data(),
-                      static_cast<std::int64_t>(words.size()),
-                      compacted.data() + q * num_observed_words_);
-  }
-
-  // Threads share out the panel, not the queries: each word is then read from memory once.
-  const std::int64_t blocks = (num_haplotypes_ + kLanes - 1) / kLanes;
-  const int parts = static_cast<int>(std::min<std::int64_t>(std::max(1, num_threads), blocks));
-  std::vector<CandidateSet> found;
-  found.reserve(static_cast<std::size_t>(parts));
-  for (int part = 0; part < parts; ++part) {
-    found.emplace_back(num_queries, k, kLanes, exclude, num_exclude);
-  }
-  const auto cancelled = [cancel] {
-    return cancel != nullptr && cancel->load(std::memory_order_relaxed);
-  };
-  parallel_ranges(blocks, parts, [&](int part, std::int64_t begin, std::int64_t end) {
-    const std::int64_t step = std::max<std::int64_t>(64, kBlocksBetweenLooks / num_queries);
-    for (std::int64_t block = begin; block < end && !cancelled(); block += step) {
-      table.hamming_scan({words_, num_observed_words_, num_haplotypes_, block,
-                          std::min(end, block + step), compacted.data(), num_queries,
-                          found[static_cast<std::size_t>(part)].data()});
-    }
-  });
-  if (cancelled()) return false;
-
-  for (int part = 1; part < parts; ++part) found[0].merge(found[static_cast<std::size_t>(part)]);
-  for (std::int64_t q = 0; q < num_queries; ++q) {
-    const std::uint64_t* keys = found[0].sorted(q);
-    for (std::int64_t i = 0; i < k; ++i) {
-      distances[q * k + i] = static_cast<std::int32_t>(keys[i] >> 32);
-      indices[q * k + i] = static_cast<std::int64_t>(keys[i] & 0xffffffffu);
+  SiteRows site_rows(order_, num_sites_);
+  const std::int64_t words = num_index_words();
+  std::vector<std::uint64_t> compacted(static_cast<std::size_t>(queries.num_queries * words));
+  for (std::int64_t query = 0; query < queries.num_queries; query += 64) {
+    const std::int64_t num_rows = std::min<std::int64_t>(64, queries.num_queries - query);
+    const std::uint64_t* rows = site_rows.turn(table, queries.bits + query * queries.row_stride,
+                                               num_rows, queries.row_stride);
+    for (std::int64_t first = 0; first < num_observed(); first += 64) {
+      const std::int64_t count = std::min<std::int64_t>(64, num_observed() - first);
+      std::uint64_t tile[64] = {};
+      for (std::int64_t i = 0; i < count; ++i) {
+        tile[i] = rows[order_[static_cast<std::size_t>(first + i)]];
+      }
+      table.transpose64(tile);
+      for (std::int64_t i = 0; i < num_rows; ++i) {
+        compacted[static_cast<std::size_t>((query + i) * words + first / 64)] = tile[i];
+      }
     }
   }
-  return true;
+  return compacted;
+}
+
+HammingScan HammingIndex::whole_scan(const std::int32_t* tables, int head_shift) const {
+  return {head_,   tail_, num_head_words_, num_tail_words_, num_haplotypes_, 0, num_blocks(),
+          nullptr, 0,     tables,          head_shift,      nullptr};
+}
+
+bool HammingIndex::search(const HammingQueries& queries, int num_threads, std::int32_t* distances,
+                          std::int64_t* indices, CancelFlag cancel) const {
+  return scan_panel(whole_scan(nullptr, 0), compact(queries), queries, num_observed(), num_threads,
+                    cancel, kernels().hamming_scan,
+                    [&](std::int64_t place, std::uint32_t distance, std::int64_t index) {
+                      distances[place] = static_cast<std::int32_t>(distance);
+                      indices[place] = index;
+                    });
+}
+
+bool HammingIndex::search_weighted(const HammingQueries& queries, const float* weights,
+                                   int num_threads, float* distances, std::int64_t* indices,
+                                   CancelFlag cancel) const {
+  double total = 0;
+  for (const std::int64_t site : order_) total += static_cast<double>(weights[site]);
+  // Sums of integer weights stay below 2^31, and the scaled sums normal float32 numbers.
+  const int exponent = total > 0 ? std::min(29 - std::ilogb(total), 126) : 0;
+  const KernelTable& table = kernels();
+  std::vector<std::int32_t> integers(static_cast<std::size_t>(64 * num_index_words()));
+  for (std::size_t i = 0; i < order_.size(); ++i) {
+    const double weight = static_cast<double>(weights[order_[i]]);
+    integers[i] = static_cast<std::int32_t>(std::nearbyint(std::ldexp(weight, exponent)));
+  }
+  std::vector<std::int32_t> tables(static_cast<std::size_t>(table.word_table * num_index_words()));
+  table.weight_tables(integers.data(), num_index_words(), tables.data());
+  std::int64_t head = 0;
+  for (std::int64_t i = 0; i < 64 * num_head_words_; ++i)
+    head += integers[static_cast<std::size_t>(i)];
+  int head_shift = 0;
+  while (head >> head_shift > kMostHead) ++head_shift;
+  constexpr std::int64_t kNoInteger = -1;
+  return scan_panel(whole_scan(tables.data(), head_shift), compact(queries), queries, kNoInteger,
+                    num_threads, cancel, table.weighted_scan,
+                    [&](std::int64_t place, std::uint32_t distance, std::int64_t index) {
+                      distances[place] = std::ldexp(key_float(distance), -exponent);
+                      indices[place] = index;
+                    });
 }
 
 std::int64_t HammingIndex::num_bytes() const {
-  return static_cast<std::int64_t>((storage_.size() + observed_.size()) * sizeof(std::uint64_t));
+  return static_cast<std::int64_t>((storage_.size() + order_.size()) * sizeof(std::uint64_t));
 }
 
 }  // namespace snvrag

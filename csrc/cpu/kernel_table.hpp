@@ -13,32 +13,43 @@
 
 namespace snvrag {
 
-// One pass of a group of queries over blocks [first_block, last_block) of a HammingIndex.
+// Eight haplotypes a block, one in each lane.
+constexpr std::int64_t kBlockLanes = 8;
+
+// The first words of a haplotype, which nearly always tell that it is none of the nearest.
+constexpr std::int64_t kMostHeadWords = 2;
+
+// The largest limit that a head is compared with: a level may cut heads there, which leaves the top
+// bit of a byte free.
+constexpr int kMostHead = 127;
+
+// One pass of some queries over blocks [first_block, last_block) of a HammingIndex.
 struct HammingScan {
-  const std::uint64_t* words;
-  std::int64_t num_words;  // of observed sites
+  const std::uint64_t* head;                    // (blocks, num_head_words, kBlockLanes)
+  const std::uint64_t* tail;                    // (blocks, num_tail_words, kBlockLanes)
+  std::int64_t num_head_words, num_tail_words;  // from 1 to kMostHeadWords, from 0
   std::int64_t num_haplotypes;
   std::int64_t first_block, last_block;
-  const std::uint64_t* queries;  // (num_queries, num_words), compacted
+  const std::uint64_t* queries;  // (num_queries, num_head_words + num_tail_words)
   std::int64_t num_queries;
+  const std::int32_t* tables;  // of a weighted scan: weight_tables() of the words
+  int head_shift;              // brings the largest sum of weights of a head to at most kMostHead
   Candidates* candidates;
 };
 
-// Bits to keep of each word of a row, with the six shift masks of a software bit-compress (Warren,
-// Hacker's Delight, 7-4) worked out once for all rows.
-struct CompactWord {
-  std::uint64_t keep;
-  std::uint64_t move[6];
-  std::int64_t num_kept;
-};
-
 struct KernelTable {
-  // Appends the haplotypes below each query's threshold.
+  // Appends the haplotypes below each query's threshold: their distance, or with weights the bits
+  // of the sum as a float32.
   void (*hamming_scan)(const HammingScan& scan);
+  void (*weighted_scan)(const HammingScan& scan);
 
-  // Writes the kept bits of a row side by side; `out` has ceil(kept / 64) zeroed words.
-  void (*compact_row)(const std::uint64_t* row, const CompactWord* words, std::int64_t num_words,
-                      std::uint64_t* out);
+  // `weights` has 64 for each word, not negative, and their sum is below 2^31; `tables` gets
+  // word_table for each.
+  void (*weight_tables)(const std::int32_t* weights, std::int64_t num_words, std::int32_t* tables);
+  std::int64_t word_table;
+
+  // Ones in every step-th of the words.
+  std::int64_t (*count_ones)(const std::uint64_t* words, std::int64_t num_words, std::int64_t step);
 
   // Adds to sums[q * sums_stride + r] the squared distance of query q and row r.
   void (*l2_block)(const float* queries, std::int64_t num_queries, std::int64_t query_stride,

@@ -1,78 +1,269 @@
 // The one text of the level-dependent kernels. An including file defines, in an anonymous
-// namespace, the types Lanes (eight 64-bit lanes), BitCount (their population counts) and Floats
-// (kFloatLanes float32 lanes), the constants kQueryTile, kL2Queries and kL2Rows, and the functions
-// named below, then SNVRAG_KERNEL_TABLE, the name of the table.
+// namespace, the types Lanes (eight 64-bit lanes), BitCount (their population counts), WeightSum
+// (the same with weights) and Floats (kFloatLanes float32 lanes), the constants kQueryTile,
+// kGroupBits, kL2Queries and kL2Rows, and the functions named below, then SNVRAG_KERNEL_TABLE, the
+// name of the table.
 
 namespace snvrag {
 namespace {
 
-// Haplotype blocks that stay in the second-level cache while all queries pass over them.
-constexpr std::int64_t kScanBytes = 256 * 1024;
+constexpr int kHalfGroups = (32 + kGroupBits - 1) / kGroupBits;
 
-template <int N>
-void scan_queries(const HammingScan& scan, std::int64_t first_query, std::int64_t first_block,
-                  std::int64_t last_block) {
-  const std::int64_t num_words = scan.num_words;
-  const std::uint64_t* query = scan.queries + first_query * num_words;
-  Candidates* candidates = scan.candidates + first_query;
-  for (std::int64_t block = first_block; block < last_block; ++block) {
-    const std::uint64_t* words = scan.words + block * num_words * kBlockLanes;
-    BitCount count[N];
-    for (std::int64_t start = 0; start < num_words; start += BitCount::kMaxWords) {
-      const std::int64_t stop =
-          start + BitCount::kMaxWords < num_words ? start + BitCount::kMaxWords : num_words;
-      for (std::int64_t w = start; w < stop; ++w) {
-        const Lanes panel = load_lanes(words + w * kBlockLanes);
-        for (int i = 0; i < N; ++i) {
-          count[i].add(exclusive_or(panel, broadcast_lanes(query[i * num_words + w])));
-        }
-      }
-      for (int i = 0; i < N; ++i) count[i].fold();
+// Blocks that a group of queries passes over before the next group does: their heads then stay in
+// the second-level cache, and if they are no more than kScanBytes, what lies behind the heads too.
+constexpr std::int64_t kMostBlocks = 1024;
+constexpr std::int64_t kFewestBlocks = 64;
+constexpr std::int64_t kScanBytes = 512 * 1024;
+
+// Words between two looks at whether a block can still hold a candidate.
+constexpr std::int64_t kWordsAtOnce = 2;
+
+// The most distances by which a query's first threshold is estimated.
+constexpr std::int64_t kMostEstimates = 1024;
+
+// Of so many heads, one is counted to find which are the lowest.
+constexpr std::int64_t kHeadsPerCounted = 4;
+
+// Lower bounds of the distances by the heads alone, one byte a haplotype.
+struct Heads {
+  std::int64_t first, last;  // blocks
+  std::uint8_t* bytes;
+
+  std::int64_t num_blocks() const { return last - first; }
+};
+
+// Writes the heads of N queries: no threshold is needed, so this pass has no branch and no latency
+// that depends on the data.
+template <class Count, int N, int kHeadWords>
+void count_heads(const HammingScan& scan, std::int64_t first_query, const Heads* heads) {
+  const std::int64_t num_words = kHeadWords + scan.num_tail_words;
+  Lanes query[N][kHeadWords];
+  for (int i = 0; i < N; ++i) {
+    for (int w = 0; w < kHeadWords; ++w) {
+      query[i][w] = broadcast_lanes(scan.queries[(first_query + i) * num_words + w]);
     }
+  }
+  const std::uint64_t* words = scan.head + heads[0].first * kHeadWords * kBlockLanes;
+  for (std::int64_t block = 0; block < heads[0].num_blocks(); ++block) {
+    Lanes panel[kHeadWords];
+    for (int w = 0; w < kHeadWords; ++w, words += kBlockLanes) panel[w] = load_lanes(words);
     for (int i = 0; i < N; ++i) {
-      unsigned below = count[i].below(candidates[i].threshold);
-      if (below == 0) continue;
-      const std::int64_t first = block * kBlockLanes;
-      if (first + kBlockLanes > scan.num_haplotypes) {
-        below &= (1u << (scan.num_haplotypes - first)) - 1;
+      Count count;
+      for (int w = 0; w < kHeadWords; ++w) {
+        count.add(exclusive_or(panel[w], query[i][w]), scan.tables, w);
       }
-      std::uint64_t distances[kBlockLanes];
-      count[i].store(distances);
-      Candidates& mine = candidates[i];
-      for (; below != 0; below &= below - 1) {
-        const int lane = __builtin_ctz(below);
-        mine.keys[mine.size++] = (distances[lane] << 32) | static_cast<std::uint64_t>(first + lane);
-      }
-      if (mine.size + kBlockLanes > mine.capacity) flush(mine);
+      count.fold();
+      count.store_head(heads[i].bytes + block * kBlockLanes, scan.head_shift);
     }
   }
 }
 
-void hamming_scan(const HammingScan& scan) {
-  std::int64_t blocks_at_once = kScanBytes / (64 * (scan.num_words + 1));
-  if (blocks_at_once < 16) blocks_at_once = 16;
-  for (std::int64_t block = scan.first_block; block < scan.last_block; block += blocks_at_once) {
-    const std::int64_t last =
-        block + blocks_at_once < scan.last_block ? block + blocks_at_once : scan.last_block;
+// A byte that some more than `wanted` of the heads do not exceed, judged by a part of them.
+int likely_limit(const std::uint8_t* bytes, std::int64_t num_blocks, std::int64_t wanted) {
+  const std::int64_t step = 8 * kHeadsPerCounted;
+  wanted = wanted / kHeadsPerCounted + 4;
+  int low = 0, high = kMostHead;
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (count_at_most(bytes, num_blocks, step, middle) >= wanted) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
+}
+
+// The lanes of a block that lie behind the last haplotype, off.
+unsigned existing_lanes(unsigned lanes, std::int64_t first, std::int64_t num_haplotypes) {
+  if (first + kBlockLanes <= num_haplotypes) return lanes;
+  return lanes & ((1u << (num_haplotypes - first)) - 1);
+}
+
+// One query's words and the scan's, to count the differences of one block after another.
+template <class Count, int kHeadWords>
+struct BlockCounter {
+  const HammingScan& scan;
+  const std::uint64_t* query;
+
+  Count head(std::int64_t block) const {
+    const std::uint64_t* words = scan.head + block * kHeadWords * kBlockLanes;
+    Count count;
+    for (int w = 0; w < kHeadWords; ++w) {
+      count.add(exclusive_or(load_lanes(words + w * kBlockLanes), broadcast_lanes(query[w])),
+                scan.tables, w);
+    }
+    return count;
+  }
+
+  void add_tail(Count& count, std::int64_t block, std::int64_t first, std::int64_t last) const {
+    const std::uint64_t* words = scan.tail + block * scan.num_tail_words * kBlockLanes;
+    for (std::int64_t w = first; w < last; ++w) {
+      count.add(
+          exclusive_or(load_lanes(words + w * kBlockLanes), broadcast_lanes(query[kHeadWords + w])),
+          scan.tables, kHeadWords + w);
+    }
+    count.fold();
+  }
+};
+
+// A first threshold: the k-th best of the haplotypes that differ least in their heads. Without it,
+// most of the panel would pass before a threshold worth the name is found.
+template <class Count, int kHeadWords>
+void estimate_threshold(const BlockCounter<Count, kHeadWords>& counter, Candidates& candidates,
+                        const Heads& heads, std::uint32_t* alive) {
+  const HammingScan& scan = counter.scan;
+  const std::int64_t wanted = candidates.k + candidates.num_exclude;
+  // Whole blocks alone, as what lies behind the last haplotype is none, and eight at a time.
+  std::int64_t num_blocks = heads.num_blocks();
+  if (heads.last * kBlockLanes > scan.num_haplotypes) --num_blocks;
+  num_blocks -= num_blocks % 8;
+  if (2 * wanted > kMostEstimates || num_blocks * kBlockLanes < 16 * wanted) return;
+  const int limit = likely_limit(heads.bytes, num_blocks, wanted);
+  const std::int64_t num_alive = alive_blocks(heads.bytes, num_blocks, limit, alive);
+  std::uint32_t estimates[kMostEstimates];
+  std::int64_t found = 0;
+  for (std::int64_t i = 0; i < num_alive && found < kMostEstimates; ++i) {
+    const std::int64_t block = heads.first + alive[i];
+    Count count = counter.head(block);
+    counter.add_tail(count, block, 0, scan.num_tail_words);
+    std::uint32_t distances[kBlockLanes];
+    count.store(distances);
+    for (std::int64_t lane = 0; lane < kBlockLanes && found < kMostEstimates; ++lane) {
+      const std::int64_t place = alive[i] * kBlockLanes + lane;
+      if (heads.bytes[place] <= limit &&
+          !is_excluded(candidates, heads.first * kBlockLanes + place)) {
+        estimates[found++] = distances[lane];
+      }
+    }
+  }
+  lower_threshold(candidates, estimates, found);
+}
+
+// Of the blocks that the heads leave, those that a few words more leave; again without a branch.
+template <class Count, int kHeadWords>
+std::int64_t filter_blocks(const BlockCounter<Count, kHeadWords>& counter, std::uint32_t threshold,
+                           std::int64_t first, std::uint32_t* alive, std::int64_t num_alive) {
+  const std::int64_t num_tail = counter.scan.num_tail_words;
+  const std::int64_t words = kWordsAtOnce < num_tail ? kWordsAtOnce : num_tail;
+  const typename Count::Limit limit = Count::make_limit(threshold);
+  std::int64_t num_left = 0;
+  for (std::int64_t i = 0; i < num_alive; ++i) {
+    const std::uint32_t block = alive[i];
+    Count count = counter.head(first + block);
+    counter.add_tail(count, first + block, 0, words);
+    alive[num_left] = block;
+    num_left += count.below(limit) != 0;
+  }
+  return num_left;
+}
+
+// The whole distances of the blocks that are left, given up as soon as no lane is below the
+// threshold.
+template <class Count, int kHeadWords>
+void finish_blocks(const BlockCounter<Count, kHeadWords>& counter, Candidates& candidates,
+                   std::int64_t first, const std::uint32_t* alive, std::int64_t num_alive) {
+  const HammingScan& scan = counter.scan;
+  typename Count::Limit limit = Count::make_limit(candidates.threshold);
+  for (std::int64_t i = 0; i < num_alive; ++i) {
+    const std::int64_t block = first + alive[i];
+    Count count = counter.head(block);
+    unsigned below;
+    for (std::int64_t w = 0;;) {
+      const std::int64_t next =
+          w + kWordsAtOnce < scan.num_tail_words ? w + kWordsAtOnce : scan.num_tail_words;
+      counter.add_tail(count, block, w, next);
+      w = next;
+      below = count.below(limit);
+      if (below == 0 || w == scan.num_tail_words) break;
+    }
+    below = existing_lanes(below, block * kBlockLanes, scan.num_haplotypes);
+    if (below == 0) continue;
+    std::uint32_t distances[kBlockLanes];
+    count.store(distances);
+    append(candidates, below, distances, block * kBlockLanes);
+    limit = Count::make_limit(candidates.threshold);
+  }
+}
+
+template <class Count, int N, int kHeadWords>
+void scan_queries(const HammingScan& scan, std::int64_t first_query, std::int64_t first,
+                  std::int64_t last) {
+  alignas(64) std::uint8_t bytes[N][kMostBlocks * kBlockLanes];
+  // A level may write a few more than there are.
+  std::uint32_t alive[kMostBlocks + kBlockLanes];
+  Heads heads[N];
+  for (int i = 0; i < N; ++i) heads[i] = {first, last, bytes[i]};
+  count_heads<Count, N, kHeadWords>(scan, first_query, heads);
+  for (int i = 0; i < N; ++i) {
+    const std::int64_t query = first_query + i;
+    const BlockCounter<Count, kHeadWords> counter{
+        scan, scan.queries + query * (kHeadWords + scan.num_tail_words)};
+    Candidates& candidates = scan.candidates[query];
+    if (candidates.threshold == kNoThreshold) {
+      estimate_threshold(counter, candidates, heads[i], alive);
+    }
+    const int limit = Count::head_limit(candidates.threshold, scan.head_shift);
+    std::int64_t num_alive = alive_blocks(bytes[i], last - first, limit, alive);
+    if (scan.num_tail_words > 0) {
+      num_alive = filter_blocks(counter, candidates.threshold, first, alive, num_alive);
+    }
+    finish_blocks(counter, candidates, first, alive, num_alive);
+  }
+}
+
+template <class Count, int kHeadWords>
+void scan_with_heads(const HammingScan& scan) {
+  std::int64_t blocks = kScanBytes / (64 * (kHeadWords + scan.num_tail_words));
+  blocks = blocks < kFewestBlocks ? kFewestBlocks : blocks < kMostBlocks ? blocks : kMostBlocks;
+  for (std::int64_t first = scan.first_block; first < scan.last_block; first += blocks) {
+    const std::int64_t last = first + blocks < scan.last_block ? first + blocks : scan.last_block;
     std::int64_t query = 0;
     for (; query + kQueryTile <= scan.num_queries; query += kQueryTile) {
-      scan_queries<kQueryTile>(scan, query, block, last);
+      scan_queries<Count, kQueryTile, kHeadWords>(scan, query, first, last);
     }
-    for (; query < scan.num_queries; ++query) scan_queries<1>(scan, query, block, last);
+    for (; query < scan.num_queries; ++query) {
+      scan_queries<Count, 1, kHeadWords>(scan, query, first, last);
+    }
   }
 }
 
-void compact_row(const std::uint64_t* row, const CompactWord* words, std::int64_t num_words,
-                 std::uint64_t* out) {
-  std::int64_t filled = 0;
-  for (std::int64_t w = 0; w < num_words; ++w) {
-    if (words[w].num_kept == 0) continue;
-    const std::uint64_t bits = compress_bits(row[w], words[w]);
-    const std::int64_t offset = filled % 64;
-    out[filled / 64] |= bits << offset;
-    if (offset + words[w].num_kept > 64) out[filled / 64 + 1] |= bits >> (64 - offset);
-    filled += words[w].num_kept;
+template <class Count>
+void scan_blocks(const HammingScan& scan) {
+  if (scan.num_head_words == 1) {
+    scan_with_heads<Count, 1>(scan);
+  } else {
+    scan_with_heads<Count, kMostHeadWords>(scan);
   }
+}
+
+void hamming_scan(const HammingScan& scan) { scan_blocks<BitCount>(scan); }
+
+void weighted_scan(const HammingScan& scan) { scan_blocks<WeightSum>(scan); }
+
+// For kGroupBits sites at a time, the summed weights of those that a pattern of differences has;
+// the tables of the two halves of a word alternate.
+void weight_tables(const std::int32_t* weights, std::int64_t num_words, std::int32_t* tables) {
+  for (std::int64_t half = 0; half < 2 * num_words; ++half) {
+    for (int group = 0; group < kHalfGroups; ++group) {
+      std::int32_t* table =
+          tables + (half / 2) * kWordTable + ((2 * group + half % 2) << kGroupBits);
+      table[0] = 0;
+      for (int i = 0; i < kGroupBits; ++i) {
+        const int site = kGroupBits * group + i;
+        const std::int32_t weight = site < 32 ? weights[32 * half + site] : 0;
+        for (int pattern = 0; pattern < 1 << i; ++pattern) {
+          table[pattern + (1 << i)] = table[pattern] + weight;
+        }
+      }
+    }
+  }
+}
+
+std::int64_t count_ones(const std::uint64_t* words, std::int64_t num_words, std::int64_t step) {
+  std::int64_t ones = 0;
+  for (std::int64_t w = 0; w < num_words; w += step) ones += count_bits(words[w]);
+  return ones;
 }
 
 template <int NQ, int NR>
@@ -149,32 +340,10 @@ void unpack_row(const std::uint64_t* bits, std::int64_t n, std::uint8_t* alleles
   }
 }
 
-// One of the six rounds of the recursive block transpose (Warren, Hacker's Delight, 7-3), here
-// with bit 0 as the first column.
-template <int J>
-void transpose_round(std::uint64_t* words, std::uint64_t mask) {
-  for (int base = 0; base < 64; base += 2 * J) {
-    for (int i = base; i < base + J; ++i) {
-      const std::uint64_t swap = ((words[i] >> J) ^ words[i + J]) & mask;
-      words[i] ^= swap << J;
-      words[i + J] ^= swap;
-    }
-  }
-}
-
-void transpose64(std::uint64_t* words) {
-  transpose_round<32>(words, 0x00000000ffffffffu);
-  transpose_round<16>(words, 0x0000ffff0000ffffu);
-  transpose_round<8>(words, 0x00ff00ff00ff00ffu);
-  transpose_round<4>(words, 0x0f0f0f0f0f0f0f0fu);
-  transpose_round<2>(words, 0x3333333333333333u);
-  transpose_round<1>(words, 0x5555555555555555u);
-}
-
 }  // namespace
 
-extern const KernelTable SNVRAG_KERNEL_TABLE;
-const KernelTable SNVRAG_KERNEL_TABLE = {hamming_scan, compact_row, l2_block,
-                                         pack_row,     unpack_row,  transpose64};
+extern const KernelTable SNVRAG_KERNEL_TABLE = {hamming_scan, weighted_scan, weight_tables,
+                                                kWordTable,   count_ones,    l2_block,
+                                                pack_row,     unpack_row,    transpose64};
 
 }  // namespace snvrag

@@ -1,5 +1,5 @@
 // AVX2, FMA and BMI2. Population counts by a nibble table (Mula, Kurz, Lemire, "Faster population
-// counts using AVX2 instructions", 2018), kept as bytes over up to 31 words.
+// counts using AVX2 instructions", 2018), kept as bytes between two folds.
 #include <immintrin.h>
 
 #include "kernel_table.hpp"
@@ -9,6 +9,8 @@ namespace snvrag {
 namespace {
 
 constexpr int kQueryTile = 2;
+constexpr int kGroupBits = 3;  // a table of eight is one register
+constexpr std::int64_t kWordTable = 2 * 11 * 8;
 constexpr int kL2Queries = 2;
 constexpr int kL2Rows = 4;
 constexpr int kFloatLanes = 8;
@@ -39,12 +41,24 @@ __m256i byte_counts(__m256i bits) {
   return _mm256_add_epi8(low, high);
 }
 
+std::uint64_t count_bits(std::uint64_t word) {
+  return static_cast<std::uint64_t>(_mm_popcnt_u64(word));
+}
+
+// The lower 32 bits of eight 64-bit lanes.
+__m256i low_halves(__m256i first, __m256i last) {
+  const __m256i even = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
+  return _mm256_blend_epi32(_mm256_permutevar8x32_epi32(first, even),
+                            _mm256_permutevar8x32_epi32(last, even), 0xf0);
+}
+
 struct BitCount {
-  static constexpr std::int64_t kMaxWords = 31;  // 31 x 8 bits fit a byte
+  using Limit = __m256i;
   __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
   __m256i low_bytes = _mm256_setzero_si256(), high_bytes = _mm256_setzero_si256();
 
-  void add(const Lanes& bits) {
+  static Limit make_limit(std::uint32_t threshold) { return _mm256_set1_epi64x(threshold); }
+  void add(const Lanes& bits, const std::int32_t*, std::int64_t) {
     low_bytes = _mm256_add_epi8(low_bytes, byte_counts(bits.low));
     high_bytes = _mm256_add_epi8(high_bytes, byte_counts(bits.high));
   }
@@ -54,21 +68,76 @@ struct BitCount {
     high = _mm256_add_epi64(high, _mm256_sad_epu8(high_bytes, zero));
     low_bytes = high_bytes = zero;
   }
-  unsigned below(std::uint32_t threshold) const {
-    const __m256i limit = _mm256_set1_epi64x(threshold);
+  static int head_limit(std::uint32_t threshold, int) { return count_head_limit(threshold); }
+  void store_head(std::uint8_t* bytes, int) const {
+    const __m256i both = _mm256_packs_epi32(low, high);  // counts in the even 16-bit elements
+    const __m256i order =
+        _mm256_setr_epi8(0, 4, -1, -1, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4,
+                         -1, -1, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m256i placed = _mm256_shuffle_epi8(both, order);
+    const __m128i eight =
+        _mm_or_si128(_mm256_castsi256_si128(placed), _mm256_extracti128_si256(placed, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes),
+                     _mm_min_epu8(eight, _mm_set1_epi8(kMostHead)));
+  }
+  unsigned below(Limit limit) const {
     const int low_mask = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(limit, low)));
     const int high_mask = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(limit, high)));
     return static_cast<unsigned>(low_mask | high_mask << 4);
   }
-  void store(std::uint64_t* distances) const {
-    auto* vectors = reinterpret_cast<__m256i*>(distances);
-    _mm256_storeu_si256(vectors, low);
-    _mm256_storeu_si256(vectors + 1, high);
+  void store(std::uint32_t* distances) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(distances), low_halves(low, high));
   }
 };
 
-std::uint64_t compress_bits(std::uint64_t bits, const CompactWord& word) {
-  return _pext_u64(bits, word.keep);
+struct WeightSum {
+  using Limit = __m256;
+  __m256i lanes = _mm256_setzero_si256();
+
+  static Limit make_limit(std::uint32_t threshold) {
+    return _mm256_set1_ps(weight_limit(threshold));
+  }
+  void add(const Lanes& bits, const std::int32_t* tables, std::int64_t word) {
+    tables += word * kWordTable;
+    const auto* table = reinterpret_cast<const __m256i*>(tables);
+    __m256i low = low_halves(bits.low, bits.high);
+    __m256i high = low_halves(_mm256_srli_epi64(bits.low, 32), _mm256_srli_epi64(bits.high, 32));
+    for (int group = 0; group < 11; ++group) {
+      // The instruction looks at the lowest three bits of each lane alone.
+      const __m256i first = _mm256_permutevar8x32_epi32(_mm256_loadu_si256(table++), low);
+      const __m256i second = _mm256_permutevar8x32_epi32(_mm256_loadu_si256(table++), high);
+      lanes = _mm256_add_epi32(lanes, _mm256_add_epi32(first, second));
+      low = _mm256_srli_epi32(low, kGroupBits);
+      high = _mm256_srli_epi32(high, kGroupBits);
+    }
+  }
+  void fold() {}
+  static int head_limit(std::uint32_t threshold, int shift) {
+    return weight_head_limit(threshold, shift);
+  }
+  void store_head(std::uint8_t* bytes, int shift) const {
+    const __m256i heads = _mm256_srl_epi32(lanes, _mm_cvtsi32_si128(shift));
+    const __m128i words =
+        _mm_packus_epi32(_mm256_castsi256_si128(heads), _mm256_extracti128_si256(heads, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes), _mm_packus_epi16(words, words));
+  }
+  unsigned below(Limit limit) const {
+    return static_cast<unsigned>(
+        _mm256_movemask_ps(_mm256_cmp_ps(_mm256_cvtepi32_ps(lanes), limit, _CMP_LT_OQ)));
+  }
+  void store(std::uint32_t* distances) const {
+    _mm256_storeu_ps(reinterpret_cast<float*>(distances), _mm256_cvtepi32_ps(lanes));
+  }
+};
+
+std::int64_t alive_blocks(const std::uint8_t* bytes, std::int64_t num_blocks, int limit,
+                          std::uint32_t* alive) {
+  return alive_blocks_portable(bytes, num_blocks, limit, alive);
+}
+
+std::int64_t count_at_most(const std::uint8_t* bytes, std::int64_t num_blocks, std::int64_t step,
+                           int limit) {
+  return count_at_most_portable(bytes, num_blocks, step, limit);
 }
 
 bool pack_word(const std::uint8_t* alleles, std::uint64_t* bits) {
@@ -82,6 +151,7 @@ bool pack_word(const std::uint8_t* alleles, std::uint64_t* bits) {
 }
 
 void unpack_word(std::uint64_t bits, std::uint8_t* alleles) { unpack_word_portable(bits, alleles); }
+void transpose64(std::uint64_t* words) { transpose64_portable(words); }
 
 using Floats = __m256;
 

@@ -8,6 +8,8 @@ namespace snvrag {
 namespace {
 
 constexpr int kQueryTile = 2;
+constexpr int kGroupBits = kPortableGroupBits;
+constexpr std::int64_t kWordTable = kPortableWordTable;
 constexpr int kL2Queries = 4;
 constexpr int kL2Rows = 4;
 constexpr int kFloatLanes = 4;
@@ -29,12 +31,16 @@ Lanes exclusive_or(const Lanes& a, const Lanes& b) {
   return lanes;
 }
 
+std::uint64_t count_bits(std::uint64_t word) { return count_bits_portable(word); }
+
+// Bytes are added up over the words between two folds.
 struct BitCount {
-  static constexpr std::int64_t kMaxWords = 31;  // 31 x 8 bits fit a byte
+  using Limit = uint64x2_t;
   uint64x2_t sum[4] = {vdupq_n_u64(0), vdupq_n_u64(0), vdupq_n_u64(0), vdupq_n_u64(0)};
   uint8x16_t bytes[4] = {vdupq_n_u8(0), vdupq_n_u8(0), vdupq_n_u8(0), vdupq_n_u8(0)};
 
-  void add(const Lanes& bits) {
+  static Limit make_limit(std::uint32_t threshold) { return vdupq_n_u64(threshold); }
+  void add(const Lanes& bits, const std::int32_t*, std::int64_t) {
     for (int i = 0; i < 4; ++i) {
       bytes[i] = vaddq_u8(bytes[i], vcntq_u8(vreinterpretq_u8_u64(bits.part[i])));
     }
@@ -45,26 +51,44 @@ struct BitCount {
       bytes[i] = vdupq_n_u8(0);
     }
   }
-  unsigned below(std::uint32_t threshold) const {
+  static int head_limit(std::uint32_t threshold, int) { return count_head_limit(threshold); }
+  void store_head(std::uint8_t* head, int) const {
+    const uint16x8_t lanes =
+        vcombine_u16(vmovn_u32(vcombine_u32(vmovn_u64(sum[0]), vmovn_u64(sum[1]))),
+                     vmovn_u32(vcombine_u32(vmovn_u64(sum[2]), vmovn_u64(sum[3]))));
+    vst1_u8(head, vmin_u8(vqmovn_u16(lanes), vdup_n_u8(kMostHead)));
+  }
+  unsigned below(Limit limit) const {
     unsigned mask = 0;
     for (int i = 0; i < 4; ++i) {
-      mask |= unsigned{vgetq_lane_u64(sum[i], 0) < threshold} << (2 * i);
-      mask |= unsigned{vgetq_lane_u64(sum[i], 1) < threshold} << (2 * i + 1);
+      const uint64x2_t less = vcltq_u64(sum[i], limit);
+      mask |= static_cast<unsigned>(vgetq_lane_u64(less, 0) & 1) << (2 * i);
+      mask |= static_cast<unsigned>(vgetq_lane_u64(less, 1) & 1) << (2 * i + 1);
     }
     return mask;
   }
-  void store(std::uint64_t* distances) const {
-    for (int i = 0; i < 4; ++i) vst1q_u64(distances + 2 * i, sum[i]);
+  void store(std::uint32_t* distances) const {
+    for (int i = 0; i < 4; ++i) vst1_u32(distances + 2 * i, vmovn_u64(sum[i]));
   }
 };
 
-std::uint64_t compress_bits(std::uint64_t bits, const CompactWord& word) {
-  return compress_bits_portable(bits, word);
+using WeightSum = WeightSumPortable<Lanes>;
+
+std::int64_t alive_blocks(const std::uint8_t* bytes, std::int64_t num_blocks, int limit,
+                          std::uint32_t* alive) {
+  return alive_blocks_portable(bytes, num_blocks, limit, alive);
 }
+
+std::int64_t count_at_most(const std::uint8_t* bytes, std::int64_t num_blocks, std::int64_t step,
+                           int limit) {
+  return count_at_most_portable(bytes, num_blocks, step, limit);
+}
+
 bool pack_word(const std::uint8_t* alleles, std::uint64_t* bits) {
   return pack_word_portable(alleles, bits);
 }
 void unpack_word(std::uint64_t bits, std::uint8_t* alleles) { unpack_word_portable(bits, alleles); }
+void transpose64(std::uint64_t* words) { transpose64_portable(words); }
 
 using Floats = float32x4_t;
 

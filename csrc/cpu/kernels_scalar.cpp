@@ -6,6 +6,8 @@ namespace snvrag {
 namespace {
 
 constexpr int kQueryTile = 2;
+constexpr int kGroupBits = kPortableGroupBits;
+constexpr std::int64_t kWordTable = kPortableWordTable;
 constexpr int kL2Queries = 2;
 constexpr int kL2Rows = 2;
 constexpr int kFloatLanes = 4;
@@ -30,37 +32,50 @@ Lanes exclusive_or(const Lanes& a, const Lanes& b) {
   return lanes;
 }
 
-// Warren, Hacker's Delight, 5-1: the baseline has no population count instruction.
-std::uint64_t count_bits(std::uint64_t word) {
-  word -= (word >> 1) & 0x5555555555555555u;
-  word = (word & 0x3333333333333333u) + ((word >> 2) & 0x3333333333333333u);
-  word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu;
-  return word * 0x0101010101010101u >> 56;
-}
+std::uint64_t count_bits(std::uint64_t word) { return count_bits_portable(word); }
 
 struct BitCount {
-  static constexpr std::int64_t kMaxWords = 1 << 24;
+  using Limit = std::uint64_t;
   std::uint64_t lane[kBlockLanes] = {};
 
-  void add(const Lanes& bits) {
+  static Limit make_limit(std::uint32_t threshold) { return threshold; }
+  void add(const Lanes& bits, const std::int32_t*, std::int64_t) {
     for (int i = 0; i < kBlockLanes; ++i) lane[i] += count_bits(bits.lane[i]);
   }
   void fold() {}
-  unsigned below(std::uint32_t threshold) const {
+  static int head_limit(std::uint32_t threshold, int) { return count_head_limit(threshold); }
+  void store_head(std::uint8_t* bytes, int) const {
+    for (int i = 0; i < kBlockLanes; ++i) {
+      bytes[i] = static_cast<std::uint8_t>(lane[i] < kMostHead ? lane[i] : kMostHead);
+    }
+  }
+  unsigned below(Limit limit) const {
     unsigned mask = 0;
-    for (int i = 0; i < kBlockLanes; ++i) mask |= unsigned{lane[i] < threshold} << i;
+    for (int i = 0; i < kBlockLanes; ++i) mask |= unsigned{lane[i] < limit} << i;
     return mask;
   }
-  void store(std::uint64_t* distances) const { __builtin_memcpy(distances, lane, sizeof lane); }
+  void store(std::uint32_t* distances) const {
+    for (int i = 0; i < kBlockLanes; ++i) distances[i] = static_cast<std::uint32_t>(lane[i]);
+  }
 };
 
-std::uint64_t compress_bits(std::uint64_t bits, const CompactWord& word) {
-  return compress_bits_portable(bits, word);
+using WeightSum = WeightSumPortable<Lanes>;
+
+std::int64_t alive_blocks(const std::uint8_t* bytes, std::int64_t num_blocks, int limit,
+                          std::uint32_t* alive) {
+  return alive_blocks_portable(bytes, num_blocks, limit, alive);
 }
+
+std::int64_t count_at_most(const std::uint8_t* bytes, std::int64_t num_blocks, std::int64_t step,
+                           int limit) {
+  return count_at_most_portable(bytes, num_blocks, step, limit);
+}
+
 bool pack_word(const std::uint8_t* alleles, std::uint64_t* bits) {
   return pack_word_portable(alleles, bits);
 }
 void unpack_word(std::uint64_t bits, std::uint8_t* alleles) { unpack_word_portable(bits, alleles); }
+void transpose64(std::uint64_t* words) { transpose64_portable(words); }
 
 struct Floats {
   float lane[kFloatLanes];

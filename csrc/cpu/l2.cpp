@@ -10,7 +10,9 @@
 namespace snvrag {
 namespace {
 
+constexpr std::int64_t kNoInteger = -1;
 constexpr std::int64_t kRowsAtOnce = 32;
+static_assert(kRowsAtOnce <= CandidateSet::kBurst);
 constexpr std::int64_t kDimensionsAtOnce = 1024;
 
 }  // namespace
@@ -27,7 +29,7 @@ L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t qu
   std::vector<CandidateSet> found;
   found.reserve(static_cast<std::size_t>(parts));
   for (int part = 0; part < parts; ++part) {
-    found.emplace_back(num_queries, k, kRowsAtOnce, exclude, num_exclude);
+    found.emplace_back(num_queries, k, kNoInteger, exclude, num_exclude);
   }
   std::atomic<bool> not_a_number{false};
   const auto cancelled = [cancel] {
@@ -46,32 +48,30 @@ L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t qu
       }
       for (std::int64_t q = 0; q < num_queries; ++q) {
         Candidates& mine = candidates[q];
+        std::uint32_t keys[kRowsAtOnce];
+        unsigned below = 0;
         for (std::int64_t r = 0; r < rows; ++r) {
           const float distance = sums[static_cast<std::size_t>(q * kRowsAtOnce + r)];
           if (std::isnan(distance)) {
             not_a_number.store(true, std::memory_order_relaxed);
             return;
           }
-          const std::uint32_t key = float_key(distance);
-          if (key < mine.threshold) {
-            mine.keys[mine.size++] = pack_key(key, static_cast<std::uint32_t>(first + r));
-          }
+          keys[r] = float_key(distance);
+          below |= unsigned{keys[r] < mine.threshold} << r;
         }
-        if (mine.size + kRowsAtOnce > mine.capacity) flush(mine);
+        if (below != 0) append(mine, below, keys, first);
       }
     }
   });
   if (not_a_number.load()) return L2Result::not_a_number;
   if (cancelled()) return L2Result::cancelled;
 
-  for (int part = 1; part < parts; ++part) found[0].merge(found[static_cast<std::size_t>(part)]);
-  for (std::int64_t q = 0; q < num_queries; ++q) {
-    const std::uint64_t* keys = found[0].sorted(q);
+  take_sorted(found, num_queries, [&](std::int64_t q, const std::uint64_t* keys) {
     for (std::int64_t i = 0; i < k; ++i) {
       distances[q * k + i] = key_float(static_cast<std::uint32_t>(keys[i] >> 32));
       indices[q * k + i] = static_cast<std::int64_t>(keys[i] & 0xffffffffu);
     }
-  }
+  });
   return L2Result::ok;
 }
 

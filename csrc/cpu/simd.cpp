@@ -23,7 +23,8 @@ bool machine_runs(SimdLevel level) {
     case SimdLevel::avx512:
       return machine_runs(SimdLevel::avx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vpopcntdq");
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
+             __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("gfni");
 #endif
 #if defined(SNVRAG_HAVE_NEON)
     case SimdLevel::neon:

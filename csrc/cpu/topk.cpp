@@ -2,38 +2,88 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <limits>
 
 namespace snvrag {
+namespace {
 
-void flush(Candidates& candidates) {
-  std::uint64_t* end = candidates.keys + candidates.size;
-  if (candidates.num_exclude > 0) {
-    const std::int64_t* first = candidates.exclude;
-    const std::int64_t* last = first + candidates.num_exclude;
-    end = std::remove_if(candidates.keys, end, [=](std::uint64_t key) {
-      return std::find(first, last, static_cast<std::int64_t>(key & 0xffffffffu)) != last;
-    });
+// Beyond this the counts of a query would no longer stay in the first-level cache.
+constexpr std::int64_t kMostCounts = 4096;
+
+std::uint32_t distance_of(std::uint64_t key) { return static_cast<std::uint32_t>(key >> 32); }
+
+// Notes one more candidate at `distance` and lowers the threshold to the k-th best.
+void count(Candidates& candidates, std::uint32_t distance) {
+  ++candidates.counts[distance];
+  const std::int64_t k = candidates.k;
+  if (++candidates.num_below <= k) candidates.limit = std::max(candidates.limit, distance + 1);
+  if (candidates.num_below < k) return;
+  while (candidates.num_below - candidates.counts[candidates.limit - 1] >= k) {
+    candidates.num_below -= candidates.counts[--candidates.limit];
   }
-  const std::ptrdiff_t k = candidates.k;
-  if (end - candidates.keys >= k) {
-    std::nth_element(candidates.keys, candidates.keys + (k - 1), end);
-    end = candidates.keys + k;
-    candidates.threshold = static_cast<std::uint32_t>(candidates.keys[k - 1] >> 32);
+  candidates.threshold = std::min(candidates.threshold, candidates.limit - 1);
+}
+
+// Drops candidates that can no longer be among the k smallest. With counts the order of the keys
+// (ascending indices) stays; there are then fewer than 2 k left, as a distance takes no more than k
+// candidates before the threshold falls to it.
+void drop(Candidates& candidates) {
+  std::uint64_t* end = candidates.keys + candidates.size;
+  if (candidates.counts != nullptr) {
+    if (candidates.num_below >= candidates.k) {
+      end = std::remove_if(candidates.keys, end,
+                           [&](std::uint64_t key) { return distance_of(key) >= candidates.limit; });
+    }
+  } else if (candidates.size >= candidates.k) {
+    std::nth_element(candidates.keys, candidates.keys + (candidates.k - 1), end);
+    end = candidates.keys + candidates.k;
+    candidates.threshold = distance_of(end[-1]);
   }
   candidates.size = end - candidates.keys;
 }
 
-CandidateSet::CandidateSet(std::int64_t num_queries, std::int64_t k, std::int64_t burst,
+}  // namespace
+
+bool is_excluded(const Candidates& candidates, std::int64_t haplotype) {
+  const std::int64_t* last = candidates.exclude + candidates.num_exclude;
+  return std::find(candidates.exclude, last, haplotype) != last;
+}
+
+void lower_threshold(Candidates& candidates, std::uint32_t* distances, std::int64_t num_distances) {
+  if (num_distances < candidates.k) return;
+  std::uint32_t* kth = distances + candidates.k - 1;
+  std::nth_element(distances, kth, distances + num_distances);
+  // One more than the k-th: which of those at that distance are taken, their indices decide.
+  candidates.threshold = std::min(candidates.threshold, *kth + 1);
+}
+
+void append(Candidates& candidates, unsigned lanes, const std::uint32_t* distances,
+            std::int64_t first) {
+  for (; lanes != 0; lanes &= lanes - 1) {
+    const int lane = __builtin_ctz(lanes);
+    const std::uint32_t distance = distances[lane];
+    if (distance >= candidates.threshold) continue;
+    if (candidates.num_exclude > 0 && is_excluded(candidates, first + lane)) continue;
+    candidates.keys[candidates.size++] =
+        pack_key(distance, static_cast<std::uint32_t>(first + lane));
+    if (candidates.counts != nullptr) count(candidates, distance);
+  }
+  if (candidates.size + CandidateSet::kBurst > candidates.capacity) drop(candidates);
+}
+
+CandidateSet::CandidateSet(std::int64_t num_queries, std::int64_t k, std::int64_t max_distance,
                            const std::int64_t* exclude, std::int64_t num_exclude) {
-  // Twice k keeps the selection's cost per candidate constant.
-  const std::int64_t capacity = std::max(2 * k, k + 32) + num_exclude + burst;
+  // k more than can be left keeps the cost of dropping per candidate constant.
+  const std::int64_t capacity = 3 * k + 2 * kBurst;
+  const bool counted = max_distance >= 0 && max_distance < kMostCounts;
+  const std::int64_t num_counts = counted ? max_distance + 1 : 0;
   keys_.resize(static_cast<std::size_t>(num_queries * capacity));
+  counts_.resize(static_cast<std::size_t>(num_queries * num_counts));
+  sorted_.resize(static_cast<std::size_t>(2 * k));
   queries_.reserve(static_cast<std::size_t>(num_queries));
   for (std::int64_t query = 0; query < num_queries; ++query) {
-    queries_.push_back({keys_.data() + query * capacity, 0, capacity,
-                        std::numeric_limits<std::uint32_t>::max(), static_cast<std::uint32_t>(k),
-                        exclude + query * num_exclude, num_exclude});
+    queries_.push_back({keys_.data() + query * capacity, 0, capacity, kNoThreshold,
+                        static_cast<std::uint32_t>(k), exclude + query * num_exclude, num_exclude,
+                        counted ? counts_.data() + query * num_counts : nullptr, 0, 0});
   }
 }
 
@@ -41,18 +91,33 @@ void CandidateSet::merge(CandidateSet& other) {
   for (std::size_t query = 0; query < queries_.size(); ++query) {
     Candidates& mine = queries_[query];
     Candidates& theirs = other.queries_[query];
-    flush(mine);
-    flush(theirs);
-    std::copy(theirs.keys, theirs.keys + theirs.size, mine.keys + mine.size);
-    mine.size += theirs.size;
+    drop(mine);
+    drop(theirs);
+    for (std::int64_t i = 0; i < theirs.size; ++i) {
+      const std::uint32_t distance = distance_of(theirs.keys[i]);
+      append(mine, 1, &distance, static_cast<std::int64_t>(theirs.keys[i] & 0xffffffffu));
+    }
   }
 }
 
 const std::uint64_t* CandidateSet::sorted(std::int64_t query) {
   Candidates& mine = queries_[static_cast<std::size_t>(query)];
-  flush(mine);
-  std::sort(mine.keys, mine.keys + mine.size);
-  return mine.keys;
+  drop(mine);
+  if (mine.counts == nullptr) {
+    std::sort(mine.keys, mine.keys + mine.size);
+    return mine.keys;
+  }
+  // The keys ascend by index, so counting by distance sorts them by both.
+  std::uint32_t place = 0;
+  for (std::uint32_t distance = 0; distance < mine.limit; ++distance) {
+    const std::uint32_t here = mine.counts[distance];
+    mine.counts[distance] = place;
+    place += here;
+  }
+  for (std::int64_t i = 0; i < mine.size; ++i) {
+    sorted_[mine.counts[distance_of(mine.keys[i])]++] = mine.keys[i];
+  }
+  return sorted_.data();
 }
 
 }  // namespace snvrag

@@ -404,14 +404,30 @@ void test_hamming(const Window& window, bool with_exclude) {
     }
   }
 
-  for (std::int64_t k : {std::int64_t{1}, std::int64_t{8}, most}) {
+  // Multiples of 1/4 are exact, so that any order of summation gives the same.
+  Buffer<float> weights(l);
+  for (float& weight : weights) weight = static_cast<float>(random.below(9)) / 4;
+  std::vector<std::vector<float>> naive_sums;
+  for (std::int64_t i = 0; i < q; ++i) {
+    naive_sums.emplace_back(static_cast<std::size_t>(h), 0.0f);
+    for (std::int64_t row = 0; row < h; ++row) {
+      for (std::int64_t s = 0; s < l; ++s) {
+        const bool differ =
+            (mask == nullptr || mask[s] != 0) && panel[row * l + s] != queries[i * l + s];
+        naive_sums.back()[static_cast<std::size_t>(row)] += differ ? weights[s] : 0.0f;
+      }
+    }
+  }
+
+  for (std::int64_t k : {std::int64_t{1}, std::int64_t{8}, std::int64_t{64}, most}) {
     if (k > most) continue;
     for (int threads : {1, 2, 4}) {
       for (const snvrag::HammingIndex* index : {&by_haplotypes, &moved}) {
         Buffer<std::int32_t> distances(q * k, -7);
         Buffer<std::int64_t> indices(q * k, -7);
-        CHECK(index->search(query_bits.data(), q, words + 1, k, exclude.data(), num_exclude,
-                            threads, distances.data(), indices.data()));
+        const snvrag::HammingQueries wanted{query_bits.data(), q,          words + 1, k,
+                                            exclude.data(),    num_exclude};
+        CHECK(index->search(wanted, threads, distances.data(), indices.data()));
         bool same = true;
         for (std::int64_t i = 0; i < q; ++i) {
           const auto expected = nearest(naive[static_cast<std::size_t>(i)], k,
@@ -422,9 +438,67 @@ void test_hamming(const Window& window, bool with_exclude) {
           }
         }
         CHECK(same);
+
+        Buffer<float> sums(q * k, -7);
+        CHECK(index->search_weighted(wanted, weights.data(), threads, sums.data(), indices.data()));
+        same = true;
+        for (std::int64_t i = 0; i < q; ++i) {
+          const auto expected = nearest(naive_sums[static_cast<std::size_t>(i)], k,
+                                        exclude.data() + i * num_exclude, num_exclude);
+          for (std::int64_t j = 0; j < k; ++j) {
+            const auto& [sum, place] = expected[static_cast<std::size_t>(j)];
+            same &= sums[i * k + j] == sum && indices[i * k + j] == place;
+          }
+        }
+        CHECK(same);
       }
     }
   }
+}
+
+// Weights of 1 give the plain search; others are rounded as the header says, however large.
+void test_hamming_weights(std::int64_t h, std::int64_t num_sites, float scale) {
+  Random random(static_cast<std::uint64_t>(h + num_sites));
+  const std::int64_t words = num_words(num_sites);
+  const Bytes alleles = random_alleles(h * num_sites, 5);
+  const Words panel = naive_pack(alleles, h, num_sites);
+  const auto index =
+      snvrag::HammingIndex::from_haplotypes(panel.data(), h, num_sites, words, nullptr);
+  const snvrag::HammingQueries wanted{
+      panel.data(), std::min<std::int64_t>(h, 3), words, std::min<std::int64_t>(h, 9), nullptr, 0};
+  const std::int64_t places = wanted.num_queries * wanted.k;
+  Buffer<std::int32_t> plain(places);
+  Buffer<float> sums(places);
+  Buffer<std::int64_t> plain_indices(places), indices(places);
+  CHECK(index.search(wanted, 1, plain.data(), plain_indices.data()));
+  const Buffer<float> ones(num_sites, scale);  // a power of two
+  CHECK(index.search_weighted(wanted, ones.data(), 1, sums.data(), indices.data()));
+  bool same = true;
+  for (std::int64_t i = 0; i < places; ++i) {
+    same &= sums[i] == scale * static_cast<float>(plain[i]) && indices[i] == plain_indices[i];
+  }
+  CHECK(same);
+
+  Buffer<float> weights(num_sites);
+  double total = 0;
+  for (float& weight : weights) {
+    weight = scale * static_cast<float>(random.below(1 << 20)) / 3.0f;
+    total += static_cast<double>(weight);
+  }
+  CHECK(index.search_weighted(wanted, weights.data(), 2, sums.data(), indices.data()));
+  same = true;
+  for (std::int64_t i = 0; i < places; ++i) {
+    double sum = 0;
+    for (std::int64_t s = 0; s < num_sites; ++s) {
+      const std::int64_t query = i / wanted.k;
+      if (alleles[indices[i] * num_sites + s] != alleles[query * num_sites + s]) {
+        sum += static_cast<double>(weights[s]);
+      }
+    }
+    const double bound = 1e-7 * sum + static_cast<double>(num_sites) * total / (1 << 30);
+    same &= std::abs(static_cast<double>(sums[i]) - sum) <= bound;
+  }
+  CHECK(same);
 }
 
 // All sites differ: counters that are too narrow for a long row would wrap.
@@ -437,7 +511,7 @@ void test_hamming_of_long_rows(std::int64_t num_sites) {
       snvrag::HammingIndex::from_haplotypes(ones.data(), 9, num_sites, words, nullptr);
   Buffer<std::int32_t> distances(9);
   Buffer<std::int64_t> indices(9);
-  CHECK(index.search(zeros.data(), 1, words, 9, nullptr, 0, 1, distances.data(), indices.data()));
+  CHECK(index.search({zeros.data(), 1, words, 9, nullptr, 0}, 1, distances.data(), indices.data()));
   CHECK(indices[0] == 8 && distances[0] == num_sites - 64);
   for (std::int64_t i = 1; i < 9; ++i) CHECK(indices[i] == i - 1 && distances[i] == num_sites);
 }
@@ -453,8 +527,8 @@ void test_hamming_in_the_worst_order(int threads) {
   const auto index = snvrag::HammingIndex::from_haplotypes(panel.data(), h, 64, 1, nullptr);
   Buffer<std::int32_t> distances(300 * 5);
   Buffer<std::int64_t> indices(300 * 5);
-  CHECK(
-      index.search(query.data(), 300, 1, 5, nullptr, 0, threads, distances.data(), indices.data()));
+  CHECK(index.search({query.data(), 300, 1, 5, nullptr, 0}, threads, distances.data(),
+                     indices.data()));
   std::vector<std::int32_t> naive;
   for (std::uint64_t word : panel) naive.push_back(__builtin_popcountll(word));
   const auto expected = nearest(naive, 5, nullptr, 0);
@@ -469,14 +543,14 @@ void test_hamming_in_the_worst_order(int threads) {
 void test_hamming_without_queries_and_cancelled() {
   const Words panel(5);
   const auto index = snvrag::HammingIndex::from_haplotypes(panel.data(), 5, 64, 1, nullptr);
-  CHECK(index.search(nullptr, 0, 1, 3, nullptr, 0, 4, nullptr, nullptr));
+  CHECK(index.search({nullptr, 0, 1, 3, nullptr, 0}, 4, nullptr, nullptr));
   std::atomic<bool> cancel{true};
   Buffer<std::int32_t> distances(1);
   Buffer<std::int64_t> indices(1);
-  CHECK(!index.search(panel.data(), 1, 1, 1, nullptr, 0, 2, distances.data(), indices.data(),
+  CHECK(!index.search({panel.data(), 1, 1, 1, nullptr, 0}, 2, distances.data(), indices.data(),
                       &cancel));
   cancel = false;
-  CHECK(index.search(panel.data(), 1, 1, 1, nullptr, 0, 2, distances.data(), indices.data(),
+  CHECK(index.search({panel.data(), 1, 1, 1, nullptr, 0}, 2, distances.data(), indices.data(),
                      &cancel));
 }
 
@@ -493,7 +567,7 @@ void test_hamming_from_several_threads() {
   for (int caller = 0; caller < 4; ++caller) {
     callers.emplace_back([&, caller] {
       Buffer<std::int32_t> distances(6);
-      index.search(panel.data(), 2, words, 3, nullptr, 0, 1 + caller % 2, distances.data(),
+      index.search({panel.data(), 2, words, 3, nullptr, 0}, 1 + caller % 2, distances.data(),
                    found.data() + 6 * caller);
     });
   }
@@ -659,6 +733,19 @@ void test_at_one_level() {
     }
   }
   test_hamming({63, 127, 3, 100, 1000}, false);
+  // Enough haplotypes for a first threshold to be estimated, and for more than one pass.
+  test_hamming({2000, 500, 9, 101, 1000}, false);
+  test_hamming({2001, 300, 9, 60, 12}, true);
+  test_hamming({8200, 130, 9, 101, 3000}, false);
+  // More distances than are counted.
+  test_hamming({300, 4500, 2, 101, 30}, true);
+  for (std::int64_t haplotypes : {1, 8, 300}) {
+    for (std::int64_t sites : {1, 64, 200}) {
+      for (float scale : {1.0f, 0.25f, 0x1p100f, 0x1p-90f}) {
+        test_hamming_weights(haplotypes, sites, scale);
+      }
+    }
+  }
   for (std::int64_t queries : {1, 8, 17}) test_hamming({70, 1020, queries, 40, 50}, true);
   for (std::int64_t sites : {64, 1984, 2048, 4096}) test_hamming_of_long_rows(sites);
   for (int threads : {1, 2, 4}) test_hamming_in_the_worst_order(threads);

@@ -1,0 +1,60 @@
+// What the searches of a HammingIndex share: threads, looks at the cancel flag, and the selection.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "kernel_table.hpp"
+#include "parallel.hpp"
+#include "snvrag/hamming.hpp"
+#include "snvrag/topk.hpp"
+
+namespace snvrag {
+
+// Runs `kernel` over all blocks and calls write(place, distance, index) for each place of the
+// (num_queries, k) answer. `whole` has the index and its blocks; `compacted` are the
+// queries' words. Returns false when cancelled.
+template <class Write>
+bool scan_panel(const HammingScan& whole, const std::vector<std::uint64_t>& compacted,
+                const HammingQueries& queries, std::int64_t max_distance, int num_threads,
+                CancelFlag cancel, void (*kernel)(const HammingScan&), Write write) {
+  if (queries.num_queries == 0) return true;
+  const std::int64_t num_blocks = whole.last_block;
+  // Threads share out the panel, not the queries: each word is then read from memory once.
+  const auto parts = static_cast<int>(std::min<std::int64_t>(std::max(1, num_threads), num_blocks));
+  std::vector<CandidateSet> found;
+  found.reserve(static_cast<std::size_t>(parts));
+  for (int part = 0; part < parts; ++part) {
+    found.emplace_back(queries.num_queries, queries.k, max_distance, queries.exclude,
+                       queries.num_exclude);
+  }
+  const auto cancelled = [cancel] {
+    return cancel != nullptr && cancel->load(std::memory_order_relaxed);
+  };
+  // Blocks between two looks at the flag: some tens of milliseconds at worst.
+  constexpr std::int64_t kWordsBetweenLooks = 1 << 24;
+  const std::int64_t step = std::max<std::int64_t>(
+      256,
+      kWordsBetweenLooks / (queries.num_queries * (whole.num_head_words + whole.num_tail_words)));
+  parallel_ranges(num_blocks, parts, [&](int part, std::int64_t begin, std::int64_t end) {
+    HammingScan scan = whole;
+    scan.queries = compacted.data();
+    scan.num_queries = queries.num_queries;
+    scan.candidates = found[static_cast<std::size_t>(part)].data();
+    for (std::int64_t block = begin; block < end && !cancelled(); block += step) {
+      scan.first_block = block;
+      scan.last_block = std::min(end, block + step);
+      kernel(scan);
+    }
+  });
+  if (cancelled()) return false;
+  take_sorted(found, queries.num_queries, [&](std::int64_t query, const std::uint64_t* keys) {
+    for (std::int64_t i = 0; i < queries.k; ++i) {
+      write(query * queries.k + i, static_cast<std::uint32_t>(keys[i] >> 32),
+            static_cast<std::int64_t>(keys[i] & 0xffffffffu));
+    }
+  });
+  return true;
+}
+
+}  // namespace snvrag
