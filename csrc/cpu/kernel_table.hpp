@@ -59,6 +59,11 @@ struct KernelTable {
   // Packs n contiguous bytes; returns false if one is neither 0 nor 1.
   bool (*pack_row)(const std::uint8_t* alleles, std::int64_t n, std::uint64_t* bits);
 
+  // Packs up to 64 x 64 bytes of which a column's lie side by side, and transposes: bit c of word r
+  // is row r of column c. False as above.
+  bool (*pack_tile)(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t num_columns,
+                    std::int64_t column_stride, std::uint64_t* tile);
+
   void (*unpack_row)(const std::uint64_t* bits, std::int64_t n, std::uint8_t* alleles);
 
   // Transposes 64 words of 64 bits in place.

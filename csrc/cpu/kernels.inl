@@ -18,6 +18,9 @@ constexpr std::int64_t kScanBytes = 512 * 1024;
 // Words between two looks at whether a block can still hold a candidate.
 constexpr std::int64_t kWordsAtOnce = 2;
 
+// Words between two folds: a level may count in bytes, which hold 31.
+constexpr std::int64_t kWordsToFold = 31;
+
 // The most distances by which a query's first threshold is estimated.
 constexpr std::int64_t kMostEstimates = 1024;
 
@@ -93,17 +96,21 @@ struct BlockCounter {
       count.add(exclusive_or(load_lanes(words + w * kBlockLanes), broadcast_lanes(query[w])),
                 scan.tables, w);
     }
+    count.fold();
     return count;
   }
 
   void add_tail(Count& count, std::int64_t block, std::int64_t first, std::int64_t last) const {
     const std::uint64_t* words = scan.tail + block * scan.num_tail_words * kBlockLanes;
-    for (std::int64_t w = first; w < last; ++w) {
-      count.add(
-          exclusive_or(load_lanes(words + w * kBlockLanes), broadcast_lanes(query[kHeadWords + w])),
-          scan.tables, kHeadWords + w);
+    while (first < last) {
+      const std::int64_t stop = first + kWordsToFold < last ? first + kWordsToFold : last;
+      for (; first < stop; ++first) {
+        count.add(exclusive_or(load_lanes(words + first * kBlockLanes),
+                               broadcast_lanes(query[kHeadWords + first])),
+                  scan.tables, kHeadWords + first);
+      }
+      count.fold();
     }
-    count.fold();
   }
 };
 
@@ -330,6 +337,25 @@ bool pack_row(const std::uint8_t* alleles, std::int64_t n, std::uint64_t* bits) 
   return valid;
 }
 
+// The 64 rows of a tile lie side by side, its columns far apart; both may be fewer than 64.
+bool pack_tile(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t num_columns,
+               std::int64_t column_stride, std::uint64_t* tile) {
+  bool valid = true;
+  for (std::int64_t c = 0; c < num_columns; ++c) {
+    const std::uint8_t* column = alleles + c * column_stride;
+    if (num_rows == 64) {
+      // The next tile's: at such strides no hardware prefetcher sees it coming.
+      __builtin_prefetch(column + 128);
+      valid &= pack_word(column, tile + c);
+    } else {
+      valid &= pack_row(column, num_rows, tile + c);
+    }
+  }
+  for (std::int64_t c = num_columns; c < 64; ++c) tile[c] = 0;
+  transpose64(tile);
+  return valid;
+}
+
 void unpack_row(const std::uint64_t* bits, std::int64_t n, std::uint8_t* alleles) {
   std::int64_t i = 0;
   for (; i + 64 <= n; i += 64) unpack_word(*bits++, alleles + i);
@@ -342,8 +368,9 @@ void unpack_row(const std::uint64_t* bits, std::int64_t n, std::uint8_t* alleles
 
 }  // namespace
 
-extern const KernelTable SNVRAG_KERNEL_TABLE = {hamming_scan, weighted_scan, weight_tables,
-                                                kWordTable,   count_ones,    l2_block,
-                                                pack_row,     unpack_row,    transpose64};
+extern const KernelTable SNVRAG_KERNEL_TABLE;
+const KernelTable SNVRAG_KERNEL_TABLE = {hamming_scan, weighted_scan, weight_tables, kWordTable,
+                                         count_ones,   l2_block,      pack_row,      pack_tile,
+                                         unpack_row,   transpose64};
 
 }  // namespace snvrag

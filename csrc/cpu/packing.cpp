@@ -19,22 +19,20 @@ std::int64_t first_invalid(const std::uint8_t* alleles, std::int64_t num_rows,
   return -1;
 }
 
-// Rows lie side by side (row_stride 1): 64 of them are packed along the rows, column by column,
-// and the 64 x 64 bits transposed.
+// Rows lie side by side (row_stride 1): tiles of 64 x 64. Rows run fastest, so that each column is
+// read from end to end.
 bool pack_columns(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t num_columns,
                   std::int64_t column_stride, std::uint64_t* bits) {
   const KernelTable& table = kernels();
   const std::int64_t words = num_words(num_columns);
   bool valid = true;
-  for (std::int64_t r = 0; r < num_rows; r += 64) {
-    const std::int64_t rows = std::min<std::int64_t>(64, num_rows - r);
-    for (std::int64_t w = 0; w < words; ++w) {
-      const std::int64_t columns = std::min<std::int64_t>(64, num_columns - 64 * w);
-      std::uint64_t tile[64] = {};
-      for (std::int64_t c = 0; c < columns; ++c) {
-        valid &= table.pack_row(alleles + (64 * w + c) * column_stride + r, rows, tile + c);
-      }
-      table.transpose64(tile);
+  for (std::int64_t w = 0; w < words; ++w) {
+    const std::int64_t columns = std::min<std::int64_t>(64, num_columns - 64 * w);
+    for (std::int64_t r = 0; r < num_rows; r += 64) {
+      const std::int64_t rows = std::min<std::int64_t>(64, num_rows - r);
+      std::uint64_t tile[64];
+      valid &= table.pack_tile(alleles + 64 * w * column_stride + r, rows, columns, column_stride,
+                               tile);
       for (std::int64_t i = 0; i < rows; ++i) bits[(r + i) * words + w] = tile[i];
     }
   }

@@ -12,20 +12,26 @@ from numba.extending import intrinsic
 from ._numba import kernel
 
 _LOW = np.uint64(0xFFFFFFFF)
+_WORDS = 1024  # drawn at a time: they stay in the first-level cache
 
 
-def _high_of_product(_typing_context: Any, _a: Any, _b: Any) -> Any:
-    """Upper 64 bits of a 64 x 64 bit product, which one machine instruction gives."""
+def _wide_product(_typing_context: Any, _a: Any, _b: Any) -> Any:
+    """Upper and lower 64 bits of a 64 x 64 bit product, which one machine instruction gives.
 
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        wide = ir.IntType(128)
+    Taken from two products, they would be two instructions.
+    """
+    pair = types.UniTuple(types.uint64, 2)
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        wide, word = ir.IntType(128), ir.IntType(64)
         product = builder.mul(*(builder.zext(argument, wide) for argument in arguments))
-        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+        high = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
+        return context.make_tuple(builder, pair, [high, builder.trunc(product, word)])
 
-    return types.uint64(types.uint64, types.uint64), generate
+    return pair(types.uint64, types.uint64), generate
 
 
-_multiply_high: Any = intrinsic(_high_of_product)
+_multiply: Any = intrinsic(_wide_product)
 
 
 @kernel
@@ -44,38 +50,44 @@ def philox_window(
     """
     n = af.shape[0]
     shift = np.uint64(11)
-    for block in range((n + 3) // 4):
-        word0 = np.uint64(block + 1)
-        word1 = np.uint64(0)
-        word2 = np.uint64(0)
-        word3 = np.uint64(0)
-        low = key_low
-        high = key_high
-        for _ in range(10):
-            high0 = _multiply_high(np.uint64(0xD2E7470EE14C6C93), word0)
-            low0 = np.uint64(0xD2E7470EE14C6C93) * word0
-            high1 = _multiply_high(np.uint64(0xCA5A826395121157), word2)
-            low1 = np.uint64(0xCA5A826395121157) * word2
-            word0 = high1 ^ word1 ^ low
-            word1 = low1
-            word2 = high0 ^ word3 ^ high
-            word3 = low0
-            low += np.uint64(0x9E3779B97F4A7C15)
-            high += np.uint64(0xBB67AE8584CAA73B)
-        first = 4 * block
-        for lane in range(min(4, n - first)):
-            frequency = af[first + lane]
-            if not 0.0 <= frequency <= 1.0:
-                return first + lane
-            word = word0
-            if lane == 1:
-                word = word1
-            elif lane == 2:
-                word = word2
-            elif lane == 3:
-                word = word3
+    words = np.empty(_WORDS, np.uint64)
+    for start in range(0, n, _WORDS):
+        # Slices, whose indices from 0 the compiler knows not to count from the end.
+        part_af = af[start : start + _WORDS]
+        part_mask = mask[start : start + _WORDS]
+        size = part_af.shape[0]
+        # The multiplications, one a cycle, are the limit here: nothing else is in their way, and
+        # the comparisons below are left to vector instructions.
+        for place in range(0, size, 4):
+            word0 = np.uint64((start + place) // 4 + 1)
+            word1 = np.uint64(0)
+            word2 = np.uint64(0)
+            word3 = np.uint64(0)
+            low = key_low
+            high = key_high
+            for _ in range(10):
+                high0, low0 = _multiply(np.uint64(0xD2E7470EE14C6C93), word0)
+                high1, low1 = _multiply(np.uint64(0xCA5A826395121157), word2)
+                word0 = high1 ^ word1 ^ low
+                word1 = low1
+                word2 = high0 ^ word3 ^ high
+                word3 = low0
+                low += np.uint64(0x9E3779B97F4A7C15)
+                high += np.uint64(0xBB67AE8584CAA73B)
+            words[place] = word0
+            words[place + 1] = word1
+            words[place + 2] = word2
+            words[place + 3] = word3
+        bad = 0
+        for i in range(size):
+            frequency = part_af[i]
+            bad += not 0.0 <= frequency <= 1.0
             limit = rare_limit if frequency < rare_threshold else common_limit
-            mask[first + lane] = (word >> shift) < limit
+            part_mask[i] = (words[i] >> shift) < limit
+        if bad > 0:
+            for i in range(size):
+                if not 0.0 <= part_af[i] <= 1.0:
+                    return start + i
     return -1
 
 
