@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ def build_info() -> dict[str, Any]:
     >>> "scalar" in snvrag.build_info()["simd_levels"]
     True
     """
+    from importlib import metadata  # slow to load, and importing the kernels passes here
+
     return {
         "version": metadata.version("snvrag"),
         "compiler": _core.compiler,

@@ -31,7 +31,8 @@ def descent_after(position: Any) -> int:
         for i in range(start, stop):
             descents += position[i] < position[i - _ONE]
         if descents > 0:
-            return np.int64(start)
+            found: int = np.int64(start)
+            return found
         start = stop
     return -1
 
@@ -59,7 +60,8 @@ def align_by_position(position: Any, panel_position: Any, out: Any) -> int:
         found = -1
         if j < size and panel_position[j] == wanted:
             if j + _ONE < size and panel_position[j + _ONE] == wanted:
-                return np.int64(i)
+                several: int = np.int64(i)
+                return several
             found = np.int64(j)
         out[i] = found
     return -1

@@ -39,7 +39,7 @@ def _wide_product(_typing_context: Any, _a: Any, _b: Any) -> Any:
 
     Taken from two products, they would be two instructions.
     """
-    pair = types.UniTuple(types.uint64, 2)
+    pair: Any = types.UniTuple(types.uint64, 2)  # type: ignore[no-untyped-call]
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         wide, word = ir.IntType(128), ir.IntType(64)
@@ -116,7 +116,8 @@ def philox_windows(
                 limit = rare_limit if frequency < rare_threshold else common_limit
                 mask[site + j] = (words[j] >> _11) < limit
             if bad > 0:
-                return np.int64(site)
+                found: int = np.int64(site)
+                return found
             site += size
     return -1
 
