@@ -37,6 +37,22 @@ struct HammingScan {
   Candidates* candidates;
 };
 
+// Rows and dimensions of a dense search that are in work at a time: the queries' part stays in the
+// second-level cache, a tile of rows in the first.
+constexpr std::int64_t kL2RowsAtOnce = 32;
+constexpr std::int64_t kL2Dimensions = 1024;
+
+// Some dimensions of some queries and of up to kL2RowsAtOnce rows.
+struct L2Block {
+  const float* queries;
+  std::int64_t num_queries, query_stride;
+  const float* rows;
+  std::int64_t num_rows, row_stride;
+  std::int64_t num_dimensions;
+  bool is_first;  // the lanes begin with these dimensions, whatever they hold
+  float* lanes;   // (num_queries, kL2RowsAtOnce, float_lanes)
+};
+
 struct KernelTable {
   // Appends the haplotypes below each query's threshold: their distance, or with weights the bits
   // of the sum as a float32.
@@ -51,10 +67,13 @@ struct KernelTable {
   // Ones in every step-th of the words.
   std::int64_t (*count_ones)(const std::uint64_t* words, std::int64_t num_words, std::int64_t step);
 
-  // Adds to sums[q * sums_stride + r] the squared distance of query q and row r.
-  void (*l2_block)(const float* queries, std::int64_t num_queries, std::int64_t query_stride,
-                   const float* rows, std::int64_t num_rows, std::int64_t row_stride,
-                   std::int64_t num_dimensions, float* sums, std::int64_t sums_stride);
+  // Adds the squared differences of the block to its lanes; the sum over the lanes of a query and
+  // row is their distance.
+  void (*l2_block)(const L2Block& block);
+
+  // Adds up the float_lanes floats of each of n sums.
+  void (*l2_sums)(const float* lanes, std::int64_t n, float* sums);
+  std::int64_t float_lanes;
 
   // Packs n contiguous bytes; returns false if one is neither 0 nor 1.
   bool (*pack_row)(const std::uint8_t* alleles, std::int64_t n, std::uint64_t* bits);

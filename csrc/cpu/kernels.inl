@@ -273,56 +273,78 @@ std::int64_t count_ones(const std::uint64_t* words, std::int64_t num_words, std:
   return ones;
 }
 
+// How far apart the sums of two queries lie.
+constexpr std::int64_t kQuerySums = kL2RowsAtOnce * kFloatLanes;
+
+Floats zero_floats() { return Floats{}; }
+
 template <int NQ, int NR>
-void l2_tile(const float* queries, std::int64_t query_stride, const float* rows,
-             std::int64_t row_stride, std::int64_t n, float* sums, std::int64_t sums_stride) {
+void l2_tile(const L2Block& block, std::int64_t query, std::int64_t row) {
+  const float* queries = block.queries + query * block.query_stride;
+  const float* rows = block.rows + row * block.row_stride;
+  float* lanes = block.lanes + query * kQuerySums + row * kFloatLanes;
   Floats sum[NQ][NR];
   for (int q = 0; q < NQ; ++q) {
-    for (int r = 0; r < NR; ++r) sum[q][r] = zero_floats();
+    for (int r = 0; r < NR; ++r) {
+      sum[q][r] =
+          block.is_first ? zero_floats() : load_floats(lanes + q * kQuerySums + r * kFloatLanes);
+    }
   }
-  const std::int64_t whole = n - n % kFloatLanes;
+  const std::int64_t whole = block.num_dimensions - block.num_dimensions % kFloatLanes;
   for (std::int64_t d = 0; d < whole; d += kFloatLanes) {
-    Floats row[NR];
-    for (int r = 0; r < NR; ++r) row[r] = load_floats(rows + r * row_stride + d);
+    Floats values[NR];
+    for (int r = 0; r < NR; ++r) values[r] = load_floats(rows + r * block.row_stride + d);
     for (int q = 0; q < NQ; ++q) {
-      const Floats query = load_floats(queries + q * query_stride + d);
-      for (int r = 0; r < NR; ++r) sum[q][r] = add_squared_difference(sum[q][r], query, row[r]);
+      const Floats value = load_floats(queries + q * block.query_stride + d);
+      for (int r = 0; r < NR; ++r) sum[q][r] = add_squared_difference(sum[q][r], value, values[r]);
     }
   }
   for (int q = 0; q < NQ; ++q) {
     for (int r = 0; r < NR; ++r) {
-      float total = horizontal_sum(sum[q][r]);
-      for (std::int64_t d = whole; d < n; ++d) {
-        const float difference = queries[q * query_stride + d] - rows[r * row_stride + d];
-        total += difference * difference;
+      float* mine = lanes + q * kQuerySums + r * kFloatLanes;
+      store_floats(mine, sum[q][r]);
+      for (std::int64_t d = whole; d < block.num_dimensions; ++d) {
+        const float difference =
+            queries[q * block.query_stride + d] - rows[r * block.row_stride + d];
+        mine[d - whole] += difference * difference;
       }
-      sums[q * sums_stride + r] += total;
     }
   }
 }
 
-void l2_block(const float* queries, std::int64_t num_queries, std::int64_t query_stride,
-              const float* rows, std::int64_t num_rows, std::int64_t row_stride,
-              std::int64_t num_dimensions, float* sums, std::int64_t sums_stride) {
-  std::int64_t r = 0;
-  for (; r + kL2Rows <= num_rows; r += kL2Rows) {
-    const float* tile = rows + r * row_stride;
-    std::int64_t q = 0;
-    for (; q + kL2Queries <= num_queries; q += kL2Queries) {
-      l2_tile<kL2Queries, kL2Rows>(queries + q * query_stride, query_stride, tile, row_stride,
-                                   num_dimensions, sums + q * sums_stride + r, sums_stride);
-    }
-    for (; q < num_queries; ++q) {
-      l2_tile<1, kL2Rows>(queries + q * query_stride, query_stride, tile, row_stride,
-                          num_dimensions, sums + q * sums_stride + r, sums_stride);
+// Fetches a part of some rows while others are in work: they would otherwise be waited for, as no
+// hardware prefetcher sees rows so far apart coming.
+void fetch_rows(const L2Block& block, std::int64_t row, std::int64_t part, std::int64_t num_parts) {
+  const std::int64_t begin = block.num_dimensions * part / num_parts;
+  const std::int64_t end = block.num_dimensions * (part + 1) / num_parts;
+  for (std::int64_t r = row; r < row + kL2Rows && r < block.num_rows; ++r) {
+    for (std::int64_t d = begin; d < end; d += 16) {
+      __builtin_prefetch(block.rows + r * block.row_stride + d, 0, 2);
     }
   }
-  for (; r < num_rows; ++r) {
-    for (std::int64_t q = 0; q < num_queries; ++q) {
-      l2_tile<1, 1>(queries + q * query_stride, query_stride, rows + r * row_stride, row_stride,
-                    num_dimensions, sums + q * sums_stride + r, sums_stride);
-    }
+}
+
+template <int NR>
+void l2_rows(const L2Block& block, std::int64_t row) {
+  const std::int64_t num_tiles = block.num_queries / kL2Queries;
+  for (std::int64_t tile = 0; tile < num_tiles; ++tile) {
+    fetch_rows(block, row + NR, tile, num_tiles);
+    l2_tile<kL2Queries, NR>(block, tile * kL2Queries, row);
   }
+  for (std::int64_t query = num_tiles * kL2Queries; query < block.num_queries; ++query) {
+    l2_tile<1, NR>(block, query, row);
+  }
+}
+
+void l2_block(const L2Block& block) {
+  std::int64_t row = 0;
+  for (; row + kL2Rows <= block.num_rows; row += kL2Rows) l2_rows<kL2Rows>(block, row);
+  for (; row < block.num_rows; ++row) l2_rows<1>(block, row);
+}
+
+void l2_sums(const float* lanes, std::int64_t n, float* sums) {
+  for (std::int64_t i = 0; i < n; ++i)
+    sums[i] = horizontal_sum(load_floats(lanes + i * kFloatLanes));
 }
 
 bool pack_row(const std::uint8_t* alleles, std::int64_t n, std::uint64_t* bits) {
@@ -370,7 +392,7 @@ void unpack_row(const std::uint64_t* bits, std::int64_t n, std::uint8_t* alleles
 
 extern const KernelTable SNVRAG_KERNEL_TABLE;
 const KernelTable SNVRAG_KERNEL_TABLE = {hamming_scan, weighted_scan, weight_tables, kWordTable,
-                                         count_ones,   l2_block,      pack_row,      pack_tile,
-                                         unpack_row,   transpose64};
+                                         count_ones,   l2_block,      l2_sums,       kFloatLanes,
+                                         pack_row,     pack_tile,     unpack_row,    transpose64};
 
 }  // namespace snvrag

@@ -155,8 +155,8 @@ void transpose64(std::uint64_t* words) { transpose64_portable(words); }
 
 using Floats = __m256;
 
-Floats zero_floats() { return _mm256_setzero_ps(); }
 Floats load_floats(const float* values) { return _mm256_loadu_ps(values); }
+void store_floats(float* values, Floats floats) { _mm256_storeu_ps(values, floats); }
 Floats add_squared_difference(Floats sum, Floats a, Floats b) {
   const __m256 difference = _mm256_sub_ps(a, b);
   return _mm256_fmadd_ps(difference, difference, sum);

@@ -10,7 +10,7 @@ namespace {
 constexpr int kQueryTile = 8;
 constexpr int kGroupBits = 4;  // a table of sixteen is one register
 constexpr std::int64_t kWordTable = 2 * 8 * 16;
-constexpr int kL2Queries = 4;
+constexpr int kL2Queries = 6;
 constexpr int kL2Rows = 4;
 constexpr int kFloatLanes = 16;
 
@@ -172,8 +172,8 @@ void unpack_word(std::uint64_t bits, std::uint8_t* alleles) {
 
 using Floats = __m512;
 
-Floats zero_floats() { return _mm512_setzero_ps(); }
 Floats load_floats(const float* values) { return _mm512_loadu_ps(values); }
+void store_floats(float* values, Floats floats) { _mm512_storeu_ps(values, floats); }
 Floats add_squared_difference(Floats sum, Floats a, Floats b) {
   const __m512 difference = _mm512_sub_ps(a, b);
   return _mm512_fmadd_ps(difference, difference, sum);

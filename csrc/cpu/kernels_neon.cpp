@@ -92,8 +92,8 @@ void transpose64(std::uint64_t* words) { transpose64_portable(words); }
 
 using Floats = float32x4_t;
 
-Floats zero_floats() { return vdupq_n_f32(0.0f); }
 Floats load_floats(const float* values) { return vld1q_f32(values); }
+void store_floats(float* values, Floats floats) { vst1q_f32(values, floats); }
 Floats add_squared_difference(Floats sum, Floats a, Floats b) {
   const float32x4_t difference = vsubq_f32(a, b);
   return vfmaq_f32(sum, difference, difference);

@@ -81,14 +81,15 @@ struct Floats {
   float lane[kFloatLanes];
 };
 
-Floats zero_floats() { return {}; }
-
 Floats load_floats(const float* values) {
   Floats floats;
   __builtin_memcpy(&floats, values, sizeof floats);
   return floats;
 }
 
+void store_floats(float* values, const Floats& floats) {
+  __builtin_memcpy(values, &floats, sizeof floats);
+}
 Floats add_squared_difference(Floats sum, const Floats& a, const Floats& b) {
   for (int i = 0; i < kFloatLanes; ++i) {
     const float difference = a.lane[i] - b.lane[i];

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <memory>
 
 #include "kernel_table.hpp"
 #include "parallel.hpp"
@@ -11,9 +12,32 @@ namespace snvrag {
 namespace {
 
 constexpr std::int64_t kNoInteger = -1;
-constexpr std::int64_t kRowsAtOnce = 32;
+
+// Rows copied so that each begins a cache line: a vector load that crosses two costs twice.
+class AlignedRows {
+ public:
+  AlignedRows(const float* rows, std::int64_t num_rows, std::int64_t num_columns,
+              std::int64_t row_stride)
+      : stride_((num_columns + kLineFloats - 1) / kLineFloats * kLineFloats),
+        storage_(static_cast<std::size_t>(num_rows * stride_ + kLineFloats)) {
+    void* start = storage_.data();
+    std::size_t space = storage_.size() * sizeof(float);
+    data_ = static_cast<float*>(std::align(64, 1, start, space));
+    for (std::int64_t r = 0; r < num_rows; ++r) {
+      std::copy(rows + r * row_stride, rows + r * row_stride + num_columns, data_ + r * stride_);
+    }
+  }
+  const float* data() const { return data_; }
+  std::int64_t stride() const { return stride_; }
+
+ private:
+  static constexpr std::int64_t kLineFloats = 16;
+  std::int64_t stride_;
+  std::vector<float> storage_;
+  float* data_;
+};
+constexpr std::int64_t kRowsAtOnce = kL2RowsAtOnce;
 static_assert(kRowsAtOnce <= CandidateSet::kBurst);
-constexpr std::int64_t kDimensionsAtOnce = 1024;
 
 }  // namespace
 
@@ -24,6 +48,7 @@ L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t qu
                  CancelFlag cancel) {
   if (num_queries == 0) return L2Result::ok;
   const KernelTable& table = kernels();
+  const AlignedRows aligned(queries, num_queries, num_dimensions, query_stride);
   const int parts = static_cast<int>(
       std::min<std::int64_t>(std::max(1, num_threads), (num_rows + kRowsAtOnce - 1) / kRowsAtOnce));
   std::vector<CandidateSet> found;
@@ -37,15 +62,18 @@ L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t qu
   };
   parallel_ranges(num_rows, parts, [&](int part, std::int64_t begin, std::int64_t end) {
     Candidates* candidates = found[static_cast<std::size_t>(part)].data();
-    std::vector<float> sums(static_cast<std::size_t>(num_queries * kRowsAtOnce));
+    const auto num_sums = static_cast<std::size_t>(num_queries * kRowsAtOnce);
+    std::vector<float> sums(num_sums);
+    std::vector<float> lanes(num_sums * static_cast<std::size_t>(table.float_lanes));
     for (std::int64_t first = begin; first < end && !cancelled(); first += kRowsAtOnce) {
       const std::int64_t rows = std::min(kRowsAtOnce, end - first);
-      std::fill(sums.begin(), sums.end(), 0.0f);
-      for (std::int64_t d = 0; d < num_dimensions; d += kDimensionsAtOnce) {
-        table.l2_block(queries + d, num_queries, query_stride, cache + first * cache_stride + d,
-                       rows, cache_stride, std::min(kDimensionsAtOnce, num_dimensions - d),
-                       sums.data(), kRowsAtOnce);
+      // Without a dimension, once over none: the sums are then 0.
+      for (std::int64_t d = 0; d == 0 || d < num_dimensions; d += kL2Dimensions) {
+        table.l2_block({aligned.data() + d, num_queries, aligned.stride(),
+                        cache + first * cache_stride + d, rows, cache_stride,
+                        std::min(kL2Dimensions, num_dimensions - d), d == 0, lanes.data()});
       }
+      table.l2_sums(lanes.data(), num_queries * kRowsAtOnce, sums.data());
       for (std::int64_t q = 0; q < num_queries; ++q) {
         Candidates& mine = candidates[q];
         std::uint32_t keys[kRowsAtOnce];

@@ -31,8 +31,8 @@ bool pack_columns(const std::uint8_t* alleles, std::int64_t num_rows, std::int64
     for (std::int64_t r = 0; r < num_rows; r += 64) {
       const std::int64_t rows = std::min<std::int64_t>(64, num_rows - r);
       std::uint64_t tile[64];
-      valid &= table.pack_tile(alleles + 64 * w * column_stride + r, rows, columns, column_stride,
-                               tile);
+      valid &=
+          table.pack_tile(alleles + 64 * w * column_stride + r, rows, columns, column_stride, tile);
       for (std::int64_t i = 0; i < rows; ++i) bits[(r + i) * words + w] = tile[i];
     }
   }

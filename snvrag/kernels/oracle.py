@@ -5,6 +5,7 @@ They check nothing and are not meant for work.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -109,13 +110,28 @@ def topk_hamming(
     num_sites: int,
     observed: NDArray[np.bool_] | None = None,
     exclude: NDArray[np.int64] | None = None,
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Count differing observed alleles, pair by pair."""
+    weights: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Count differing observed alleles, pair by pair, or add up their weights."""
     seen = np.ones(num_sites, bool) if observed is None else observed
     a = unpack_haplotypes(queries, num_sites)[:, seen]
     b = unpack_haplotypes(panel, num_sites)[:, seen]
-    distances = (a[:, None, :] != b[None, :, :]).sum(axis=2, dtype=np.int32)
-    return _nearest(distances, k, exclude)
+    differ = a[:, None, :] != b[None, :, :]
+    if weights is None:
+        return _nearest(differ.sum(axis=2, dtype=np.int32), k, exclude)
+    integers, unit = integer_weights(weights[seen])
+    sums = (differ * integers).sum(axis=2)
+    return _nearest(sums.astype(np.float32) * np.float32(unit), k, exclude)
+
+
+def integer_weights(weights: NDArray[np.float32]) -> tuple[NDArray[np.int64], float]:
+    """Weights as multiples of a power of two, rounded half to even, whose sum is below 2**31."""
+    total = math.fsum(weights.tolist())
+    if total == 0:
+        return np.zeros(len(weights), np.int64), 1.0
+    exponent = min(30 - math.frexp(total)[1], 126)
+    rounded = [round(math.ldexp(weight, exponent)) for weight in weights.tolist()]
+    return np.array(rounded, np.int64), math.ldexp(1.0, -exponent)
 
 
 def topk_l2(

@@ -1,0 +1,132 @@
+"""One training step of the default preset, and how much of it waits for data, on one thread.
+
+The data part is what `snvrag.train.Feed` does between two steps: the batch from its keys (masks,
+alleles, frequencies) and the neighbours with their match features. The indexes are in the cache, as
+they are for all but the first batches of an epoch (an epoch has 17,500 steps at this size; what
+building them costs is in bench_epoch_switch.py). The rest is forward, loss, backward, clipping and
+the optimizer's step. Batches mix windows at random, as ``--shuffle full`` does.
+
+Limits, a batch of 16 samples: 16 windows x 4 segments x 2 queries, each 5,008 haplotypes of 4 to 5
+words of observed sites, 3 million word comparisons; 512 neighbours x 1,020 sites x 6 features of 4
+bytes are 12.5 MB written. The network is bound by its multiplications.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mosaics import Founders
+from numpy.typing import NDArray
+
+from snvrag.config import Config
+from snvrag.dataset import Batch, Key, Targets
+from snvrag.kernels import pack_haplotypes, unpack_haplotypes
+from snvrag.loss import imputation_loss
+from snvrag.panel import Panel
+from snvrag.retriever import Neighbours
+from snvrag.sources import Sources
+from snvrag.train import Trainer
+
+NUM_WINDOWS = 20
+EPOCH = 4  # half of the common sites are hidden
+BATCHES = "data: batches (masks, alleles, frequencies)"
+RETRIEVAL = "data: neighbours and their features"
+DATA, NETWORK, STEP = "data, both", "forward, backward, optimizer", "whole step"
+
+pytestmark = pytest.mark.benchmark(group="training step, default preset, H = 5,008")
+
+
+def panel_of(alleles: NDArray[np.int8], prefix: str) -> Panel:
+    """Return a panel of (H, S) alleles."""
+    num_haplotypes, num_sites = alleles.shape
+    return Panel(
+        chrom="1",
+        position=np.arange(1, num_sites + 1, dtype=np.int64) * 100,
+        alleles=np.tile(np.array([["A", "G"]]), (num_sites, 1)),
+        samples=tuple(f"{prefix}{i}" for i in range(num_haplotypes // 2)),
+        site_bits=pack_haplotypes(alleles.T),
+    )
+
+
+class Steps:
+    """A trainer, and batches of an epoch's keys taken in turn."""
+
+    def __init__(self, sizes: Any) -> None:
+        config = Config(window_size=sizes.num_sites, threads=1, device="cpu")
+        num_windows = NUM_WINDOWS if sizes.full else 2
+        num_sites = sizes.num_sites * num_windows
+        founders = Founders(num_sites, seed=11)
+        panel, held_out = (
+            panel_of(unpack_haplotypes(founders.descendants(n, seed=seed), num_sites), prefix)
+            for n, seed, prefix in ((sizes.num_haplotypes, 11, "p"), (8, 12, "v"))
+        )
+        everything = np.ones(num_sites, bool)
+        train = Targets(
+            panel, everything, np.arange(panel.num_samples), np.zeros(panel.num_samples, np.int64)
+        )
+        absent = np.full(held_out.num_samples, -1)
+        validation = Targets(held_out, everything, absent, np.zeros(absent.size, np.int64))
+        self.trainer = Trainer(config, Sources(panel, train, validation, ()))
+        self.feed = self.trainer.train_feed
+        self.feed.sampler.epoch = EPOCH
+        self.trainer.network.train()
+        batches = iter(self.feed.sampler)
+        self._keys = [next(batches) for _ in range(20 if sizes.full else 2)]
+        self._turn = 0
+        for window in range(num_windows):  # every index into the cache
+            self.neighbours(self.feed.dataset.__getitems__([Key(EPOCH, window, 0)]))
+        self.example = self.data()
+
+    def batch(self) -> Batch:
+        self._turn = (self._turn + 1) % len(self._keys)
+        return self.feed.dataset.__getitems__(self._keys[self._turn])
+
+    def neighbours(self, batch: Batch) -> Neighbours:
+        return self.feed.retriever.retrieve(batch)
+
+    def data(self) -> tuple[Batch, Neighbours]:
+        batch = self.batch()
+        return batch, self.neighbours(batch)
+
+    def network(self, batch: Batch, neighbours: Neighbours) -> torch.Tensor:
+        trainer = self.trainer
+        prediction = trainer.network(batch, neighbours)
+        loss = imputation_loss(prediction, batch, trainer.config.focal_gamma)
+        torch.autograd.backward(loss)
+        trainer._optimizer_step()
+        return loss.detach()
+
+    def step(self) -> torch.Tensor:
+        return self.network(*self.data())
+
+
+@pytest.fixture(scope="module")
+def steps(sizes: Any) -> Steps:
+    return Steps(sizes)
+
+
+def test_whole_step(timed: Any, steps: Steps) -> None:
+    assert torch.isfinite(timed(STEP, steps.step, rounds=6))
+
+
+def test_network(timed: Any, steps: Steps) -> None:
+    assert torch.isfinite(timed(NETWORK, lambda: steps.network(*steps.example), rounds=6))
+
+
+def test_batches(timed: Any, steps: Steps) -> None:
+    timed(BATCHES, steps.batch, rounds=20, share_of=STEP)
+
+
+def test_retrieval(timed: Any, steps: Steps) -> None:
+    batch = steps.example[0]
+    again, expected = steps.neighbours(batch), steps.example[1]
+    assert torch.equal(again.indices, expected.indices)  # the same from a warm cache
+    timed(RETRIEVAL, lambda: steps.neighbours(batch), rounds=20, share_of=STEP)
+
+
+def test_data(timed: Any, steps: Steps) -> None:
+    timed(DATA, steps.data, rounds=20, share_of=STEP)
+    assert steps.feed.retriever.statistics.num_builds == len(steps.trainer.windows)

@@ -1,0 +1,128 @@
+"""Haplotypes for the benchmarks: mosaics of founders, made as bits, so that a million are cheap.
+
+Allele frequencies follow the neutral spectrum (density 1 / x), so about half of the sites are rare;
+a haplotype copies a founder, switches to another a few times a window, and has a mutation in 2,000
+sites. Neighbouring sites are then in linkage disequilibrium and a query has true near neighbours,
+as in real panels: on uniform noise all distances are alike and searches cannot be told apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snvrag.kernels import af_guided_mask, pack_haplotypes, unpack_haplotypes
+
+NUM_QUERIES = 48
+HIDDEN_RATE = 0.6
+_ROWS_AT_ONCE = 16_384
+# Entry n has its n lowest bits set.
+_LOW_BITS = np.array([(1 << n) - 1 for n in range(65)], np.uint64)
+
+
+class Founders:
+    """Ancestors of a population over L sites."""
+
+    def __init__(self, num_sites: int, *, seed: int, num_founders: int = 200) -> None:
+        rng = np.random.default_rng([seed, 0])
+        self.num_sites = num_sites
+        carriers = np.exp(rng.uniform(0, np.log(0.9 * num_founders), num_sites))
+        ranks = rng.permuted(np.tile(np.arange(num_founders)[:, None], num_sites), axis=0)
+        self._bits = pack_haplotypes(ranks < carriers)
+
+    def descendants(self, num_haplotypes: int, *, seed: int) -> NDArray[np.uint64]:
+        """Return (H, W) packed haplotypes; memory beside them: some MB."""
+        bits = np.empty((num_haplotypes, self._bits.shape[1]), np.uint64)
+        for start in range(0, num_haplotypes, _ROWS_AT_ONCE):
+            part = bits[start : start + _ROWS_AT_ONCE]
+            self._fill(part, np.random.default_rng([seed, 1, start]))
+        return bits
+
+    def _fill(
+        self,
+        bits: NDArray[np.uint64],
+        rng: np.random.Generator,
+        num_switches: int = 4,
+        mutation_rate: float = 5e-4,
+    ) -> None:
+        num_haplotypes, num_words = bits.shape
+        cuts = np.sort(rng.integers(0, self.num_sites, (num_haplotypes, num_switches)), axis=1)
+        ends = np.pad(cuts, ((0, 0), (0, 1)), constant_values=64 * num_words)
+        founder = rng.integers(0, len(self._bits), ends.shape)
+        first_site = 64 * np.arange(num_words)
+        bits[:] = 0
+        before = np.zeros_like(bits)
+        for end, source in zip(ends.T, founder.T, strict=True):
+            up_to = _LOW_BITS[np.clip(end[:, None] - first_site, 0, 64)]
+            bits |= self._bits[source] & (up_to & ~before)
+            before = up_to
+        count = rng.poisson(num_haplotypes * self.num_sites * mutation_rate)
+        rows = rng.integers(0, num_haplotypes, count)
+        sites = rng.integers(0, self.num_sites, count)
+        flips = np.uint64(1) << (sites % 64).astype(np.uint64)
+        np.bitwise_xor.at(bits, (rows, sites // 64), flips)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A panel over one window, held-out queries of the same population, and a mask.
+
+    Attributes
+    ----------
+    num_sites : int
+    bits : (H, W) uint64
+    query_bits : (Q, W) uint64
+    af : (L,) float64
+    observed : (L,) bool
+        60% are hidden by the mask kernel, rare sites as often as others: at the default rare rate
+        of 0.7 fewer words would be left to compare.
+    """
+
+    num_sites: int
+    bits: NDArray[np.uint64]
+    query_bits: NDArray[np.uint64]
+    af: NDArray[np.float64]
+    observed: NDArray[np.bool_]
+
+    @classmethod
+    def make(cls, num_haplotypes: int, num_sites: int, *, seed: int = 0) -> Window:
+        """Make a panel and queries that are none of its rows."""
+        founders = Founders(num_sites, seed=seed)
+        bits = founders.descendants(num_haplotypes, seed=seed)
+        sample = unpack_haplotypes(bits[:10_000], num_sites)
+        af = sample.mean(axis=0, dtype=np.float64)
+        mask = af_guided_mask(af, seed=seed, window=0, rate=HIDDEN_RATE, rare_rate=HIDDEN_RATE)
+        return cls(num_sites, bits, founders.descendants(NUM_QUERIES, seed=seed + 1), af, ~mask)
+
+    @property
+    def num_haplotypes(self) -> int:
+        """H."""
+        return len(self.bits)
+
+    @property
+    def haplotypes(self) -> NDArray[np.int8]:
+        """(H, L) int8: 0 REF, 1 ALT."""
+        return unpack_haplotypes(self.bits, self.num_sites)
+
+    @property
+    def queries(self) -> NDArray[np.int8]:
+        """(Q, L) int8."""
+        return unpack_haplotypes(self.query_bits, self.num_sites)
+
+    def head(self, num_haplotypes: int) -> Window:
+        """Return the window with the first haplotypes only."""
+        return Window(
+            self.num_sites, self.bits[:num_haplotypes], self.query_bits, self.af, self.observed
+        )
+
+    def observed_bytes(self, bits: NDArray[np.uint64], multiple: int) -> NDArray[np.uint8]:
+        """Pack the observed alleles as other libraries take them: (n, bytes), padded with 0."""
+        num_bytes = -(-int(self.observed.sum()) // (8 * multiple)) * multiple
+        packed = np.zeros((len(bits), num_bytes), np.uint8)
+        for start in range(0, len(bits), _ROWS_AT_ONCE):
+            alleles = unpack_haplotypes(bits[start : start + _ROWS_AT_ONCE], self.num_sites)
+            part = np.packbits(alleles[:, self.observed], axis=1)
+            packed[start : start + _ROWS_AT_ONCE, : part.shape[1]] = part
+        return packed
