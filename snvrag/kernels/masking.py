@@ -213,8 +213,9 @@ def af_guided_masks(
     >>> bool((masks[5:] == af_guided_mask(af[5:], seed=3, window=1, rate=0.3)).all())
     True
     """
-    starts = vector("starts", starts, "iu", "an integer (N,) array").astype(np.int64, copy=False)
-    stops = vector("stops", stops, "iu", "an integer (N,) array").astype(np.int64, copy=False)
+    # Copies: no other thread changes them between the checks and the writing of the masks.
+    starts = vector("starts", starts, "iu", "an integer (N,) array").astype(np.int64)
+    stops = vector("stops", stops, "iu", "an integer (N,) array").astype(np.int64)
     if starts.shape != stops.shape:
         value_error("stops", f"of starts' shape {starts.shape}", f"shape {stops.shape}")
     num_windows = starts.shape[0]
