@@ -24,6 +24,10 @@ constexpr std::int64_t kWordsToFold = 31;
 // The most distances by which a query's first threshold is estimated.
 constexpr std::int64_t kMostEstimates = 1024;
 
+// One block in so many left is where counting more words of a few blocks costs what counting them of
+// all does, query by query in registers.
+constexpr std::int64_t kDenseShare = 3;
+
 // Of so many heads, one is counted to find which are the lowest.
 constexpr std::int64_t kHeadsPerCounted = 4;
 
@@ -35,30 +39,47 @@ struct Heads {
   std::int64_t num_blocks() const { return last - first; }
 };
 
-// Writes the heads of N queries: no threshold is needed, so this pass has no branch and no latency
-// that depends on the data.
-template <class Count, int N, int kHeadWords>
-void count_heads(const HammingScan& scan, std::int64_t first_query, const Heads* heads) {
-  const std::int64_t num_words = kHeadWords + scan.num_tail_words;
-  Lanes query[N][kHeadWords];
+// Adds kWords words of every block to the heads of N queries, or begins them. No threshold is
+// needed, so this has no branch and no latency that depends on the data.
+template <class Count, int N, int kWords, bool kBegin>
+void count_words(const HammingScan& scan, std::int64_t first_query, std::int64_t first_word,
+                 const std::uint64_t* words, std::int64_t words_a_block, const Heads* heads) {
+  const std::int64_t num_words = scan.num_head_words + scan.num_tail_words;
+  Lanes query[N][kWords];
   for (int i = 0; i < N; ++i) {
-    for (int w = 0; w < kHeadWords; ++w) {
-      query[i][w] = broadcast_lanes(scan.queries[(first_query + i) * num_words + w]);
+    for (int w = 0; w < kWords; ++w) {
+      query[i][w] = broadcast_lanes(scan.queries[(first_query + i) * num_words + first_word + w]);
     }
   }
-  const std::uint64_t* words = scan.head + heads[0].first * kHeadWords * kBlockLanes;
+  words += heads[0].first * words_a_block * kBlockLanes;
   for (std::int64_t block = 0; block < heads[0].num_blocks(); ++block) {
-    Lanes panel[kHeadWords];
-    for (int w = 0; w < kHeadWords; ++w, words += kBlockLanes) panel[w] = load_lanes(words);
+    Lanes panel[kWords];
+    for (int w = 0; w < kWords; ++w) panel[w] = load_lanes(words + w * kBlockLanes);
     for (int i = 0; i < N; ++i) {
       Count count;
-      for (int w = 0; w < kHeadWords; ++w) {
-        count.add(exclusive_or(panel[w], query[i][w]), scan.tables, w);
+      for (int w = 0; w < kWords; ++w) {
+        count.add(exclusive_or(panel[w], query[i][w]), scan.tables, first_word + w);
       }
       count.fold();
-      count.store_head(heads[i].bytes + block * kBlockLanes, scan.head_shift);
+      count.template store_head<kBegin>(heads[i].bytes + block * kBlockLanes, scan.head_shift);
     }
+    words += words_a_block * kBlockLanes;
   }
+}
+
+// The same for the next words of the tail; returns how many of them are then counted.
+template <class Count, int N>
+std::int64_t count_tail(const HammingScan& scan, std::int64_t first_query, std::int64_t counted,
+                        const Heads* heads) {
+  const std::int64_t first_word = scan.num_head_words + counted;
+  const std::uint64_t* words = scan.tail + counted * kBlockLanes;
+  if (counted + 2 <= scan.num_tail_words) {
+    count_words<Count, N, 2, false>(scan, first_query, first_word, words, scan.num_tail_words,
+                                    heads);
+    return counted + 2;
+  }
+  count_words<Count, N, 1, false>(scan, first_query, first_word, words, scan.num_tail_words, heads);
+  return counted + 1;
 }
 
 // A byte that some more than `wanted` of the heads do not exceed, judged by a part of them.
@@ -147,12 +168,14 @@ void estimate_threshold(const BlockCounter<Count, kHeadWords>& counter, Candidat
   lower_threshold(candidates, estimates, found);
 }
 
-// Of the blocks that the heads leave, those that a few words more leave; again without a branch.
+// Of the blocks that the heads leave, with `counted` words of the tail in them, those that a few
+// words more leave; again without a branch.
 template <class Count, int kHeadWords>
 std::int64_t filter_blocks(const BlockCounter<Count, kHeadWords>& counter, std::uint32_t threshold,
-                           std::int64_t first, std::uint32_t* alive, std::int64_t num_alive) {
-  const std::int64_t num_tail = counter.scan.num_tail_words;
-  const std::int64_t words = kWordsAtOnce < num_tail ? kWordsAtOnce : num_tail;
+                           std::int64_t first, std::int64_t counted, std::uint32_t* alive,
+                           std::int64_t num_alive) {
+  std::int64_t words = counted + kWordsAtOnce;
+  if (words > counter.scan.num_tail_words) words = counter.scan.num_tail_words;
   const typename Count::Limit limit = Count::make_limit(threshold);
   std::int64_t num_left = 0;
   for (std::int64_t i = 0; i < num_alive; ++i) {
@@ -198,24 +221,39 @@ void scan_queries(const HammingScan& scan, std::int64_t first_query, std::int64_
                   std::int64_t last) {
   alignas(64) std::uint8_t bytes[N][kMostBlocks * kBlockLanes];
   // A level may write a few more than there are.
-  std::uint32_t alive[kMostBlocks + kBlockLanes];
+  std::uint32_t alive[N][kMostBlocks + kBlockLanes];
+  std::int64_t num_alive[N];
   Heads heads[N];
   for (int i = 0; i < N; ++i) heads[i] = {first, last, bytes[i]};
-  count_heads<Count, N, kHeadWords>(scan, first_query, heads);
+  const auto counter_of = [&scan, first_query](int i) {
+    const std::int64_t num_words = kHeadWords + scan.num_tail_words;
+    return BlockCounter<Count, kHeadWords>{scan, scan.queries + (first_query + i) * num_words};
+  };
+  Candidates* candidates = scan.candidates + first_query;
+
+  count_words<Count, N, kHeadWords, true>(scan, first_query, 0, scan.head, kHeadWords, heads);
   for (int i = 0; i < N; ++i) {
-    const std::int64_t query = first_query + i;
-    const BlockCounter<Count, kHeadWords> counter{
-        scan, scan.queries + query * (kHeadWords + scan.num_tail_words)};
-    Candidates& candidates = scan.candidates[query];
-    if (candidates.threshold == kNoThreshold) {
-      estimate_threshold(counter, candidates, heads[i], alive);
+    if (candidates[i].threshold != kNoThreshold) continue;
+    estimate_threshold(counter_of(i), candidates[i], heads[i], alive[i]);
+  }
+  std::int64_t counted = 0;
+  for (;;) {
+    std::int64_t total = 0;
+    for (int i = 0; i < N; ++i) {
+      const int limit = Count::head_limit(candidates[i].threshold, scan.head_shift);
+      num_alive[i] = alive_blocks(bytes[i], last - first, limit, alive[i]);
+      total += num_alive[i];
     }
-    const int limit = Count::head_limit(candidates.threshold, scan.head_shift);
-    std::int64_t num_alive = alive_blocks(bytes[i], last - first, limit, alive);
-    if (scan.num_tail_words > 0) {
-      num_alive = filter_blocks(counter, candidates.threshold, first, alive, num_alive);
+    // Where haplotypes are much alike in their distances, going on with all is cheaper.
+    if (counted == scan.num_tail_words || kDenseShare * total < N * (last - first)) break;
+    counted = count_tail<Count, N>(scan, first_query, counted, heads);
+  }
+  for (int i = 0; i < N; ++i) {
+    if (counted < scan.num_tail_words) {
+      num_alive[i] = filter_blocks(counter_of(i), candidates[i].threshold, first, counted, alive[i],
+                                   num_alive[i]);
     }
-    finish_blocks(counter, candidates, first, alive, num_alive);
+    finish_blocks(counter_of(i), candidates[i], first, alive[i], num_alive[i]);
   }
 }
 

@@ -52,6 +52,14 @@ __m256i low_halves(__m256i first, __m256i last) {
                             _mm256_permutevar8x32_epi32(last, even), 0xf0);
 }
 
+// Begins eight heads or adds to them, up to kMostHead.
+template <bool kBegin>
+void store_eight(std::uint8_t* bytes, __m128i eight) {
+  auto* heads = reinterpret_cast<__m128i*>(bytes);
+  if (!kBegin) eight = _mm_adds_epu8(eight, _mm_loadl_epi64(heads));
+  _mm_storel_epi64(heads, _mm_min_epu8(eight, _mm_set1_epi8(kMostHead)));
+}
+
 struct BitCount {
   using Limit = __m256i;
   __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
@@ -69,6 +77,7 @@ struct BitCount {
     low_bytes = high_bytes = zero;
   }
   static int head_limit(std::uint32_t threshold, int) { return count_head_limit(threshold); }
+  template <bool kBegin>
   void store_head(std::uint8_t* bytes, int) const {
     const __m256i both = _mm256_packs_epi32(low, high);  // counts in the even 16-bit elements
     const __m256i order =
@@ -77,8 +86,7 @@ struct BitCount {
     const __m256i placed = _mm256_shuffle_epi8(both, order);
     const __m128i eight =
         _mm_or_si128(_mm256_castsi256_si128(placed), _mm256_extracti128_si256(placed, 1));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes),
-                     _mm_min_epu8(eight, _mm_set1_epi8(kMostHead)));
+    store_eight<kBegin>(bytes, eight);
   }
   unsigned below(Limit limit) const {
     const int low_mask = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(limit, low)));
@@ -115,11 +123,12 @@ struct WeightSum {
   static int head_limit(std::uint32_t threshold, int shift) {
     return weight_head_limit(threshold, shift);
   }
+  template <bool kBegin>
   void store_head(std::uint8_t* bytes, int shift) const {
     const __m256i heads = _mm256_srl_epi32(lanes, _mm_cvtsi32_si128(shift));
     const __m128i words =
         _mm_packus_epi32(_mm256_castsi256_si128(heads), _mm256_extracti128_si256(heads, 1));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes), _mm_packus_epi16(words, words));
+    store_eight<kBegin>(bytes, _mm_packus_epi16(words, words));
   }
   unsigned below(Limit limit) const {
     return static_cast<unsigned>(

@@ -26,6 +26,18 @@ std::uint64_t count_bits(std::uint64_t word) {
   return static_cast<std::uint64_t>(_mm_popcnt_u64(word));
 }
 
+// Begins eight heads or adds to them. They stay as they are, for which cutting them to kMostHead
+// would cost an instruction a block: the largest limit then stands for any.
+template <bool kBegin>
+void store_eight(std::uint8_t* bytes, __m128i eight) {
+  auto* heads = reinterpret_cast<__m128i*>(bytes);
+  _mm_storel_epi64(heads, kBegin ? eight : _mm_adds_epu8(eight, _mm_loadl_epi64(heads)));
+}
+
+__m512i head_limits(int limit) {
+  return _mm512_set1_epi8(static_cast<char>(limit < kMostHead ? limit : 255));
+}
+
 struct BitCount {
   using Limit = __m512i;
   __m512i lanes = _mm512_setzero_si512();
@@ -36,8 +48,9 @@ struct BitCount {
   }
   void fold() {}
   static int head_limit(std::uint32_t threshold, int) { return count_head_limit(threshold); }
+  template <bool kBegin>
   void store_head(std::uint8_t* bytes, int) const {
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes), _mm512_cvtepi64_epi8(lanes));
+    store_eight<kBegin>(bytes, _mm512_cvtepi64_epi8(lanes));
   }
   unsigned below(Limit limit) const { return _mm512_cmplt_epu64_mask(lanes, limit); }
   void store(std::uint32_t* distances) const {
@@ -74,21 +87,16 @@ struct WeightSum {
   static int head_limit(std::uint32_t threshold, int shift) {
     return weight_head_limit(threshold, shift);
   }
+  template <bool kBegin>
   void store_head(std::uint8_t* bytes, int shift) const {
     const __m256i heads = _mm256_srl_epi32(integers(), _mm_cvtsi32_si128(shift));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes), _mm256_cvtepi32_epi8(heads));
+    store_eight<kBegin>(bytes, _mm256_cvtusepi32_epi8(heads));
   }
   unsigned below(Limit limit) const { return _mm256_cmp_ps_mask(sums(), limit, _CMP_LT_OQ); }
   void store(std::uint32_t* distances) const {
     _mm256_storeu_ps(reinterpret_cast<float*>(distances), sums());
   }
 };
-
-// Heads are stored as they are, for which cutting them to kMostHead would cost an instruction a
-// block: the largest limit then stands for any.
-__m512i head_limits(int limit) {
-  return _mm512_set1_epi8(static_cast<char>(limit < kMostHead ? limit : 255));
-}
 
 std::int64_t alive_blocks(const std::uint8_t* bytes, std::int64_t num_blocks, int limit,
                           std::uint32_t* alive) {

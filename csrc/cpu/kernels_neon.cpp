@@ -52,11 +52,14 @@ struct BitCount {
     }
   }
   static int head_limit(std::uint32_t threshold, int) { return count_head_limit(threshold); }
+  template <bool kBegin>
   void store_head(std::uint8_t* head, int) const {
     const uint16x8_t lanes =
         vcombine_u16(vmovn_u32(vcombine_u32(vmovn_u64(sum[0]), vmovn_u64(sum[1]))),
                      vmovn_u32(vcombine_u32(vmovn_u64(sum[2]), vmovn_u64(sum[3]))));
-    vst1_u8(head, vmin_u8(vqmovn_u16(lanes), vdup_n_u8(kMostHead)));
+    uint8x8_t eight = vqmovn_u16(lanes);
+    if (!kBegin) eight = vqadd_u8(eight, vld1_u8(head));
+    vst1_u8(head, vmin_u8(eight, vdup_n_u8(kMostHead)));
   }
   unsigned below(Limit limit) const {
     unsigned mask = 0;

@@ -44,9 +44,11 @@ struct BitCount {
   }
   void fold() {}
   static int head_limit(std::uint32_t threshold, int) { return count_head_limit(threshold); }
+  template <bool kBegin>
   void store_head(std::uint8_t* bytes, int) const {
     for (int i = 0; i < kBlockLanes; ++i) {
-      bytes[i] = static_cast<std::uint8_t>(lane[i] < kMostHead ? lane[i] : kMostHead);
+      const std::uint64_t sum = lane[i] + (kBegin ? 0 : bytes[i]);
+      bytes[i] = static_cast<std::uint8_t>(sum < kMostHead ? sum : kMostHead);
     }
   }
   unsigned below(Limit limit) const {

@@ -93,8 +93,12 @@ struct WeightSumPortable {
   static int head_limit(std::uint32_t threshold, int shift) {
     return weight_head_limit(threshold, shift);
   }
+  template <bool kBegin>
   void store_head(std::uint8_t* bytes, int shift) const {
-    for (int i = 0; i < kBlockLanes; ++i) bytes[i] = static_cast<std::uint8_t>(lane[i] >> shift);
+    for (int i = 0; i < kBlockLanes; ++i) {
+      const std::int64_t sum = std::int64_t{lane[i] >> shift} + (kBegin ? 0 : bytes[i]);
+      bytes[i] = static_cast<std::uint8_t>(sum < kMostHead ? sum : kMostHead);
+    }
   }
   unsigned below(Limit limit) const {
     unsigned mask = 0;
