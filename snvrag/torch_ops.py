@@ -261,8 +261,9 @@ def topk_hamming(
         site, every distance is 0 and the lowest indices win.
     exclude : (Q, E) int64 tensor, optional
         Haplotypes that a query must not retrieve; -1 for none.
-    weights : (L,) tensor, optional
-        Weight of each site, as in `snvrag.kernels.topk_hamming`, whose dtype it has.
+    weights : (L,) float32 tensor, optional
+        What a difference at each site counts, finite and not negative; without, 1. For CPU tensors
+        alone.
     threads : int, optional
         Number of threads on the CPU; by default as many as the work is worth. The answer does not
         depend on it.

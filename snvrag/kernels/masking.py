@@ -95,7 +95,8 @@ def af_guided_mask(
     ----------
     af : (L,) float64
         ALT frequency of each site in the panel, from 0 to 1. Any strides; not changed.
-        A CUDA array (DLPack) gives a CUDA array, made on the caller's current stream.
+        A CUDA array (DLPack), contiguous and not checked for its values, gives a CUDA array, made
+        on the caller's current stream.
     seed : int
         The epoch when training; 2024 for validation. From 0, with
         ``seed * 10_000 + window < 2**64``.
@@ -122,7 +123,8 @@ def af_guided_mask(
     TypeError
         For a wrong type or dtype.
     ValueError
-        For a number out of range, with the first offending index of ``af``.
+        For a wrong shape or a number out of range, with the first offending index of ``af``; NaN is
+        one.
 
     Notes
     -----
@@ -184,7 +186,8 @@ def af_guided_masks(
     Parameters
     ----------
     af : (S,) float64
-        ALT frequency of each site of the panel, from 0 to 1; or a CUDA array (DLPack).
+        ALT frequency of each site of the panel, from 0 to 1; or a CUDA array (DLPack). Where no
+        window is, it is not read.
     starts, stops : (N,) integer
         Ends of the windows, in sites: half-open, ascending, not overlapping.
     seed, rate, rare_rate, rare_threshold, generator
@@ -203,6 +206,10 @@ def af_guided_masks(
     ------
     TypeError, ValueError
         As in `af_guided_mask`; windows that overlap, descend or leave the panel are a ValueError.
+
+    Notes
+    -----
+    Cost: 5 multiplications a site within a window, and one pass over the windows to check them.
 
     Examples
     --------
