@@ -18,9 +18,14 @@ int main() {
 
   const auto index = snvrag::HammingIndex::from_haplotypes(bits.data(), num_haplotypes, num_sites,
                                                            snvrag::num_words(num_sites), nullptr);
+  snvrag::HammingQueries queries{};  // the first haplotype, and none excluded
+  queries.bits = bits.data();
+  queries.num_queries = 1;
+  queries.row_stride = snvrag::num_words(num_sites);
+  queries.k = k;
   std::int32_t distances[k];
   std::int64_t indices[k];
-  index.search(bits.data(), 1, snvrag::num_words(num_sites), k, nullptr, 0, 1, distances, indices);
+  index.search(queries, /*num_threads=*/1, distances, indices);
   for (int i = 0; i < k; ++i) {
     std::printf("%d %lld\n", distances[i], static_cast<long long>(indices[i]));
   }
