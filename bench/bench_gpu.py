@@ -1,15 +1,17 @@
-"""Time the CUDA kernels beside torch.cdist + topk, answers checked first; print a markdown table.
+"""Time the CUDA kernels beside torch.cdist + topk and FAISS, answers checked; print a table.
 
     python bench/bench_gpu.py [--repeats 30] [--haplotypes 5008 100000 1000000]
 
 "call" is what a caller in a loop waits for, Python included; "device" is a CUDA graph of the same
 work replayed, without Python. "traffic" is the least that the work must read and write, every array
-once, over the device time; "of copy" is its share of what a device-to-device copy reaches.
+once, over the device time (the call's where there is none); "of copy" is its share of what a
+device-to-device copy reaches. FAISS is compared with where its GPU build can be imported.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -79,9 +81,12 @@ class Table:
         self.copy_bytes_per_second = 2 * source.numel() / milliseconds * 1e3
         self.rows: list[str] = []
 
-    def add(self, what: str, work: Callable[[], Any], num_bytes: int) -> None:
-        """Time a piece of work and keep its row."""
-        call, device = self.timer.call(work), self.timer.device(work)
+    def add(
+        self, what: str, work: Callable[[], Any], num_bytes: int, *, captured: bool = True
+    ) -> None:
+        """Time a piece of work and keep its row; not captured, it has no time without Python."""
+        call = self.timer.call(work)
+        device = self.timer.device(work) if captured else None
         rate = num_bytes / (call if device is None else device) * 1e3
         self.rows.append(
             f"| {what} | {call:.3f} | {'-' if device is None else f'{device:.3f}'} "
@@ -99,18 +104,39 @@ class Table:
         print("| | call, ms | device, ms | traffic, GB/s | of copy |")
         print("| --- | ---: | ---: | ---: | ---: |")
         print("\n".join(self.rows))
+        if faiss_for_gpus() is None:
+            print("\nFAISS for GPUs is not installed here: not compared with")
 
 
-def expected(torch: Any, queries: Any, panel: Any, observed: Any) -> tuple[Any, Any]:
+def expected(torch: Any, queries: Any, panel: Any, observed: Any, weights: Any = None) -> Any:
     """Order every (distance, index) of a few queries at a time, from unpacked alleles."""
     keys = []
-    rows = panel[:, observed].float()
+    rows = panel[:, observed].double()
     index = torch.arange(rows.shape[0], device=rows.device)
-    for query in queries[:, observed].float():
-        distance = (rows @ (1 - 2 * query) + query.sum()).round().long()
-        keys.append(torch.sort((distance << 32) | index).values[:K])
+    unit, counts = 1.0, torch.ones(rows.shape[1], dtype=torch.float64, device=rows.device)
+    if weights is not None:  # as integers, whose sums float64 holds
+        seen = weights[observed].double()
+        unit = 2.0 ** (math.frexp(float(seen.sum()))[1] - 1 - 29)
+        counts = (seen / unit).round()
+    for query in queries[:, observed].double():
+        distance = rows @ (counts * (1 - 2 * query)) + (counts * query).sum()
+        ordered = (
+            distance.long() if weights is None else (distance.float() * unit).view(torch.int32)
+        )
+        keys.append(torch.sort((ordered.long() << 32) | index).values[:K])
     key = torch.stack(keys)
-    return (key >> 32).int(), key & 0xFFFFFFFF
+    distance = (key >> 32).int()
+    return distance if weights is None else distance.view(torch.float32), key & 0xFFFFFFFF
+
+
+def faiss_for_gpus() -> Any:
+    """Return FAISS with its torch interface, or None."""
+    try:
+        import faiss
+        import faiss.contrib.torch_utils
+    except ImportError:
+        return None
+    return faiss if hasattr(faiss, "StandardGpuResources") else None
 
 
 def bench_masks(table: Table, torch: Any) -> None:
@@ -156,6 +182,20 @@ def bench_hamming(table: Table, torch: Any, num_haplotypes: int, block_bytes: in
     num_words = -(-int(observed.sum()) // 64)
     name = f"H = {num_haplotypes:,}"
     table.add(f"index build, {name}", build, 8 * num_haplotypes * (panel.shape[1] + num_words))
+    site_bits = torch.tensor(
+        pack_haplotypes(np.ascontiguousarray(alleles.T)).view(np.int64), device="cuda"
+    )
+
+    def build_from_sites() -> Any:
+        return _device.DeviceHammingIndex.from_sites(
+            site_bits, num_haplotypes=num_haplotypes, observed=mask
+        )
+
+    same = build_from_sites().search(panel[:16], K), index.search(panel[:16], K)
+    assert all(torch.equal(x, y) for x, y in zip(*same, strict=True))
+    traffic = 8 * (int(observed.sum()) * site_bits.shape[1] + num_haplotypes * num_words)
+    table.add(f"index build from sites, {name}", build_from_sites, traffic)
+    weights = torch.rand(NUM_SITES, device="cuda")
     for num_queries in (48, 1024):
         queries = panel[:num_queries].clone()
 
@@ -167,6 +207,15 @@ def bench_hamming(table: Table, torch: Any, num_haplotypes: int, block_bytes: in
             assert torch.equal(got[few], want)
         traffic = 8 * num_words * (num_haplotypes + num_queries) + 12 * num_queries * K
         table.add(f"Hamming top-k, {name}, Q = {num_queries}", search, traffic)
+
+        def weigh(queries: Any = queries) -> Any:
+            return index.search(queries, K, weights=weights, block_bytes=block_bytes)
+
+        answer = expected(torch, dense[few], dense, mask, weights)
+        for got, want in zip(weigh(), answer, strict=True):
+            assert torch.equal(got[few], want)
+        table.add(f"weighted top-k, {name}, Q = {num_queries}", weigh, traffic + 4 * NUM_SITES)
+        bench_faiss_bits(table, alleles[:, observed], num_queries, search()[0], traffic, name)
         if num_queries * num_haplotypes > 2 * 10**8:
             continue  # cdist's matrix would be too large to be a fair choice
         rows = dense[:, mask].float()
@@ -178,6 +227,26 @@ def bench_hamming(table: Table, torch: Any, num_haplotypes: int, block_bytes: in
         assert torch.equal(squares, search()[0][few])
         table.add(f"torch.cdist + topk on its alleles, {name}, Q = {num_queries}", cdist, traffic)
         del rows
+
+
+def bench_faiss_bits(
+    table: Table, alleles: Any, num_queries: int, distances: Any, traffic: int, name: str
+) -> None:
+    """FAISS on bits takes and gives arrays of the host; its panel lies on the device."""
+    faiss = faiss_for_gpus()
+    if faiss is None:
+        return
+    codes = np.packbits(alleles, axis=1, bitorder="little")
+    resources = faiss.StandardGpuResources()
+    index = faiss.GpuIndexBinaryFlat(resources, 8 * codes.shape[1])
+    index.add(codes)
+
+    def search() -> Any:
+        return index.search(codes[:num_queries], K)
+
+    assert np.array_equal(search()[0], distances.cpu().numpy())
+    what = f"FAISS GpuIndexBinaryFlat, host arrays, {name}, Q = {num_queries}"
+    table.add(what, search, traffic, captured=False)  # its checks abort the process in a capture
 
 
 def bench_dense(table: Table, torch: Any, num_rows: int, num_dimensions: int) -> None:
@@ -204,6 +273,17 @@ def bench_dense(table: Table, torch: Any, num_rows: int, num_dimensions: int) ->
     name = f"H = {num_rows:,}, D = {num_dimensions}, Q = {num_queries}"
     table.add(f"dense top-k, {name}", search, traffic)
     table.add(f"torch.cdist + topk, {name}", cdist, traffic)
+    faiss = faiss_for_gpus()
+    if faiss is None:
+        return
+    index = faiss.GpuIndexFlatL2(faiss.StandardGpuResources(), num_dimensions)
+    index.add(cache)
+
+    def flat() -> Any:
+        return index.search(queries, K)
+
+    torch.testing.assert_close(flat()[0].double(), nearest, rtol=1e-4, atol=0)
+    table.add(f"FAISS GpuIndexFlatL2, {name}", flat, traffic, captured=False)
 
 
 def main() -> None:

@@ -1,9 +1,11 @@
 """Haplotypes for the benchmarks: mosaics of founders, made as bits, so that a million are cheap.
 
-Allele frequencies follow the neutral spectrum (density 1 / x), so about half of the sites are rare;
-a haplotype copies a founder, switches to another a few times a window, and has a mutation in 2,000
-sites. Neighbouring sites are then in linkage disequilibrium and a query has true near neighbours,
-as in real panels: on uniform noise all distances are alike and searches cannot be told apart.
+Allele frequencies follow the neutral spectrum (density 1 / x), so about half of the sites are rare.
+Ancestors are mosaics of five pieces of founders; half of the haplotypes copy one ancestor, half a
+piece of each of two, with a mutation in 2,000 sites. Neighbouring sites are then in linkage
+disequilibrium, and a query has near neighbours, as in real panels: with 60% hidden, the eighth best
+of 5,008 differs at a tenth of the sites that any two haplotypes do (in the 1000 Genomes Project's
+chromosome 20, with 552 haplotypes, at 7% to 24%).
 """
 
 from __future__ import annotations
@@ -25,38 +27,46 @@ _LOW_BITS = np.array([(1 << n) - 1 for n in range(65)], np.uint64)
 class Founders:
     """Ancestors of a population over L sites."""
 
-    def __init__(self, num_sites: int, *, seed: int, num_founders: int = 200) -> None:
+    def __init__(
+        self, num_sites: int, *, seed: int, num_founders: int = 200, num_ancestors: int = 300
+    ) -> None:
         rng = np.random.default_rng([seed, 0])
         self.num_sites = num_sites
         carriers = np.exp(rng.uniform(0, np.log(0.9 * num_founders), num_sites))
         ranks = rng.permuted(np.tile(np.arange(num_founders)[:, None], num_sites), axis=0)
-        self._bits = pack_haplotypes(ranks < carriers)
+        founders = pack_haplotypes(ranks < carriers)
+        self._bits = np.empty((num_ancestors, founders.shape[1]), np.uint64)
+        self._fill(self._bits, founders, rng, num_switches=4, switch_range=num_sites)
 
     def descendants(self, num_haplotypes: int, *, seed: int) -> NDArray[np.uint64]:
         """Return (H, W) packed haplotypes; memory beside them: some MB."""
         bits = np.empty((num_haplotypes, self._bits.shape[1]), np.uint64)
         for start in range(0, num_haplotypes, _ROWS_AT_ONCE):
             part = bits[start : start + _ROWS_AT_ONCE]
-            self._fill(part, np.random.default_rng([seed, 1, start]))
+            rng = np.random.default_rng([seed, 1, start])
+            self._fill(part, self._bits, rng, num_switches=1, switch_range=2 * self.num_sites)
         return bits
 
     def _fill(
         self,
         bits: NDArray[np.uint64],
+        sources: NDArray[np.uint64],
         rng: np.random.Generator,
-        num_switches: int = 4,
+        *,
+        num_switches: int,
+        switch_range: int,
         mutation_rate: float = 5e-4,
     ) -> None:
         num_haplotypes, num_words = bits.shape
-        cuts = np.sort(rng.integers(0, self.num_sites, (num_haplotypes, num_switches)), axis=1)
+        cuts = np.sort(rng.integers(0, switch_range, (num_haplotypes, num_switches)), axis=1)
         ends = np.pad(cuts, ((0, 0), (0, 1)), constant_values=64 * num_words)
-        founder = rng.integers(0, len(self._bits), ends.shape)
+        source = rng.integers(0, len(sources), ends.shape)
         first_site = 64 * np.arange(num_words)
         bits[:] = 0
         before = np.zeros_like(bits)
-        for end, source in zip(ends.T, founder.T, strict=True):
+        for end, rows in zip(ends.T, source.T, strict=True):
             up_to = _LOW_BITS[np.clip(end[:, None] - first_site, 0, 64)]
-            bits |= self._bits[source] & (up_to & ~before)
+            bits |= sources[rows] & (up_to & ~before)
             before = up_to
         count = rng.poisson(num_haplotypes * self.num_sites * mutation_rate)
         rows = rng.integers(0, num_haplotypes, count)

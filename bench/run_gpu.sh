@@ -43,5 +43,5 @@ else
       tee "$logs/$tool.log" | tail -n 15
   }
   check memcheck "torch and not cupy and not graph and not 300000 and not long"
-  check racecheck "torch and (test_hamming_selection and (5008 or 6000) or whole_numbers)"
+  check racecheck "torch and (test_hamming_selection and (5008 or 6000) or weighted_selection and 5008 or whole_numbers)"
 fi

@@ -26,8 +26,21 @@ def hamming_index_build(
     words: Capsule,
     stream: int,
 ) -> None: ...
+def hamming_index_build_from_sites(
+    site_bits: Capsule,
+    num_haplotypes: int,
+    observed: Capsule | None,
+    plan: Capsule,
+    words: Capsule,
+    stream: int,
+) -> None: ...
 def hamming_workspace_bytes(
-    max_words: int, num_haplotypes: int, num_queries: int, k: int, block_bytes: int
+    max_words: int,
+    num_haplotypes: int,
+    num_queries: int,
+    k: int,
+    block_bytes: int,
+    weighted: bool,
 ) -> int: ...
 def hamming_search(
     plan: Capsule,
@@ -37,6 +50,7 @@ def hamming_search(
     queries: Capsule,
     k: int,
     exclude: Capsule | None,
+    weights: Capsule | None,
     workspace: Capsule,
     block_bytes: int,
     distances: Capsule,

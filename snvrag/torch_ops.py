@@ -262,8 +262,7 @@ def topk_hamming(
     exclude : (Q, E) int64 tensor, optional
         Haplotypes that a query must not retrieve; -1 for none.
     weights : (L,) float32 tensor, optional
-        What a difference at each site counts, finite and not negative; without, 1. For CPU tensors
-        alone.
+        What a difference at each site counts, finite and not negative; without, 1.
     threads : int, optional
         Number of threads on the CPU; by default as many as the work is worth. The answer does not
         depend on it.

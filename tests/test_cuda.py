@@ -5,6 +5,7 @@ instead (CuPy may be missing in either case).
 """
 
 import importlib
+import math
 import os
 
 import numpy as np
@@ -101,11 +102,25 @@ def expected_hamming(queries, panel, k, num_sites, observed=None, exclude=None):
     return nearest(distances, k, exclude)
 
 
+def expected_weighted(queries, panel, k, num_sites, weights, observed=None, exclude=None):
+    """Integer weights, summed exactly in float64; what the CPU's kernel defines."""
+    seen = slice(None) if observed is None else observed
+    seen_weights = weights[seen].astype(np.float64)
+    total = np.cumsum(np.append(0.0, seen_weights))[-1]  # in order, as the kernels
+    exponent = min(29 - (math.frexp(total)[1] - 1), 126) if total > 0 else 0
+    integers = np.rint(np.ldexp(seen_weights, exponent))
+    a = oracle.unpack_haplotypes(queries, num_sites)[:, seen].astype(np.float64)
+    b = oracle.unpack_haplotypes(panel, num_sites)[:, seen].astype(np.float64)
+    sums = (a * integers) @ (1 - b).T + ((1 - a) * integers) @ b.T
+    distances = np.ldexp(sums.astype(np.float32), -exponent)
+    return nearest(distances, k, exclude)
+
+
 def nearest(distances, k, exclude):
     distances = distances.copy()
     if exclude is not None:
         for row, dropped in zip(distances, exclude, strict=True):
-            row[dropped[dropped >= 0]] = np.iinfo(np.int32).max
+            row[dropped[dropped >= 0]] = np.iinfo(np.int32).max if row.dtype.kind == "i" else np.inf
     index = np.broadcast_to(np.arange(distances.shape[1]), distances.shape)
     order = np.lexsort((index, distances), axis=1)[:, :k]
     return np.take_along_axis(distances, order, axis=1), order
@@ -317,6 +332,112 @@ def test_hamming_index_is_like_the_cpus(gpu, rng):
     assert_topk(gpu, ours.search(gpu.put(queries), 20), cpu.search(queries, 20), np.int32)
 
 
+@pytest.mark.parametrize("num_sites", SIZES)
+@pytest.mark.parametrize("num_haplotypes", [1, 64, 300])
+def test_index_from_sites(gpu, rng, num_sites, num_haplotypes):
+    alleles = rng.integers(0, 2, (num_haplotypes, num_sites)).astype(np.int8)
+    panel = kernels.pack_haplotypes(alleles)
+    queries = random_bits(rng, 5, num_sites)
+    rows = random_bits(rng, num_sites + 7, num_haplotypes + 64)  # a window of a larger panel
+    words = -(-num_haplotypes // 64)
+    rows[3 : 3 + num_sites, :words] = kernels.pack_haplotypes(np.ascontiguousarray(alleles.T))
+    site_bits = gpu.put(rows.view(np.int64))[3 : 3 + num_sites, :words]
+    observed = rng.random(num_sites) < 0.4
+    want = oracle.topk_hamming(queries, panel, 1, num_sites=num_sites, observed=observed)
+    for mask in (observed, gpu.put(observed)):
+        index = _device.DeviceHammingIndex.from_sites(
+            site_bits, num_haplotypes=num_haplotypes, observed=mask
+        )
+        assert (index.num_haplotypes, index.num_sites) == (num_haplotypes, num_sites)
+        assert index.num_observed == np.count_nonzero(observed)
+        assert_topk(gpu, index.search(gpu.put(queries), 1), want, np.int32)
+
+
+@pytest.mark.parametrize("num_sites", SIZES)
+@pytest.mark.parametrize("scale", [1.0, 1e-44, 1e35])
+def test_weighted_sizes(gpu, rng, num_sites, scale):
+    panel, queries = random_bits(rng, 300, num_sites), random_bits(rng, 17, num_sites)
+    weights = (rng.random(num_sites) * scale).astype(np.float32)
+    weights[::7] = 0
+    for observed in (None, rng.random(num_sites) < 0.4, np.zeros(num_sites, bool)):
+        want = expected_weighted(queries, panel, 40, num_sites, weights, observed)
+        for mask in [observed] if observed is None else [observed, gpu.put(observed)]:
+            index = _device.DeviceHammingIndex(gpu.put(panel), num_sites=num_sites, observed=mask)
+            for given in (weights, gpu.put(weights)):
+                got = index.search(gpu.put(queries), 40, weights=given)
+                assert_topk(gpu, got, want, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("num_haplotypes", "k", "num_queries", "block_bytes"),
+    [(5_008, 8, 48, None), (40_000, 64, 9, 400_000), (6_000, 2_049, 2, None)],
+)
+def test_weighted_selection(gpu, rng, num_haplotypes, k, num_queries, block_bytes):
+    num_sites = 1_500  # more words than are staged at a time
+    panel = random_bits(rng, 30, num_sites)[rng.integers(0, 30, num_haplotypes)]
+    panel[:, 1] ^= np.uint64(1) << rng.integers(0, 64, num_haplotypes).astype(np.uint64)
+    queries = panel[rng.integers(0, num_haplotypes, num_queries)]
+    weights = rng.exponential(size=num_sites).astype(np.float32)
+    exclude = rng.integers(-1, num_haplotypes, (num_queries, 3))
+    want = expected_weighted(queries, panel, k, num_sites, weights, None, exclude)
+    limit = {} if block_bytes is None else {"block_bytes": block_bytes}
+    got = _device.topk_hamming(
+        gpu.put(queries),
+        gpu.put(panel),
+        k,
+        num_sites=num_sites,
+        exclude=exclude,
+        weights=gpu.put(weights),
+        **limit,
+    )
+    assert_topk(gpu, got, want, np.float32)
+
+
+def test_wrong_weights(gpu, rng):
+    panel = gpu.put(random_bits(rng, 5, 70))
+    index = _device.DeviceHammingIndex(panel, num_sites=70)
+    weights = np.ones(70, np.float32)
+    with pytest.raises(ValueError, match=r"weights must be .*, got shape \(69,\)"):
+        index.search(panel, 2, weights=weights[:69])
+    with pytest.raises(TypeError, match=r"weights must be .*, got dtype float64"):
+        index.search(panel, 2, weights=gpu.put(weights.astype(np.float64)))
+    for wrong in (np.nan, np.inf, -1):
+        weights[69] = wrong
+        with pytest.raises(
+            ValueError, match=r"weights must be finite and at least 0, got .* at 69"
+        ):
+            index.search(panel, 2, weights=weights)
+        distances, indices = index.search(panel, 2, weights=gpu.put(weights))
+        assert np.isnan(gpu.get(distances)).all()
+        np.testing.assert_array_equal(gpu.get(indices), [[0, 1]] * 5)
+    with pytest.raises(ValueError, match="weights must be of a total that float32 holds"):
+        index.search(panel, 2, weights=np.full(70, 3e38, np.float32))
+
+
+def test_out(gpu, rng):
+    panel, queries = gpu.put(random_bits(rng, 50, 129)), gpu.put(random_bits(rng, 4, 129))
+    index = _device.DeviceHammingIndex(panel, num_sites=129)
+    dense = gpu.put(rng.normal(size=(50, 9)).astype(np.float32))
+    weights = gpu.put(rng.random(129).astype(np.float32))
+    for dtype, search in (
+        (np.int32, lambda out=None: index.search(queries, 3, out=out)),
+        (np.float32, lambda out=None: index.search(queries, 3, weights=weights, out=out)),
+        (np.float32, lambda out=None: _device.topk_l2(dense[:4], dense, 3, out=out)),
+    ):
+        out = gpu.put(np.full((4, 3), -7, dtype)), gpu.put(np.full((4, 3), -7))
+        got = search(out)
+        assert all(x is y for x, y in zip(got, out, strict=True))
+        assert_topk(gpu, out, tuple(gpu.get(x) for x in search()), dtype)
+        with pytest.raises(ValueError, match=r"distances of out must be .*, got shape \(3, 3\)"):
+            search((out[0][:3], out[1]))
+        with pytest.raises(TypeError, match=r"indices of out must be .*, got dtype int16"):
+            search((out[0], gpu.put(np.zeros((4, 3), np.int16))))
+        with pytest.raises(TypeError, match="out must be a pair of arrays"):
+            search(out[0])
+        with pytest.raises(TypeError, match=r"distances must be contiguous"):
+            search((gpu.put(np.zeros((4, 6), dtype))[:, ::2], out[1]))
+
+
 def test_no_queries(gpu, rng):
     panel = gpu.put(random_bits(rng, 5, 64))
     got = kernels.topk_hamming(panel[:0], panel, 3, num_sites=64)
@@ -413,7 +534,8 @@ def test_work_goes_to_the_current_stream(torch_gpu, rng):
     assert_topk(torch_gpu, got, want, np.int32)
 
 
-def test_search_is_captured_by_a_graph(torch_gpu, rng):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_search_is_captured_by_a_graph(torch_gpu, rng, weighted):
     """Which is refused for work that synchronises, or that leaves the stream."""
     torch = torch_gpu.torch
     panel_bits, query_bits = random_bits(rng, 20_000, 300), random_bits(rng, 20, 300)
@@ -421,10 +543,12 @@ def test_search_is_captured_by_a_graph(torch_gpu, rng):
     observed = rng.random(300) < 0.5
     panel, queries = torch_gpu.put(panel_bits), torch_gpu.put(np.zeros_like(query_bits))
     mask, dropped = torch_gpu.put(observed), torch_gpu.put(exclude)
+    weights = rng.random(300).astype(np.float32)
+    options = {"weights": torch_gpu.put(weights)} if weighted else {}
 
     def work():
         index = _device.DeviceHammingIndex(panel, num_sites=300, observed=mask)
-        return index.search(queries, 5, exclude=dropped)
+        return index.search(queries, 5, exclude=dropped, **options)
 
     work()
     torch.cuda.synchronize()
@@ -434,8 +558,11 @@ def test_search_is_captured_by_a_graph(torch_gpu, rng):
     queries.view(torch.int64).copy_(torch_gpu.put(query_bits.view(np.int64)))
     graph.replay()
     torch.cuda.synchronize()
-    want = expected_hamming(query_bits, panel_bits, 5, 300, observed, exclude)
-    assert_topk(torch_gpu, got, want, np.int32)
+    if weighted:
+        want = expected_weighted(query_bits, panel_bits, 5, 300, weights, observed, exclude)
+    else:
+        want = expected_hamming(query_bits, panel_bits, 5, 300, observed, exclude)
+    assert_topk(torch_gpu, got, want, np.float32 if weighted else np.int32)
 
 
 def test_gradients_are_left_behind(torch_gpu):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import inspect
 import os
 import subprocess
 import sys
@@ -119,10 +118,6 @@ def test_weights_are_handed_on_where_there_are_any(panel):
     assert got.distances.dtype == torch.float32
 
 
-@pytest.mark.skipif(
-    "weights" not in inspect.signature(kernels.topk_hamming).parameters,
-    reason="the kernels of this version take no weights",
-)
 def test_weighted_topk_hamming(panel):
     weights = torch.rand(L)
     arguments = (panel[:3], panel, 4, L, OBSERVED, EXCLUDE, weights)
@@ -373,15 +368,16 @@ def test_equal_answers_on_a_cuda_device(panel):
         required = os.environ.get("SNVRAG_REQUIRE_GPU") == "1"
         (pytest.fail if required else pytest.skip)("no CUDA device, or no CUDA extension")
 
-    def step(panel, dense, af, observed, exclude):
+    def step(panel, dense, af, observed, exclude, weights):
         found = torch_ops.topk_hamming(
             panel[:3], panel, 4, num_sites=L, observed=observed, exclude=exclude
         )
+        weighted = torch_ops.topk_hamming(panel[:3], panel, 4, num_sites=L, weights=weights)
         mask = torch_ops.af_guided_mask(af, seed=1, window=2, rate=0.5)
         masks = torch_ops.af_guided_masks(af, STARTS, STOPS, seed=1, rate=0.5)
-        return (*found, torch_ops.topk_l2(dense[:3], dense, 4).indices, mask, masks)
+        return (*found, *weighted, torch_ops.topk_l2(dense[:3], dense, 4).indices, mask, masks)
 
-    arguments = (panel, DENSE, AF, OBSERVED, EXCLUDE)
+    arguments = (panel, DENSE, AF, OBSERVED, EXCLUDE, torch.rand(L))
     on_device = [x.cuda() for x in arguments]
     torch.compiler.reset()
     for function in (step, torch.compile(step, fullgraph=True, backend="aot_eager")):

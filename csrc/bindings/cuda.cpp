@@ -11,7 +11,7 @@
 
 #include "arguments.hpp"
 #include "cuda_api.hpp"
-#include "dlpack.hpp"
+#include "device_arguments.hpp"
 #include "snvrag/bits.hpp"
 
 namespace snvrag::bindings {
@@ -21,161 +21,6 @@ namespace {
 constexpr std::int64_t kMaxHaplotypes = std::numeric_limits<std::uint32_t>::max();
 constexpr std::int64_t kMaxSites = std::numeric_limits<std::int32_t>::max();
 
-// The dtypes that a C++ type may come as: bits have no sign, and bools travel as bytes, too.
-template <class T>
-struct Accepts;
-template <>
-struct Accepts<double> {
-  static constexpr const char* name = "float64";
-  static bool code(std::uint8_t code) { return code == dlpack::kFloat; }
-};
-template <>
-struct Accepts<float> {
-  static constexpr const char* name = "float32";
-  static bool code(std::uint8_t code) { return code == dlpack::kFloat; }
-};
-template <>
-struct Accepts<std::int32_t> {
-  static constexpr const char* name = "int32";
-  static bool code(std::uint8_t code) { return code == dlpack::kInt; }
-};
-template <>
-struct Accepts<std::int64_t> {
-  static constexpr const char* name = "int64";
-  static bool code(std::uint8_t code) { return code == dlpack::kInt; }
-};
-template <>
-struct Accepts<std::uint64_t> {
-  static constexpr const char* name = "uint64 or int64";
-  static bool code(std::uint8_t code) { return code == dlpack::kInt || code == dlpack::kUInt; }
-};
-template <>
-struct Accepts<std::uint8_t> {
-  static constexpr const char* name = "bool or uint8";
-  static bool code(std::uint8_t code) { return code == dlpack::kBool || code == dlpack::kUInt; }
-};
-
-// The device of a call, which all its arrays must share; made current while the call lasts.
-class CallDevice {
- public:
-  CallDevice() = default;
-  CallDevice(const CallDevice&) = delete;
-  CallDevice& operator=(const CallDevice&) = delete;
-  ~CallDevice() {
-    if (previous_ >= 0) cudaSetDevice(previous_);
-  }
-
-  void add(const dlpack::View& array, const std::string& name) {
-    const dlpack::Device device = array.tensor->device;
-    if (device.type != dlpack::kCuda) {
-      type_error(name, "in CUDA memory", "DLPack device type " + std::to_string(device.type));
-    }
-    if (id_ < 0) id_ = device.id;
-    if (device.id != id_) {
-      value_error(name, "on device " + std::to_string(id_) + ", as the first array",
-                  "device " + std::to_string(device.id));
-    }
-  }
-
-  void enter() {
-    int current = 0;
-    cuda::check(cudaGetDevice(&current), "cudaGetDevice");
-    if (current == id_) return;
-    cuda::check(cudaSetDevice(id_), "cudaSetDevice");
-    previous_ = current;
-  }
-
- private:
-  int id_ = -1, previous_ = -1;
-};
-
-template <class T>
-dlpack::View array(const py::handle& capsule, const std::string& name, int ndim,
-                   CallDevice& device) {
-  const dlpack::View view = dlpack::view(capsule, name);
-  device.add(view, name);
-  const dlpack::DataType dtype = view.tensor->dtype;
-  const std::string expected =
-      std::string("a ") + Accepts<T>::name + " array of " + std::to_string(ndim) + " axes";
-  if (!Accepts<T>::code(dtype.code) || dtype.bits != 8 * sizeof(T) || dtype.lanes != 1) {
-    type_error(name, expected, view.dtype_text());
-  }
-  if (view.tensor->ndim != ndim) value_error(name, expected, "shape " + view.shape_text());
-  if (reinterpret_cast<std::uintptr_t>(view.data()) % alignof(T) != 0) {
-    type_error(name, expected, "unaligned memory");
-  }
-  return view;
-}
-
-// Rows that are contiguous each, any number of elements apart, but not backwards.
-template <class T>
-struct DeviceRows {
-  const T* data;
-  std::int64_t num_rows, num_columns, stride;
-};
-
-template <class T>
-DeviceRows<T> device_rows(const py::handle& capsule, const std::string& name, CallDevice& device) {
-  const dlpack::View view = array<T>(capsule, name, 2, device);
-  const std::int64_t num_rows = view.size(0), num_columns = view.size(1);
-  const std::int64_t stride = num_rows <= 1 ? num_columns : view.stride(0);
-  if ((num_columns > 1 && view.stride(1) != 1) || stride < 0) {
-    type_error(
-        name, "an array of contiguous rows",
-        "strides (" + std::to_string(view.stride(0)) + ", " + std::to_string(view.stride(1)) + ")");
-  }
-  return {reinterpret_cast<const T*>(view.data()), num_rows, num_columns, stride};
-}
-
-// Contiguous memory of exactly this shape.
-template <class T>
-T* contiguous(const py::handle& capsule, const std::string& name,
-              const std::vector<std::int64_t>& shape, CallDevice& device, bool is_output) {
-  const dlpack::View view = array<T>(capsule, name, static_cast<int>(shape.size()), device);
-  std::int64_t stride = 1;
-  for (int axis = static_cast<int>(shape.size()) - 1; axis >= 0; --axis) {
-    const std::int64_t size = shape[static_cast<std::size_t>(axis)];
-    if (view.size(axis) != size) {
-      value_error(name, "of " + std::to_string(size) + " along axis " + std::to_string(axis),
-                  "shape " + view.shape_text());
-    }
-    if (size > 1 && view.num_elements() > 0 && view.stride(axis) != stride) {
-      type_error(
-          name, "contiguous",
-          "stride " + std::to_string(view.stride(axis)) + " along axis " + std::to_string(axis));
-    }
-    stride *= size;
-  }
-  if (is_output && view.read_only) type_error(name, "writable", "read-only memory");
-  return reinterpret_cast<T*>(view.data());
-}
-
-template <class T>
-const T* input(const py::handle& capsule, const std::string& name,
-               const std::vector<std::int64_t>& shape, CallDevice& device) {
-  return contiguous<T>(capsule, name, shape, device, false);
-}
-
-template <class T>
-T* output(const py::handle& capsule, const std::string& name,
-          const std::vector<std::int64_t>& shape, CallDevice& device) {
-  return contiguous<T>(capsule, name, shape, device, true);
-}
-
-// Memory that kernels read in vectors.
-void check_vectors(const void* data, const std::string& name) {
-  if (reinterpret_cast<std::uintptr_t>(data) % 16 != 0) {
-    type_error(name, "aligned to 16 bytes", "unaligned memory");
-  }
-}
-
-void* workspace_memory(const py::handle& capsule, std::size_t bytes, CallDevice& device) {
-  auto* data =
-      output<std::uint8_t>(capsule, "workspace", {static_cast<std::int64_t>(bytes)}, device);
-  check_vectors(data, "workspace");
-  return data;
-}
-
 cudaStream_t as_stream(std::uintptr_t stream) { return reinterpret_cast<cudaStream_t>(stream); }
 
 void check_range(std::int64_t got, std::int64_t least, std::int64_t most, const std::string& name) {
@@ -183,19 +28,6 @@ void check_range(std::int64_t got, std::int64_t least, std::int64_t most, const 
     value_error(name, "from " + std::to_string(least) + " to " + std::to_string(most),
                 std::to_string(got));
   }
-}
-
-struct Exclude {
-  const std::int64_t* data = nullptr;
-  std::int64_t num_columns = 0;
-};
-
-Exclude exclude_of(const py::object& capsule, std::int64_t num_queries, CallDevice& device) {
-  if (capsule.is_none()) return {};
-  const std::int64_t num_columns = array<std::int64_t>(capsule, "exclude", 2, device).size(1);
-  const auto* data = input<std::int64_t>(capsule, "exclude", {num_queries, num_columns}, device);
-  if (num_columns == 0) return {};
-  return {data, num_columns};
 }
 
 int device_count() {
@@ -244,6 +76,12 @@ cuda::HammingIndex index_of(const py::object& plan, const py::object& words,
   return index;
 }
 
+const std::uint8_t* observed_of(const py::object& capsule, std::int64_t num_sites,
+                                CallDevice& device) {
+  if (capsule.is_none()) return nullptr;
+  return input<std::uint8_t>(capsule, "observed", {num_sites}, device);
+}
+
 void hamming_index_build(const py::object& panel_object, std::int64_t num_sites,
                          const py::object& observed_object, const py::object& plan,
                          const py::object& words, std::uintptr_t stream) {
@@ -252,48 +90,75 @@ void hamming_index_build(const py::object& panel_object, std::int64_t num_sites,
   check_range(panel.num_rows, 1, kMaxHaplotypes, "rows of panel");
   const cuda::HammingIndex index = index_of(plan, words, panel.num_rows, num_sites, device);
   check_words(panel.num_columns, num_sites, "panel");
-  const std::uint8_t* observed = nullptr;
-  if (!observed_object.is_none()) {
-    observed = input<std::uint8_t>(observed_object, "observed", {num_sites}, device);
-  }
+  const std::uint8_t* observed = observed_of(observed_object, num_sites, device);
   py::gil_scoped_release release;
   device.enter();
   cuda::hamming_index_build(panel.data, panel.stride, observed, index, as_stream(stream));
 }
 
+void hamming_index_build_from_sites(const py::object& site_bits_object, std::int64_t num_haplotypes,
+                                    const py::object& observed_object, const py::object& plan,
+                                    const py::object& words, std::uintptr_t stream) {
+  CallDevice device;
+  const auto site_bits = device_rows<std::uint64_t>(site_bits_object, "site_bits", device);
+  const std::int64_t num_sites = site_bits.num_rows;
+  const cuda::HammingIndex index = index_of(plan, words, num_haplotypes, num_sites, device);
+  check_words(site_bits.num_columns, num_haplotypes, "site_bits", "haplotypes");
+  const std::uint8_t* observed = observed_of(observed_object, num_sites, device);
+  py::gil_scoped_release release;
+  device.enter();
+  cuda::hamming_index_build_from_sites(site_bits.data, site_bits.stride, observed, index,
+                                       as_stream(stream));
+}
+
 std::size_t hamming_workspace_bytes(std::int64_t max_words, std::int64_t num_haplotypes,
                                     std::int64_t num_queries, std::int64_t k,
-                                    std::size_t block_bytes) {
+                                    std::size_t block_bytes, bool weighted) {
   check_range(num_haplotypes, 1, kMaxHaplotypes, "num_haplotypes");
   check_range(k, 1, num_haplotypes, "k");
   cuda::HammingIndex index = {};
   index.max_words = max_words;
   index.num_haplotypes = num_haplotypes;
-  return cuda::hamming_workspace_bytes(index, num_queries, k, block_bytes);
+  return weighted ? cuda::weighted_hamming_workspace_bytes(index, num_queries, k, block_bytes)
+                  : cuda::hamming_workspace_bytes(index, num_queries, k, block_bytes);
 }
 
 void hamming_search(const py::object& plan, const py::object& words, std::int64_t num_haplotypes,
                     std::int64_t num_sites, const py::object& queries_object, std::int64_t k,
-                    const py::object& exclude_object, const py::object& workspace_object,
-                    std::size_t block_bytes, const py::object& distances_object,
-                    const py::object& indices_object, std::uintptr_t stream) {
+                    const py::object& exclude_object, const py::object& weights_object,
+                    const py::object& workspace_object, std::size_t block_bytes,
+                    const py::object& distances_object, const py::object& indices_object,
+                    std::uintptr_t stream) {
   CallDevice device;
   const cuda::HammingIndex index = index_of(plan, words, num_haplotypes, num_sites, device);
   const auto queries = device_rows<std::uint64_t>(queries_object, "queries", device);
   check_words(queries.num_columns, num_sites, "queries");
   check_range(k, 1, num_haplotypes, "k");
   const Exclude exclude = exclude_of(exclude_object, queries.num_rows, device);
-  void* workspace = workspace_memory(
-      workspace_object, cuda::hamming_workspace_bytes(index, queries.num_rows, k, block_bytes),
-      device);
+  const bool weighted = !weights_object.is_none();
+  void* workspace =
+      workspace_memory(workspace_object,
+                       hamming_workspace_bytes(index.max_words, num_haplotypes, queries.num_rows, k,
+                                               block_bytes, weighted),
+                       device);
   const std::vector<std::int64_t> shape = {queries.num_rows, k};
-  auto* distances = output<std::int32_t>(distances_object, "distances", shape, device);
   auto* indices = output<std::int64_t>(indices_object, "indices", shape, device);
-  py::gil_scoped_release release;
-  device.enter();
-  cuda::hamming_search(index, queries.data, queries.num_rows, queries.stride, k, exclude.data,
-                       exclude.num_columns, workspace, block_bytes, distances, indices,
-                       as_stream(stream));
+  if (weighted) {
+    const auto* weights = input<float>(weights_object, "weights", {num_sites}, device);
+    auto* distances = output<float>(distances_object, "distances", shape, device);
+    py::gil_scoped_release release;
+    device.enter();
+    cuda::weighted_hamming_search(index, weights, queries.data, queries.num_rows, queries.stride, k,
+                                  exclude.data, exclude.num_columns, workspace, block_bytes,
+                                  distances, indices, as_stream(stream));
+  } else {
+    auto* distances = output<std::int32_t>(distances_object, "distances", shape, device);
+    py::gil_scoped_release release;
+    device.enter();
+    cuda::hamming_search(index, queries.data, queries.num_rows, queries.stride, k, exclude.data,
+                         exclude.num_columns, workspace, block_bytes, distances, indices,
+                         as_stream(stream));
+  }
 }
 
 // --- squared L2 ----------------------------------------------------------------------------------
@@ -352,13 +217,16 @@ PYBIND11_MODULE(_cuda, module) {
 
   module.def("hamming_index_build", &hamming_index_build, py::arg("panel"), py::arg("num_sites"),
              py::arg("observed").none(true), py::arg("plan"), py::arg("words"), py::arg("stream"));
+  module.def("hamming_index_build_from_sites", &hamming_index_build_from_sites,
+             py::arg("site_bits"), py::arg("num_haplotypes"), py::arg("observed").none(true),
+             py::arg("plan"), py::arg("words"), py::arg("stream"));
   module.def("hamming_workspace_bytes", &hamming_workspace_bytes, py::arg("max_words"),
              py::arg("num_haplotypes"), py::arg("num_queries"), py::arg("k"),
-             py::arg("block_bytes"));
+             py::arg("block_bytes"), py::arg("weighted"));
   module.def("hamming_search", &hamming_search, py::arg("plan"), py::arg("words"),
              py::arg("num_haplotypes"), py::arg("num_sites"), py::arg("queries"), py::arg("k"),
-             py::arg("exclude").none(true), py::arg("workspace"), py::arg("block_bytes"),
-             py::arg("distances"), py::arg("indices"), py::arg("stream"));
+             py::arg("exclude").none(true), py::arg("weights").none(true), py::arg("workspace"),
+             py::arg("block_bytes"), py::arg("distances"), py::arg("indices"), py::arg("stream"));
 
   module.def("l2_workspace_bytes", &l2_workspace_bytes, py::arg("num_queries"), py::arg("num_rows"),
              py::arg("k"), py::arg("block_bytes"));

@@ -248,8 +248,11 @@ bool HammingIndex::search(const HammingQueries& queries, int num_threads, std::i
 bool HammingIndex::search_weighted(const HammingQueries& queries, const float* weights,
                                    int num_threads, float* distances, std::int64_t* indices,
                                    CancelFlag cancel) const {
+  // Added up in the order of the sites, not of the index: that order is an estimate.
+  std::vector<std::int64_t> ascending = order_;
+  std::sort(ascending.begin(), ascending.end());
   double total = 0;
-  for (const std::int64_t site : order_) total += static_cast<double>(weights[site]);
+  for (const std::int64_t site : ascending) total += static_cast<double>(weights[site]);
   // Sums of integer weights stay below 2^31, and the scaled sums normal float32 numbers.
   const int exponent = total > 0 ? std::min(29 - std::ilogb(total), 126) : 0;
   const KernelTable& table = kernels();
@@ -264,7 +267,7 @@ bool HammingIndex::search_weighted(const HammingQueries& queries, const float* w
   for (std::int64_t i = 0; i < 64 * num_head_words_; ++i)
     head += integers[static_cast<std::size_t>(i)];
   int head_shift = 0;
-  while (head >> head_shift > kMostHead) ++head_shift;
+  while (head >> head_shift > kScaledHead) ++head_shift;
   constexpr std::int64_t kNoInteger = -1;
   return scan_panel(whole_scan(tables.data(), head_shift), compact(queries), queries, kNoInteger,
                     num_threads, cancel, table.weighted_scan,

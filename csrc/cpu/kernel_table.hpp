@@ -19,9 +19,8 @@ constexpr std::int64_t kBlockLanes = 8;
 // The first words of a haplotype, which nearly always tell that it is none of the nearest.
 constexpr std::int64_t kMostHeadWords = 2;
 
-// The largest limit that a head is compared with: a level may cut heads there, which leaves the top
-// bit of a byte free.
-constexpr int kMostHead = 127;
+// The sum of weights of a head is scaled to this at most: every level keeps such numbers.
+constexpr int kScaledHead = 127;
 
 // One pass of some queries over blocks [first_block, last_block) of a HammingIndex.
 struct HammingScan {
@@ -33,7 +32,7 @@ struct HammingScan {
   const std::uint64_t* queries;  // (num_queries, num_head_words + num_tail_words)
   std::int64_t num_queries;
   const std::int32_t* tables;  // of a weighted scan: weight_tables() of the words
-  int head_shift;              // brings the largest sum of weights of a head to at most kMostHead
+  int head_shift;              // brings the largest sum of weights of a head to at most kScaledHead
   Candidates* candidates;
 };
 

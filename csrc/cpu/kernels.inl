@@ -1,8 +1,8 @@
 // The one text of the level-dependent kernels. An including file defines, in an anonymous
 // namespace, the types Lanes (eight 64-bit lanes), BitCount (their population counts), WeightSum
 // (the same with weights) and Floats (kFloatLanes float32 lanes), the constants kQueryTile,
-// kGroupBits, kL2Queries and kL2Rows, and the functions named below, then SNVRAG_KERNEL_TABLE, the
-// name of the table.
+// kMostHead, kGroupBits, kL2Queries and kL2Rows, and the functions named below, then
+// SNVRAG_KERNEL_TABLE, the name of the table.
 
 namespace snvrag {
 namespace {
@@ -24,14 +24,15 @@ constexpr std::int64_t kWordsToFold = 31;
 // The most distances by which a query's first threshold is estimated.
 constexpr std::int64_t kMostEstimates = 1024;
 
-// One block in so many left is where counting more words of a few blocks costs what counting them of
-// all does, query by query in registers.
+// One block in so many left is where counting more words of a few blocks costs what counting them
+// of all does, query by query in registers.
 constexpr std::int64_t kDenseShare = 3;
 
 // Of so many heads, one is counted to find which are the lowest.
 constexpr std::int64_t kHeadsPerCounted = 4;
 
-// Lower bounds of the distances by the heads alone, one byte a haplotype.
+// Lower bounds of the distances by the heads alone, one byte a haplotype, cut at kMostHead, which
+// stands for any number from there on.
 struct Heads {
   std::int64_t first, last;  // blocks
   std::uint8_t* bytes;
@@ -168,14 +169,12 @@ void estimate_threshold(const BlockCounter<Count, kHeadWords>& counter, Candidat
   lower_threshold(candidates, estimates, found);
 }
 
-// Of the blocks that the heads leave, with `counted` words of the tail in them, those that a few
-// words more leave; again without a branch.
+// Of the blocks that the heads leave, those that the first `words` of the tail leave; again without
+// a branch.
 template <class Count, int kHeadWords>
 std::int64_t filter_blocks(const BlockCounter<Count, kHeadWords>& counter, std::uint32_t threshold,
-                           std::int64_t first, std::int64_t counted, std::uint32_t* alive,
+                           std::int64_t first, std::int64_t words, std::uint32_t* alive,
                            std::int64_t num_alive) {
-  std::int64_t words = counted + kWordsAtOnce;
-  if (words > counter.scan.num_tail_words) words = counter.scan.num_tail_words;
   const typename Count::Limit limit = Count::make_limit(threshold);
   std::int64_t num_left = 0;
   for (std::int64_t i = 0; i < num_alive; ++i) {
@@ -189,23 +188,24 @@ std::int64_t filter_blocks(const BlockCounter<Count, kHeadWords>& counter, std::
 }
 
 // The whole distances of the blocks that are left, given up as soon as no lane is below the
-// threshold.
+// threshold; the first `words` of the tail have been looked at.
 template <class Count, int kHeadWords>
 void finish_blocks(const BlockCounter<Count, kHeadWords>& counter, Candidates& candidates,
-                   std::int64_t first, const std::uint32_t* alive, std::int64_t num_alive) {
+                   std::int64_t first, std::int64_t words, const std::uint32_t* alive,
+                   std::int64_t num_alive) {
   const HammingScan& scan = counter.scan;
   typename Count::Limit limit = Count::make_limit(candidates.threshold);
   for (std::int64_t i = 0; i < num_alive; ++i) {
     const std::int64_t block = first + alive[i];
     Count count = counter.head(block);
-    unsigned below;
-    for (std::int64_t w = 0;;) {
+    counter.add_tail(count, block, 0, words);
+    unsigned below = count.below(limit);
+    for (std::int64_t w = words; below != 0 && w < scan.num_tail_words;) {
       const std::int64_t next =
           w + kWordsAtOnce < scan.num_tail_words ? w + kWordsAtOnce : scan.num_tail_words;
       counter.add_tail(count, block, w, next);
       w = next;
       below = count.below(limit);
-      if (below == 0 || w == scan.num_tail_words) break;
     }
     below = existing_lanes(below, block * kBlockLanes, scan.num_haplotypes);
     if (below == 0) continue;
@@ -242,18 +242,22 @@ void scan_queries(const HammingScan& scan, std::int64_t first_query, std::int64_
     for (int i = 0; i < N; ++i) {
       const int limit = Count::head_limit(candidates[i].threshold, scan.head_shift);
       num_alive[i] = alive_blocks(bytes[i], last - first, limit, alive[i]);
-      total += num_alive[i];
+      // No number of words takes a head beyond kMostHead.
+      if (limit < kMostHead) total += num_alive[i];
     }
     // Where haplotypes are much alike in their distances, going on with all is cheaper.
     if (counted == scan.num_tail_words || kDenseShare * total < N * (last - first)) break;
     counted = count_tail<Count, N>(scan, first_query, counted, heads);
   }
   for (int i = 0; i < N; ++i) {
+    std::int64_t words = counted;
     if (counted < scan.num_tail_words) {
-      num_alive[i] = filter_blocks(counter_of(i), candidates[i].threshold, first, counted, alive[i],
+      words = counted + kWordsAtOnce < scan.num_tail_words ? counted + kWordsAtOnce
+                                                           : scan.num_tail_words;
+      num_alive[i] = filter_blocks(counter_of(i), candidates[i].threshold, first, words, alive[i],
                                    num_alive[i]);
     }
-    finish_blocks(counter_of(i), candidates[i], first, alive[i], num_alive[i]);
+    finish_blocks(counter_of(i), candidates[i], first, words, alive[i], num_alive[i]);
   }
 }
 

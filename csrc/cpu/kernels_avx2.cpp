@@ -9,6 +9,7 @@ namespace snvrag {
 namespace {
 
 constexpr int kQueryTile = 2;
+constexpr int kMostHead = kPortableMostHead;
 constexpr int kGroupBits = 3;  // a table of eight is one register
 constexpr std::int64_t kWordTable = 2 * 11 * 8;
 constexpr int kL2Queries = 2;
@@ -76,7 +77,9 @@ struct BitCount {
     high = _mm256_add_epi64(high, _mm256_sad_epu8(high_bytes, zero));
     low_bytes = high_bytes = zero;
   }
-  static int head_limit(std::uint32_t threshold, int) { return count_head_limit(threshold); }
+  static int head_limit(std::uint32_t threshold, int) {
+    return count_head_limit(threshold, kMostHead);
+  }
   template <bool kBegin>
   void store_head(std::uint8_t* bytes, int) const {
     const __m256i both = _mm256_packs_epi32(low, high);  // counts in the even 16-bit elements
@@ -121,7 +124,7 @@ struct WeightSum {
   }
   void fold() {}
   static int head_limit(std::uint32_t threshold, int shift) {
-    return weight_head_limit(threshold, shift);
+    return weight_head_limit(threshold, shift, kMostHead);
   }
   template <bool kBegin>
   void store_head(std::uint8_t* bytes, int shift) const {

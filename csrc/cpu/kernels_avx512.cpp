@@ -8,6 +8,7 @@ namespace snvrag {
 namespace {
 
 constexpr int kQueryTile = 8;
+constexpr int kMostHead = 255;
 constexpr int kGroupBits = 4;  // a table of sixteen is one register
 constexpr std::int64_t kWordTable = 2 * 8 * 16;
 constexpr int kL2Queries = 6;
@@ -26,16 +27,11 @@ std::uint64_t count_bits(std::uint64_t word) {
   return static_cast<std::uint64_t>(_mm_popcnt_u64(word));
 }
 
-// Begins eight heads or adds to them. They stay as they are, for which cutting them to kMostHead
-// would cost an instruction a block: the largest limit then stands for any.
+// Begins eight heads or adds to them.
 template <bool kBegin>
 void store_eight(std::uint8_t* bytes, __m128i eight) {
   auto* heads = reinterpret_cast<__m128i*>(bytes);
   _mm_storel_epi64(heads, kBegin ? eight : _mm_adds_epu8(eight, _mm_loadl_epi64(heads)));
-}
-
-__m512i head_limits(int limit) {
-  return _mm512_set1_epi8(static_cast<char>(limit < kMostHead ? limit : 255));
 }
 
 struct BitCount {
@@ -47,7 +43,9 @@ struct BitCount {
     lanes = _mm512_add_epi64(lanes, _mm512_popcnt_epi64(bits));
   }
   void fold() {}
-  static int head_limit(std::uint32_t threshold, int) { return count_head_limit(threshold); }
+  static int head_limit(std::uint32_t threshold, int) {
+    return count_head_limit(threshold, kMostHead);
+  }
   template <bool kBegin>
   void store_head(std::uint8_t* bytes, int) const {
     store_eight<kBegin>(bytes, _mm512_cvtepi64_epi8(lanes));
@@ -85,7 +83,7 @@ struct WeightSum {
   }
   __m256 sums() const { return _mm256_cvtepi32_ps(integers()); }
   static int head_limit(std::uint32_t threshold, int shift) {
-    return weight_head_limit(threshold, shift);
+    return weight_head_limit(threshold, shift, kMostHead);
   }
   template <bool kBegin>
   void store_head(std::uint8_t* bytes, int shift) const {
@@ -101,12 +99,12 @@ struct WeightSum {
 std::int64_t alive_blocks(const std::uint8_t* bytes, std::int64_t num_blocks, int limit,
                           std::uint32_t* alive) {
   if (limit < 0) return 0;
-  const __m512i limits = head_limits(limit);
+  const __m512i limits = _mm512_set1_epi8(static_cast<char>(limit));
   __m256i blocks = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   std::int64_t found = 0;
   for (std::int64_t block = 0; block < num_blocks; block += 8) {
     const std::int64_t left = num_blocks - block;
-    const __mmask8 exist = left < 8 ? static_cast<__mmask8>((1 << left) - 1) : 0xff;
+    const auto exist = static_cast<__mmask8>(left < 8 ? (1 << left) - 1 : 0xff);
     const __m512i heads = _mm512_maskz_loadu_epi64(exist, bytes + kBlockLanes * block);
     const __m512i low = _mm512_movm_epi8(_mm512_cmple_epu8_mask(heads, limits));
     const __mmask8 some = _mm512_mask_test_epi64_mask(exist, low, low);
@@ -120,7 +118,7 @@ std::int64_t alive_blocks(const std::uint8_t* bytes, std::int64_t num_blocks, in
 
 std::int64_t count_at_most(const std::uint8_t* bytes, std::int64_t num_blocks, std::int64_t step,
                            int limit) {
-  const __m512i limits = head_limits(limit);
+  const __m512i limits = _mm512_set1_epi8(static_cast<char>(limit));
   std::int64_t found = 0;
   for (std::int64_t block = 0; block < num_blocks; block += step) {
     const __m512i heads = _mm512_loadu_si512(bytes + kBlockLanes * block);

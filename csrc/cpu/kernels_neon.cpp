@@ -8,6 +8,7 @@ namespace snvrag {
 namespace {
 
 constexpr int kQueryTile = 2;
+constexpr int kMostHead = kPortableMostHead;
 constexpr int kGroupBits = kPortableGroupBits;
 constexpr std::int64_t kWordTable = kPortableWordTable;
 constexpr int kL2Queries = 4;
@@ -51,7 +52,9 @@ struct BitCount {
       bytes[i] = vdupq_n_u8(0);
     }
   }
-  static int head_limit(std::uint32_t threshold, int) { return count_head_limit(threshold); }
+  static int head_limit(std::uint32_t threshold, int) {
+    return count_head_limit(threshold, kMostHead);
+  }
   template <bool kBegin>
   void store_head(std::uint8_t* head, int) const {
     const uint16x8_t lanes =

@@ -6,6 +6,7 @@ namespace snvrag {
 namespace {
 
 constexpr int kQueryTile = 2;
+constexpr int kMostHead = kPortableMostHead;
 constexpr int kGroupBits = kPortableGroupBits;
 constexpr std::int64_t kWordTable = kPortableWordTable;
 constexpr int kL2Queries = 2;
@@ -43,7 +44,9 @@ struct BitCount {
     for (int i = 0; i < kBlockLanes; ++i) lane[i] += count_bits(bits.lane[i]);
   }
   void fold() {}
-  static int head_limit(std::uint32_t threshold, int) { return count_head_limit(threshold); }
+  static int head_limit(std::uint32_t threshold, int) {
+    return count_head_limit(threshold, kMostHead);
+  }
   template <bool kBegin>
   void store_head(std::uint8_t* bytes, int) const {
     for (int i = 0; i < kBlockLanes; ++i) {

@@ -1,7 +1,8 @@
 #include "snvrag/packing.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
+#include <vector>
 
 #include "kernel_table.hpp"
 
@@ -100,19 +101,29 @@ void transpose_bits(const std::uint64_t* bits, std::int64_t num_rows, std::int64
 void gather_columns(const std::uint64_t* bits, std::int64_t row_stride_words,
                     std::int64_t first_row, std::int64_t num_rows, const std::int64_t* columns,
                     std::int64_t num_columns, std::uint64_t* out) {
+  const KernelTable& table = kernels();
   const std::int64_t out_words = num_words(num_rows);
+  // The columns by the word that they lie in: 64 x 64 bits are transposed once for all of them.
+  std::vector<std::int64_t> order(static_cast<std::size_t>(num_columns));
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [columns](std::int64_t a, std::int64_t b) {
+    return columns[a] / 64 < columns[b] / 64;
+  });
   // Word by word: the 64 rows of a step stay in the first-level cache for all columns.
   for (std::int64_t w = 0; w < out_words; ++w) {
     const std::int64_t rows = std::min<std::int64_t>(64, num_rows - 64 * w);
     const std::uint64_t* first = bits + (first_row + 64 * w) * row_stride_words;
-    for (std::int64_t i = 0; i < num_columns; ++i) {
-      const std::uint64_t* word = first + columns[i] / 64;
-      const std::int64_t shift = columns[i] % 64;
-      std::uint64_t gathered = 0;
-      for (std::int64_t r = 0; r < rows; ++r) {
-        gathered |= ((word[r * row_stride_words] >> shift) & 1) << r;
+    std::uint64_t tile[64] = {};
+    std::int64_t in_tile = -1;
+    for (const std::int64_t i : order) {
+      const std::int64_t column = columns[i];
+      if (column / 64 != in_tile) {
+        in_tile = column / 64;
+        for (std::int64_t r = 0; r < rows; ++r) tile[r] = first[r * row_stride_words + in_tile];
+        std::fill(tile + rows, tile + 64, 0);
+        table.transpose64(tile);
       }
-      out[i * out_words + w] = gathered;
+      out[i * out_words + w] = tile[column % 64];
     }
   }
 }

@@ -13,11 +13,16 @@ namespace {
   return limit;
 }
 
-[[maybe_unused]] int weight_head_limit(std::uint32_t threshold, int shift) {
+// The largest head that a distance below the threshold can have, of heads up to `most`.
+[[maybe_unused]] int weight_head_limit(std::uint32_t threshold, int shift, int most) {
   const float limit = weight_limit(threshold);
-  if (!(limit < 2147483648.0f)) return kMostHead;
+  if (!(limit < 2147483648.0f)) return most;
   const int head = static_cast<std::int32_t>(limit) >> shift;
-  return head < kMostHead ? head : kMostHead;
+  return head < most ? head : most;
+}
+
+[[maybe_unused]] int count_head_limit(std::uint32_t threshold, int most) {
+  return threshold > static_cast<std::uint32_t>(most) ? most : static_cast<int>(threshold) - 1;
 }
 
 // The top bits of the bytes that are not above the limit. No byte has its top bit, so that none
@@ -66,10 +71,8 @@ namespace {
 constexpr int kPortableGroupBits = 4;
 constexpr std::int64_t kPortableWordTable = 16 * (1 << kPortableGroupBits);
 
-// Heads of plain counts, which are at most 64 * kMostHeadWords.
-[[maybe_unused]] int count_head_limit(std::uint32_t threshold) {
-  return threshold > kMostHead ? kMostHead : static_cast<int>(threshold) - 1;
-}
+// Heads in the levels without a comparison of unsigned bytes.
+constexpr int kPortableMostHead = 127;
 
 template <class Lanes>
 struct WeightSumPortable {
@@ -91,13 +94,13 @@ struct WeightSumPortable {
   }
   void fold() {}
   static int head_limit(std::uint32_t threshold, int shift) {
-    return weight_head_limit(threshold, shift);
+    return weight_head_limit(threshold, shift, kPortableMostHead);
   }
   template <bool kBegin>
   void store_head(std::uint8_t* bytes, int shift) const {
     for (int i = 0; i < kBlockLanes; ++i) {
       const std::int64_t sum = std::int64_t{lane[i] >> shift} + (kBegin ? 0 : bytes[i]);
-      bytes[i] = static_cast<std::uint8_t>(sum < kMostHead ? sum : kMostHead);
+      bytes[i] = static_cast<std::uint8_t>(sum < kPortableMostHead ? sum : kPortableMostHead);
     }
   }
   unsigned below(Limit limit) const {

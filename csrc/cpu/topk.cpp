@@ -12,7 +12,7 @@ constexpr std::int64_t kMostCounts = 4096;
 std::uint32_t distance_of(std::uint64_t key) { return static_cast<std::uint32_t>(key >> 32); }
 
 // Notes one more candidate at `distance` and lowers the threshold to the k-th best.
-void count(Candidates& candidates, std::uint32_t distance) {
+inline void count(Candidates& candidates, std::uint32_t distance) {
   ++candidates.counts[distance];
   const std::int64_t k = candidates.k;
   if (++candidates.num_below <= k) candidates.limit = std::max(candidates.limit, distance + 1);

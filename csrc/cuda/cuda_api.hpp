@@ -67,6 +67,12 @@ void hamming_index_build(const std::uint64_t* panel, std::int64_t row_stride,
                          const std::uint8_t* observed, const HammingIndex& index,
                          cudaStream_t stream);
 
+// The same from rows of sites: num_sites rows of num_words(num_haplotypes) words. Bits behind the
+// last haplotype may be set.
+void hamming_index_build_from_sites(const std::uint64_t* site_bits, std::int64_t row_stride,
+                                    const std::uint8_t* observed, const HammingIndex& index,
+                                    cudaStream_t stream);
+
 // Bytes of temporary memory of a search. The block of distances in it stays below `block_bytes`,
 // but never below one query's.
 std::size_t hamming_workspace_bytes(const HammingIndex& index, std::int64_t num_queries,
@@ -81,6 +87,20 @@ void hamming_search(const HammingIndex& index, const std::uint64_t* queries,
                     const std::int64_t* exclude, std::int64_t num_exclude, void* workspace,
                     std::size_t block_bytes, std::int32_t* distances, std::int64_t* indices,
                     cudaStream_t stream);
+
+std::size_t weighted_hamming_workspace_bytes(const HammingIndex& index, std::int64_t num_queries,
+                                             std::int64_t k, std::size_t block_bytes);
+
+// The same with a weight for each of the num_sites sites, of which those observed count: the
+// distance is the sum of the weights of the sites that differ. Weights are rounded to multiples of
+// a power of two, about 2^-30 of the total of those observed, and summed exactly; the sum is
+// rounded to float32 once. If a weight is negative or no number, or the total beyond float32, all
+// distances are NaN.
+void weighted_hamming_search(const HammingIndex& index, const float* weights,
+                             const std::uint64_t* queries, std::int64_t num_queries,
+                             std::int64_t row_stride, std::int64_t k, const std::int64_t* exclude,
+                             std::int64_t num_exclude, void* workspace, std::size_t block_bytes,
+                             float* distances, std::int64_t* indices, cudaStream_t stream);
 
 // --- squared L2 ----------------------------------------------------------------------------------
 

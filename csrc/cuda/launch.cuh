@@ -33,8 +33,12 @@ __host__ __device__ constexpr T round_up(T a, T multiple) {
 // The dynamic shared memory of a block, 16-byte aligned.
 template <class T>
 __device__ T* dynamic_shared() {
+#if defined(SNVRAG_CUDA_EMULATOR)  // csrc/tests/cuda_emulator
+  return static_cast<T*>(cuda_emulator::dynamic_shared_memory());
+#else
   extern __shared__ uint4 snvrag_dynamic_shared[];
   return reinterpret_cast<T*>(snvrag_dynamic_shared);
+#endif
 }
 
 // The status comes from the launch itself: cudaGetLastError might return another library's error.

@@ -18,6 +18,7 @@
 #include <cstring>
 
 #include "launch.cuh"
+#include "scan.cuh"
 
 namespace snvrag::cuda {
 
@@ -242,14 +243,7 @@ __device__ inline void find_bin(unsigned rank, SelectState& state) {
   const int first = static_cast<int>(threadIdx.x) * kOwn;
   unsigned own = 0;
   for (int i = 0; i < kOwn; ++i) own += state.histogram[first + i];
-  state.sums[threadIdx.x] = own;
-  for (unsigned step = 1; step < kSelectThreads; step *= 2) {
-    __syncthreads();
-    const unsigned left = threadIdx.x >= step ? state.sums[threadIdx.x - step] : 0;
-    __syncthreads();
-    state.sums[threadIdx.x] += left;
-  }
-  const unsigned through = state.sums[threadIdx.x];
+  const unsigned through = inclusive_sum<kSelectThreads>(own, state.sums);
   if (through - own < rank && rank <= through) {
     unsigned before = through - own;
     int bin = first;

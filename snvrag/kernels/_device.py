@@ -9,17 +9,26 @@ library.
 
 from __future__ import annotations
 
-import importlib
-import operator
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arguments import fraction, type_error, value_error, whole_number
-from ._device_arrays import Library, is_device_array, library_of
+from ._arguments import fraction, value_error, whole_number
+from ._device_arguments import (
+    allocate_workspace,
+    axes,
+    beside,
+    capsule,
+    check_block_bytes,
+    check_exclude,
+    check_k,
+    check_weights,
+    extension,
+    host_array,
+    outputs,
+)
+from ._device_arrays import is_device_array, library_of
 
 __all__ = [
     "DeviceHammingIndex",
@@ -33,141 +42,6 @@ DEFAULT_BLOCK_BYTES = 1 << 26
 """Memory for the distances of a batch of queries: 64 MiB stay near the second-level cache."""
 
 _BITS = "a uint64 (rows, words) CUDA array"
-_warned_of_memory = False
-
-
-def _extension() -> Any:
-    try:
-        return importlib.import_module("snvrag._cuda")
-    except ImportError as error:
-        raise ImportError(
-            "CUDA arrays need the extension snvrag._cuda, which this build lacks: "
-            "install with 'pip install . --config-settings=cmake.define.SNVRAG_CUDA=ON'"
-        ) from error
-
-
-# --- arguments ------------------------------------------------------------------------------------
-
-
-def _axes(x: Any, name: str, ndim: int, expected: str) -> tuple[int, ...]:
-    shape = tuple(int(size) for size in x.shape)
-    if len(shape) != ndim:
-        value_error(name, expected, f"shape {shape}")
-    return shape
-
-
-def _beside(x: Any, name: str, library: Library, like: Any, expected: str) -> Any:
-    """Return ``x`` if it is of the library and on the device of ``like``."""
-    if not library.owns(x) or x.device != like.device:
-        type_error(name, f"{expected}, of the same library and device as the panel", _kind(x))
-    return x
-
-
-def _kind(x: Any) -> str:
-    device = getattr(x, "device", None)
-    return type(x).__name__ + (f" on {device}" if device is not None else "")
-
-
-def _host(x: Any, name: str, dtype: type, shape: tuple[int | None, ...], expected: str) -> Any:
-    """Return ``x``, a NumPy array of the dtype and of the shape where that is not None."""
-    if not isinstance(x, np.ndarray):
-        type_error(name, expected, _kind(x))
-    if x.dtype != dtype:
-        type_error(name, expected, f"dtype {x.dtype}")
-    same = x.ndim == len(shape) and all(
-        want is None or want == got for want, got in zip(shape, x.shape, strict=False)
-    )
-    if not same:
-        value_error(name, expected, f"shape {x.shape}")
-    return x
-
-
-def _check_k(k: Any) -> int:
-    try:
-        k = operator.index(k)
-    except TypeError:
-        type_error("k", "an int", type(k).__name__)
-    if k < 1:
-        value_error("k", "at least 1", k)
-    return int(k)
-
-
-def _check_exclude(
-    exclude: Any, k: int, num_queries: int, num_candidates: int, library: Library, like: Any
-) -> Any:
-    """Return ``exclude`` on the device, once k haplotypes are known to be left to every query.
-
-    A device array is looked at only if its width alone leaves that open; its values out of range
-    exclude nothing.
-    """
-    if num_queries == 0:
-        return None
-    expected = f"an int64 ({num_queries}, E) array"
-    host: NDArray[np.int64] | None = None
-    on_device = None
-    if exclude is not None and library.owns(exclude):
-        shape = _axes(exclude, "exclude", 2, expected)
-        if shape[0] != num_queries:
-            value_error("exclude", expected, f"shape {shape}")
-        on_device = library.contiguous(exclude)
-        if k > num_candidates - shape[1]:
-            host = library.download(exclude)
-    elif exclude is not None:
-        host = _host(exclude, "exclude", np.int64, (num_queries, None), expected)
-        wrong = (host < -1) | (host >= num_candidates)
-        if wrong.any():
-            q, column = np.argwhere(wrong)[0]
-            got = f"{host[q, column]} for query {q}"
-            value_error("exclude", f"-1 or an index below {num_candidates}", got)
-        on_device = library.upload(np.ascontiguousarray(host), like)
-    most_excluded = 0
-    if host is not None and host.size > 0:
-        inside = np.sort(np.where((host >= 0) & (host < num_candidates), host, -1), axis=1)
-        distinct = (inside[:, 0] >= 0) + np.sum(
-            (inside[:, 1:] != inside[:, :-1]) & (inside[:, 1:] >= 0), axis=1
-        )
-        most_excluded = int(distinct.max())
-    if k > num_candidates - most_excluded:
-        left = f"{num_candidates} less {most_excluded} excluded"
-        value_error("k", f"at most {num_candidates - most_excluded} ({left})", k)
-    return on_device
-
-
-def _check_block_bytes(block_bytes: Any) -> int:
-    return whole_number("block_bytes", block_bytes, 1, 2**62)
-
-
-def _capsule(x: Any, library: Library) -> Any:
-    # -1: no synchronisation, as the work goes to the stream that is current anyway.
-    return None if x is None else library.plain(x).__dlpack__(stream=-1)
-
-
-def _workspace(
-    size: Callable[[int], int], block_bytes: int, library: Library, like: Any
-) -> tuple[Any, int]:
-    """Allocate ``size(block_bytes)`` bytes, with a smaller block where memory is short."""
-    global _warned_of_memory
-    while True:
-        num_bytes = size(block_bytes)
-        try:
-            return library.empty((num_bytes,), "uint8", like), block_bytes
-        except library.out_of_memory:
-            smaller = min(block_bytes, num_bytes) // 2
-            while smaller > 0 and size(smaller) == num_bytes:
-                smaller //= 2
-            if smaller == 0:
-                raise
-            block_bytes = smaller
-        if not _warned_of_memory:
-            _warned_of_memory = True
-            warnings.warn(
-                f"CUDA memory is short: searching in blocks of {block_bytes} bytes, more slowly",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-
-
-# --- the kernels ----------------------------------------------------------------------------------
 
 
 def af_guided_masks(
@@ -199,8 +73,8 @@ def af_guided_masks(
         True where the site is hidden; False in no window.
     """
     library = library_of(af, "af")
-    cuda = _extension()
-    (num_sites,) = _axes(af, "af", 1, "a float64 (S,) array")
+    cuda = extension()
+    (num_sites,) = axes(af, "af", 1, "a float64 (S,) array")
     num_windows = len(starts)
     first_window = whole_number("first_window", first_window, 0, 2**63 - 1 - num_windows)
     last_window = first_window + max(0, num_windows - 1)
@@ -210,11 +84,13 @@ def af_guided_masks(
         ends = [
             library.contiguous(given)
             if library.owns(given)
-            else library.upload(_host(given, name, np.int64, (None,), "an int64 (N,) array"), af)
+            else library.upload(
+                host_array(given, name, np.int64, (None,), "an int64 (N,) array"), af
+            )
             for name, given in (("starts", starts), ("stops", stops))
         ]
         mask = library.empty((num_sites,), "bool", af)
-        capsules = [_capsule(x, library) for x in (af, *ends, mask)]
+        capsules = [capsule(x, library) for x in (af, *ends, mask)]
         cuda.af_guided_masks(*capsules, seed, first_window, *rates, library.stream(af))
     return mask
 
@@ -235,38 +111,83 @@ class DeviceHammingIndex:
     """
 
     def __init__(self, panel: Any, *, num_sites: int, observed: Any = None) -> None:
-        library = self._library = library_of(panel, "panel")
-        self._cuda = _extension()
-        self.num_sites = whole_number("num_sites", num_sites, 0, 2**31 - 1)
-        self.num_haplotypes, got_words = _axes(panel, "panel", 2, _BITS)
-        self._check_words("panel", got_words)
-        max_words = got_words
-        with library.current(panel):
-            if observed is not None:
-                expected = f"a contiguous bool ({self.num_sites},) array"
-                if not library.owns(observed):
-                    observed = _host(observed, "observed", np.bool_, (self.num_sites,), expected)
-                    max_words = -(-int(np.count_nonzero(observed)) // 64)
-                    observed = library.upload(np.ascontiguousarray(observed), panel)
-                elif _axes(observed, "observed", 1, expected)[0] != self.num_sites:
-                    value_error("observed", expected, f"shape {tuple(observed.shape)}")
-            plan_size = self._cuda.plan_size(self.num_sites)
-            pitch = self._cuda.row_pitch(self.num_haplotypes)
-            self._plan = library.empty((plan_size,), "int64", panel)
-            self._words = library.empty((max_words, pitch), "int64", panel)
-            self._cuda.hamming_index_build(
-                _capsule(panel, library),
-                self.num_sites,
-                _capsule(observed, library),
-                _capsule(self._plan, library),
-                _capsule(self._words, library),
-                library.stream(panel),
-            )
+        num_sites = whole_number("num_sites", num_sites, 0, 2**31 - 1)
+        num_haplotypes, got_words = axes(panel, "panel", 2, _BITS)
+        _check_words("panel", got_words, num_sites, "sites")
+        self._build(panel, "panel", num_haplotypes, num_sites, observed)
 
-    def _check_words(self, name: str, got: int) -> None:
-        expected = (self.num_sites + 63) // 64
-        if got != expected:
-            value_error(name, f"of {expected} words a row ({self.num_sites} sites)", got)
+    @classmethod
+    def from_sites(
+        cls, site_bits: Any, *, num_haplotypes: int, observed: Any = None
+    ) -> DeviceHammingIndex:
+        """Build from rows of sites, one bit a haplotype, as a panel lies.
+
+        Parameters
+        ----------
+        site_bits : (L, ceil(H / 64)) uint64 or int64 CUDA array
+            Bit j of word w of a row is haplotype 64 * w + j. Rows contiguous, any number of words
+            apart: those of a window need not be copied out of the panel's.
+        num_haplotypes : int
+            H, from 1.
+        observed : (L,) bool, optional
+            As for the class.
+        """
+        self = cls.__new__(cls)
+        num_haplotypes = whole_number("num_haplotypes", num_haplotypes, 1, 2**32 - 1)
+        num_sites, got_words = axes(site_bits, "site_bits", 2, _BITS)
+        _check_words("site_bits", got_words, num_haplotypes, "haplotypes")
+        self._build(site_bits, "site_bits", num_haplotypes, num_sites, observed, by_sites=True)
+        return self
+
+    def _build(
+        self,
+        rows: Any,
+        name: str,
+        num_haplotypes: int,
+        num_sites: int,
+        observed: Any,
+        by_sites: bool = False,
+    ) -> None:
+        library = self._library = library_of(rows, name)
+        self._cuda = extension()
+        self.num_haplotypes, self.num_sites = num_haplotypes, num_sites
+        # Which sites are observed, and how many: None while only the device knows.
+        self._observed: NDArray[np.bool_] | None = None
+        self._num_observed: int | None = None
+        expected = f"a contiguous bool ({num_sites},) array"
+        with library.current(rows):
+            if observed is None:
+                self._observed = np.ones(num_sites, np.bool_)
+            elif library.owns(observed):
+                beside(observed, "observed", library, rows, expected)
+                if axes(observed, "observed", 1, expected)[0] != num_sites:
+                    value_error("observed", expected, f"shape {tuple(observed.shape)}")
+            else:
+                self._observed = host_array(
+                    observed, "observed", np.bool_, (num_sites,), expected
+                ).copy()
+                observed = library.upload(self._observed, rows)
+            room = num_sites
+            if self._observed is not None:
+                room = self._num_observed = int(np.count_nonzero(self._observed))
+            pitch = self._cuda.row_pitch(num_haplotypes)
+            self._plan = library.empty((self._cuda.plan_size(num_sites),), "int64", rows)
+            self._words = library.empty((-(-room // 64), pitch), "int64", rows)
+            capsules = [capsule(x, library) for x in (observed, self._plan, self._words)]
+            build, size = (
+                (self._cuda.hamming_index_build_from_sites, num_haplotypes)
+                if by_sites
+                else (self._cuda.hamming_index_build, num_sites)
+            )
+            build(capsule(rows, library), size, *capsules, library.stream(rows))
+
+    @property
+    def num_observed(self) -> int:
+        """Number of observed sites. With a mask on the device, the first look waits for it."""
+        if self._num_observed is None:
+            with self._library.current(self._plan):
+                self._num_observed = int(self._library.download(self._plan[:1])[0])
+        return self._num_observed
 
     @property
     def num_bytes(self) -> int:
@@ -281,6 +202,8 @@ class DeviceHammingIndex:
         k: int,
         *,
         exclude: Any = None,
+        weights: Any = None,
+        out: Any = None,
         block_bytes: int = DEFAULT_BLOCK_BYTES,
     ) -> tuple[Any, Any]:
         """Return the k nearest haplotypes of each query, ordered by (distance, index).
@@ -294,6 +217,13 @@ class DeviceHammingIndex:
         exclude : (Q, E) int64, optional
             Haplotypes that a query must not retrieve; -1 for none. NumPy or CUDA array; values of
             the latter are not checked, and one out of range excludes nothing.
+        weights : (L,) float32, optional
+            What a site counts, finite and at least 0; those of hidden sites are ignored. Distances
+            are then equal to the CPU's bit for bit. NumPy or CUDA array; values of the latter are
+            not checked, nor is the total if the mask lies on the device: a wrong value at an
+            observed site, or a total beyond float32, makes every distance NaN.
+        out : pair of CUDA arrays, optional
+            Where the answer goes, in place of new arrays: of its shapes and dtypes, contiguous.
         block_bytes : int
             Upper limit of the memory for distances, of which one query's are the least. Less
             memory on the device halves it, with a warning the first time.
@@ -301,49 +231,60 @@ class DeviceHammingIndex:
         Returns
         -------
         distances : (Q, k) int32 CUDA array
+            float32 with weights.
         indices : (Q, k) int64 CUDA array
 
         Notes
         -----
-        Waits for the device only if k > H - E and `exclude` lies there. An index searched on
-        another stream than it was built on must be kept until that search is done.
+        Waits for the device only if k > H - E and `exclude` lies there, and where the library waits
+        to copy a NumPy argument (torch does). An index searched on another stream than it was built
+        on must be kept until that search is done.
         """
         library, words = self._library, self._words
-        queries = _beside(queries, "queries", library, words, _BITS)
-        num_queries, got_words = _axes(queries, "queries", 2, _BITS)
-        self._check_words("queries", got_words)
-        k = _check_k(k)
-        block_bytes = _check_block_bytes(block_bytes)
+        queries = beside(queries, "queries", library, words, _BITS)
+        num_queries, got_words = axes(queries, "queries", 2, _BITS)
+        _check_words("queries", got_words, self.num_sites, "sites")
+        k = check_k(k)
+        block_bytes = check_block_bytes(block_bytes)
+        weighted = weights is not None
         with library.current(words):
-            on_device = _check_exclude(exclude, k, num_queries, self.num_haplotypes, library, words)
-            distances = library.empty((num_queries, k), "int32", words)
-            indices = library.empty((num_queries, k), "int64", words)
+            weights = check_weights(weights, self._observed, self.num_sites, library, words)
+            dropped = check_exclude(exclude, k, num_queries, self.num_haplotypes, library, words)
+            dtype = "float32" if weighted else "int32"
+            distances, indices = outputs(out, (num_queries, k), dtype, library, words)
             if num_queries == 0:
                 return distances, indices
 
             def size(limit: int) -> int:
                 return int(
                     self._cuda.hamming_workspace_bytes(
-                        int(words.shape[0]), self.num_haplotypes, num_queries, k, limit
+                        int(words.shape[0]), self.num_haplotypes, num_queries, k, limit, weighted
                     )
                 )
 
-            workspace, block_bytes = _workspace(size, block_bytes, library, words)
+            workspace, block_bytes = allocate_workspace(size, block_bytes, library, words)
             self._cuda.hamming_search(
-                _capsule(self._plan, library),
-                _capsule(words, library),
+                capsule(self._plan, library),
+                capsule(words, library),
                 self.num_haplotypes,
                 self.num_sites,
-                _capsule(queries, library),
+                capsule(queries, library),
                 k,
-                _capsule(on_device, library),
-                _capsule(workspace, library),
+                capsule(dropped, library),
+                capsule(weights, library),
+                capsule(workspace, library),
                 block_bytes,
-                _capsule(distances, library),
-                _capsule(indices, library),
+                capsule(distances, library),
+                capsule(indices, library),
                 library.stream(words),
             )
         return distances, indices
+
+
+def _check_words(name: str, got: int, num_bits: int, unit: str) -> None:
+    expected = (num_bits + 63) // 64
+    if got != expected:
+        value_error(name, f"of {expected} words a row ({num_bits} {unit})", got)
 
 
 def topk_hamming(
@@ -354,6 +295,8 @@ def topk_hamming(
     num_sites: int,
     observed: Any = None,
     exclude: Any = None,
+    weights: Any = None,
+    out: Any = None,
     block_bytes: int = DEFAULT_BLOCK_BYTES,
 ) -> tuple[Any, Any]:
     """Return the k nearest haplotypes of each query: `DeviceHammingIndex` built and searched once.
@@ -361,7 +304,9 @@ def topk_hamming(
     Parameters and result as there.
     """
     index = DeviceHammingIndex(panel, num_sites=num_sites, observed=observed)
-    return index.search(queries, k, exclude=exclude, block_bytes=block_bytes)
+    return index.search(
+        queries, k, exclude=exclude, weights=weights, out=out, block_bytes=block_bytes
+    )
 
 
 def topk_l2(
@@ -370,6 +315,7 @@ def topk_l2(
     k: int,
     *,
     exclude: Any = None,
+    out: Any = None,
     block_bytes: int = DEFAULT_BLOCK_BYTES,
     check_nan: bool = True,
 ) -> tuple[Any, Any]:
@@ -380,7 +326,7 @@ def topk_l2(
     queries : (Q, D) float32 CUDA array
     cache : (H, D) float32 CUDA array
         Rows contiguous, any number of values apart.
-    k, exclude, block_bytes
+    k, exclude, out, block_bytes
         As in `DeviceHammingIndex.search`.
     check_nan : bool
         Look whether a distance was not a number. This waits for the device; without it, such a
@@ -399,37 +345,36 @@ def topk_l2(
         For an argument of the wrong kind, or out of range; for a distance that is not a number.
     """
     library = library_of(cache, "cache")
-    cuda = _extension()
+    cuda = extension()
     expected = "a float32 (rows, dimensions) CUDA array"
-    num_rows, num_dimensions = _axes(cache, "cache", 2, expected)
-    queries = _beside(queries, "queries", library, cache, expected)
-    num_queries, got_dimensions = _axes(queries, "queries", 2, expected)
+    num_rows, num_dimensions = axes(cache, "cache", 2, expected)
+    queries = beside(queries, "queries", library, cache, expected)
+    num_queries, got_dimensions = axes(queries, "queries", 2, expected)
     if got_dimensions != num_dimensions:
         value_error("queries", f"of {num_dimensions} dimensions, as cache", got_dimensions)
-    k = _check_k(k)
-    block_bytes = _check_block_bytes(block_bytes)
+    k = check_k(k)
+    block_bytes = check_block_bytes(block_bytes)
     with library.current(cache):
-        on_device = _check_exclude(exclude, k, num_queries, num_rows, library, cache)
-        distances = library.empty((num_queries, k), "float32", cache)
-        indices = library.empty((num_queries, k), "int64", cache)
+        on_device = check_exclude(exclude, k, num_queries, num_rows, library, cache)
+        distances, indices = outputs(out, (num_queries, k), "float32", library, cache)
         if num_queries == 0:
             return distances, indices
 
         def size(limit: int) -> int:
             return int(cuda.l2_workspace_bytes(num_queries, num_rows, k, limit))
 
-        workspace, block_bytes = _workspace(size, block_bytes, library, cache)
+        workspace, block_bytes = allocate_workspace(size, block_bytes, library, cache)
         first_nan = library.empty((1,), "int64", cache)
         cuda.topk_l2(
-            _capsule(queries, library),
-            _capsule(cache, library),
+            capsule(queries, library),
+            capsule(cache, library),
             k,
-            _capsule(on_device, library),
-            _capsule(workspace, library),
+            capsule(on_device, library),
+            capsule(workspace, library),
             block_bytes,
-            _capsule(distances, library),
-            _capsule(indices, library),
-            _capsule(first_nan, library),
+            capsule(distances, library),
+            capsule(indices, library),
+            capsule(first_nan, library),
             library.stream(cache),
         )
         if check_nan:

@@ -126,7 +126,9 @@ def topk_hamming(
 
 def integer_weights(weights: NDArray[np.float32]) -> tuple[NDArray[np.int64], float]:
     """Weights as multiples of a power of two, rounded half to even, whose sum is below 2**31."""
-    total = math.fsum(weights.tolist())
+    total = 0.0
+    for weight in weights.tolist():
+        total += weight
     if total == 0:
         return np.zeros(len(weights), np.int64), 1.0
     exponent = min(30 - math.frexp(total)[1], 126)

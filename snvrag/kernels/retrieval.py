@@ -92,7 +92,8 @@ class HammingIndex:
         Parameters
         ----------
         site_bits : (L, ceil(H / 64)) uint64
-            Bit j of word w of a row is haplotype 64 * w + j.
+            Bit j of word w of a row is haplotype 64 * w + j. A CUDA array (DLPack) gives an index
+            on that device.
         num_haplotypes : int
             H, from 1.
         observed : (L,) bool, optional
@@ -101,7 +102,7 @@ class HammingIndex:
         Returns
         -------
         HammingIndex
-            Equal to the one that `HammingIndex` makes of the haplotypes. On the CPU alone.
+            Equal to the one that `HammingIndex` makes of the haplotypes.
 
         Raises
         ------
@@ -124,7 +125,12 @@ class HammingIndex:
         TopK(distances=array([[0]], dtype=int32), indices=array([[1]]))
         """
         self = cls.__new__(cls)
-        self._index = _core.HammingIndex.from_sites(site_bits, num_haplotypes, observed)
+        if _device.is_device_array(site_bits):
+            self._index = _device.DeviceHammingIndex.from_sites(
+                site_bits, num_haplotypes=num_haplotypes, observed=observed
+            )
+        else:
+            self._index = _core.HammingIndex.from_sites(site_bits, num_haplotypes, observed)
         return self
 
     @property
@@ -136,6 +142,11 @@ class HammingIndex:
     def num_sites(self) -> int:
         """L, the number of sites of a query, hidden ones included."""
         return int(self._index.num_sites)
+
+    @property
+    def num_observed(self) -> int:
+        """Number of sites that count. On a device that holds the mask, waits for it once."""
+        return int(self._index.num_observed)
 
     @property
     def num_bytes(self) -> int:
@@ -168,7 +179,8 @@ class HammingIndex:
         weights : (L,) float32, optional
             What a difference at each site counts, finite and not negative; hidden sites are
             ignored. By default 1. A learned embedding of the alleles at each site has these
-            distances, with ``weights[s] = |e_ref[s] - e_alt[s]|^2``.
+            distances, with ``weights[s] = |e_ref[s] - e_alt[s]|^2``. Values on a device are not
+            looked at: a wrong one at an observed site makes every distance NaN.
         out : pair of arrays, optional
             Contiguous (Q, k) arrays for the distances and the indices, of the dtypes below.
 
@@ -209,7 +221,7 @@ class HammingIndex:
         TopK(distances=array([[0.75, 2.  ]], dtype=float32), indices=array([[0, 1]]))
         """
         if isinstance(self._index, _device.DeviceHammingIndex):
-            return TopK(*self._index.search(queries, k, exclude=exclude))
+            return TopK(*self._index.search(queries, k, exclude=exclude, weights=weights, out=out))
         distances, indices = _pair(out)
         return TopK(*self._index.search(queries, k, exclude, threads, weights, distances, indices))
 
@@ -316,5 +328,5 @@ def topk_l2(
     TopK(distances=array([[0., 1.]], dtype=float32), indices=array([[0, 2]]))
     """
     if _device.is_device_array(cache):
-        return TopK(*_device.topk_l2(queries, cache, k, exclude=exclude))
+        return TopK(*_device.topk_l2(queries, cache, k, exclude=exclude, out=out))
     return TopK(*_core.topk_l2(queries, cache, k, exclude, threads, *_pair(out)))

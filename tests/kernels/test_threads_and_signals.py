@@ -21,7 +21,7 @@ U8 = np.uint64
 # Seconds of work at the slowest level, of which a fraction of one is done.
 LONG = {
     "hamming": "index.search(queries, 1, threads=1)",
-    "weighted hamming": "index.search(queries[:500], 1, threads=1, weights=np.ones(1024, np.float32))",
+    "weighted hamming": "index.search(queries[:500], 1, threads=1, weights=weights)",
     "l2": "topk_l2(vectors[:8_000], vectors, 1, threads=1)",
 }
 
@@ -34,6 +34,7 @@ from snvrag.kernels import HammingIndex, topk_l2
 _core.set_simd_level("scalar")
 index = HammingIndex(np.zeros((200_000, 16), np.uint64), num_sites=1024)
 queries = np.zeros((5_000, 16), np.uint64)
+weights = np.ones(1024, np.float32)
 vectors = np.zeros((200_000, 64), np.float32)
 ready = threading.Event()
 sent = []

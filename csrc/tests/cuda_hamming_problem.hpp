@@ -1,0 +1,89 @@
+// Panels, queries and masks for the tests of the CUDA kernels that search bits.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda_api.hpp"
+#include "cuda_testing.hpp"
+#include "snvrag/bits.hpp"
+#include "snvrag/hamming.hpp"
+
+namespace snvrag::testing {
+
+inline Bytes random_mask(std::int64_t num_sites, int percent, std::uint64_t seed) {
+  Bytes mask(num_sites);
+  Random random(seed);
+  for (std::uint8_t& site : mask) site = random.below(100) < percent;
+  return mask;
+}
+
+inline Words random_words(std::int64_t n, std::uint64_t seed) {
+  Words words(n);
+  Random random(seed);
+  for (std::uint64_t& word : words) word = random.word();
+  return words;
+}
+
+// An index with its memory, filled with what must not be read.
+struct DeviceIndex {
+  Words plan, words;
+  snvrag::cuda::HammingIndex index;
+
+  DeviceIndex(std::int64_t num_haplotypes, std::int64_t num_sites, std::int64_t max_words)
+      : plan(snvrag::cuda::plan_size(num_sites), ~std::uint64_t{0}),
+        words(max_words * snvrag::cuda::row_pitch(num_haplotypes), ~std::uint64_t{0}),
+        index{plan.data(), words.data(), max_words, num_haplotypes, num_sites} {}
+};
+
+struct Case {
+  std::int64_t num_haplotypes, num_sites, num_queries;
+  int observed_percent;  // of 100; 101: no mask is given
+  std::int64_t k;
+  std::int64_t num_exclude = 0;
+  int num_kinds = 50;  // of haplotypes; few make ties
+  std::size_t block_bytes = kBlockBytes;
+};
+
+// Rows apart from each other, a mask, and haplotypes to leave out.
+struct Problem {
+  Case c;
+  std::int64_t words;
+  Words panel, queries;
+  Bytes mask;
+  Indices exclude;
+
+  explicit Problem(const Case& given)
+      : c(given),
+        words(num_words(c.num_sites)),
+        panel(rows_of_kinds(c.num_haplotypes, words + 3, 1)),
+        queries(rows_of_kinds(c.num_queries, words + 1, 2)),
+        mask(random_mask(c.num_sites, c.observed_percent, 3)),
+        exclude(c.num_queries * c.num_exclude) {
+    Random random(4);
+    for (std::int64_t& index : exclude) index = random.below(c.num_haplotypes + 1) - 1;
+  }
+
+  // Bits behind the last site are set, too: they must not count.
+  Words rows_of_kinds(std::int64_t num_rows, std::int64_t stride, std::uint64_t seed) const {
+    const Words kinds = random_words(c.num_kinds * words, 5);
+    Words rows(num_rows == 0 ? 0 : (num_rows - 1) * stride + words);
+    Random random(seed);
+    for (std::int64_t r = 0; r < num_rows; ++r) {
+      const std::int64_t kind = random.below(c.num_kinds);
+      for (std::int64_t w = 0; w < words; ++w) rows[r * stride + w] = kinds[kind * words + w];
+    }
+    return rows;
+  }
+
+  HammingQueries host_queries() const {
+    return {queries.data(), c.num_queries, words + 1, c.k, exclude.data(), c.num_exclude};
+  }
+  const std::uint8_t* observed() const { return c.observed_percent > 100 ? nullptr : mask.data(); }
+  std::int64_t num_observed() const {
+    std::int64_t count = 0;
+    for (std::uint8_t site : mask) count += observed() == nullptr || site != 0;
+    return count;
+  }
+};
+
+}  // namespace snvrag::testing

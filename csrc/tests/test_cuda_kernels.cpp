@@ -1,0 +1,165 @@
+// The CUDA kernels, run by the emulator, against the CPU library.
+//
+// Pointers of the host are device pointers here. Arrays are heap buffers of exactly their size, so
+// that the address sanitizer sees an access behind one. Every test runs with the threads of a block
+// in several orders; what a missing barrier breaks is seen in one of them.
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+#include <vector>
+
+#include "cuda_api.hpp"
+#include "cuda_testing.hpp"
+#include "emulator.hpp"
+#include "snvrag/l2.hpp"
+
+namespace {
+
+using namespace snvrag::testing;
+using cuda_emulator::Order;
+
+// --- masks ---------------------------------------------------------------------------------------
+
+void test_masks() {
+  // Empty, one site, part of a Philox block, a gap, two that are no ranges, many thread blocks.
+  const std::int64_t ends[][2] = {{0, 0},   {0, 1},      {1, 64},      {64, 129},   {130, 1150},
+                                  {-1, 50}, {600, 9001}, {1150, 1149}, {1200, 9000}};
+  const std::int64_t num_sites = 9000, num_windows = 9;
+  Indices starts(num_windows), stops(num_windows);
+  for (std::int64_t i = 0; i < num_windows; ++i) {
+    starts[i] = ends[i][0];
+    stops[i] = ends[i][1];
+  }
+  Buffer<double> af(num_sites);
+  Random random(1);
+  for (double& share : af) share = std::pow(random.unit(), 3);
+  const snvrag::cuda::MaskRule rule = {2024, 9995, 0.5, 0.7, 0.05};
+
+  Bytes expected(num_sites);
+  for (std::int64_t i = 0; i < num_windows; ++i) {
+    if (starts[i] < 0 || stops[i] > num_sites) continue;
+    const auto window = rule.first_window + static_cast<std::uint64_t>(i);
+    const snvrag::PhiloxKey key = snvrag::mask_key(rule.seed, window);
+    for (std::int64_t site = starts[i]; site < stops[i]; ++site) {
+      const auto draw = static_cast<std::uint64_t>(site - starts[i]);
+      const auto block = snvrag::philox4x64({{draw / 4 + 1, 0, 0, 0}}, key);
+      const double share = af[site] < rule.rare_threshold ? rule.rare_rate : rule.rate;
+      expected[site] = snvrag::unit_double(block.word[draw % 4]) < share;
+    }
+  }
+  Bytes mask(num_sites, 77);
+  snvrag::cuda::af_guided_masks(af.data(), num_sites, starts.data(), stops.data(), num_windows,
+                                rule, mask.data(), nullptr);
+  CHECK(mask == expected);
+  snvrag::cuda::af_guided_masks(af.data(), num_sites, nullptr, nullptr, 0, rule, mask.data(),
+                                nullptr);
+  CHECK(mask == Bytes(num_sites));
+  snvrag::cuda::af_guided_masks(nullptr, 0, nullptr, nullptr, 0, rule, nullptr, nullptr);
+}
+
+// --- squared L2 ----------------------------------------------------------------------------------
+
+struct Vectors {
+  std::int64_t num_rows, num_dimensions, num_queries, k;
+  std::int64_t num_exclude = 0;
+  std::size_t block_bytes = kBlockBytes;
+};
+
+// Small whole numbers have exact distances, ties included; others are within the tolerance.
+void test_l2(const Vectors& v, bool whole) {
+  const std::int64_t stride = v.num_dimensions + 3, query_stride = v.num_dimensions + 1;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  Random random(static_cast<std::uint64_t>(v.num_rows * 1009 + v.num_dimensions));
+  const auto fill = [&](std::int64_t rows, std::int64_t step) {
+    Floats values(rows == 0 ? 0 : (rows - 1) * step + v.num_dimensions, nan);
+    for (std::int64_t i = 0; i < rows * v.num_dimensions; ++i) {
+      values[i / v.num_dimensions * step + i % v.num_dimensions] =
+          whole ? static_cast<float>(random.below(3)) : static_cast<float>(random.unit() - 0.5);
+    }
+    return values;
+  };
+  const Floats cache = fill(v.num_rows, stride), queries = fill(v.num_queries, query_stride);
+  Indices exclude(v.num_queries * v.num_exclude);
+  for (std::int64_t& index : exclude) index = random.below(v.num_rows + 1) - 1;
+
+  Found<float> expected(v.num_queries * v.k), found(v.num_queries * v.k);
+  CHECK(snvrag::topk_l2(queries.data(), v.num_queries, query_stride, cache.data(), v.num_rows,
+                        stride, v.num_dimensions, v.k, exclude.data(), v.num_exclude, 1,
+                        expected.distances.data(),
+                        expected.indices.data()) == snvrag::L2Result::ok);
+  Bytes workspace(static_cast<std::int64_t>(
+      snvrag::cuda::l2_workspace_bytes(v.num_queries, v.num_rows, v.k, v.block_bytes)));
+  std::uint64_t first_nan = 7;
+  snvrag::cuda::topk_l2({queries.data(), v.num_queries, query_stride},
+                        {cache.data(), v.num_rows, stride}, v.num_dimensions, v.k,
+                        v.num_exclude > 0 ? exclude.data() : nullptr, v.num_exclude,
+                        workspace.data(), v.block_bytes, found.distances.data(),
+                        found.indices.data(), &first_nan, nullptr);
+  CHECK(first_nan == ~std::uint64_t{0});
+  CHECK(found.indices == expected.indices);
+  if (whole) {
+    CHECK(found.distances == expected.distances);
+  } else {
+    // Sums of up to 1,000 terms in two levels: 64 roundings of 6e-8, on both sides.
+    float worst = 0;
+    for (std::int64_t i = 0; i < found.distances.size(); ++i) {
+      worst = std::max(
+          worst, std::abs(found.distances[i] - expected.distances[i]) / expected.distances[i]);
+    }
+    CHECK(worst < 8e-6f);
+  }
+}
+
+void test_l2_of_what_is_not_a_number() {
+  const std::int64_t rows = 70, dimensions = 33;
+  Floats cache(rows * dimensions, 1), queries(35 * dimensions, 2);
+  Bytes workspace(
+      static_cast<std::int64_t>(snvrag::cuda::l2_workspace_bytes(35, rows, 2, kBlockBytes)));
+  Found<float> found(35 * 2);
+  std::uint64_t first_nan = 0;
+  const auto search = [&] {
+    snvrag::cuda::topk_l2({queries.data(), 35, dimensions}, {cache.data(), rows, dimensions},
+                          dimensions, 2, nullptr, 0, workspace.data(), kBlockBytes,
+                          found.distances.data(), found.indices.data(), &first_nan, nullptr);
+    return first_nan;
+  };
+  CHECK(search() == ~std::uint64_t{0});
+  queries[34 * dimensions + 32] = std::numeric_limits<float>::quiet_NaN();
+  CHECK(search() == 34 * 70);
+  cache[69 * dimensions] = std::numeric_limits<float>::quiet_NaN();
+  CHECK(search() == 69);
+}
+
+void test_all_l2() {
+  test_l2({1, 1, 1, 1}, true);
+  test_l2({5, 0, 3, 5}, true);
+  for (std::int64_t dimensions : {31, 32, 33}) {
+    test_l2({65, dimensions, 33, 8, 2}, true);
+    test_l2({64, dimensions, 0, 1}, true);
+  }
+  test_l2({130, 7, 65, 64, 0, 5000}, true);
+  test_l2({3000, 3, 2, 64, 5}, true);
+  test_l2({100, 1000, 3, 10}, false);
+  test_l2_of_what_is_not_a_number();
+}
+
+}  // namespace
+
+int main() {
+  test_cuda_emulator();
+#if defined(__SANITIZE_THREAD__)  // sees a race in any order
+  const std::vector<Order> orders = {Order::mixed};
+#else
+  const std::vector<Order> orders = {Order::ascending, Order::descending, Order::mixed};
+#endif
+  for (Order order : orders) {
+    cuda_emulator::set_order(order);
+    test_masks();
+    test_cuda_hamming();
+    test_cuda_weighted();
+    test_all_l2();
+  }
+  std::printf("%d passed, %d failed\n", passed, failed);
+  return failed == 0 ? 0 : 1;
+}
