@@ -5,7 +5,6 @@
 """
 
 from importlib import machinery as _machinery
-from importlib import metadata as _metadata
 from importlib import util as _util
 from pathlib import Path as _Path
 
@@ -19,8 +18,10 @@ def _point_at_installed_package() -> None:
     global __path__, __file__
     if _util.find_spec("snvrag._core") is not None:
         return
+    from importlib import metadata
+
     here = _Path(__file__).resolve().parent
-    for distribution in _metadata.distributions(name="snvrag"):
+    for distribution in metadata.distributions(name="snvrag"):
         installed = _Path(str(distribution.locate_file("snvrag")))
         names = (f"_core{suffix}" for suffix in _machinery.EXTENSION_SUFFIXES)
         if any((installed / name).exists() for name in names) and installed.resolve() != here:
@@ -34,11 +35,20 @@ def _point_at_installed_package() -> None:
 
 _point_at_installed_package()
 
-from ._build_info import build_info, get_include  # noqa: E402
+from ._build_info import build_info, get_cmake_dir, get_include  # noqa: E402
 
-try:
-    __version__ = _metadata.version("snvrag")
-except _metadata.PackageNotFoundError:
-    __version__ = "unknown"
 
-__all__ = ["__version__", "build_info", "get_include"]
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module 'snvrag' has no attribute {name!r}")
+    # Looked up when asked for: importlib.metadata takes longer to load than all the rest of this
+    # package.
+    from importlib import metadata
+
+    try:
+        return metadata.version("snvrag")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+__all__ = ["__version__", "build_info", "get_cmake_dir", "get_include"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ def build_info() -> dict[str, Any]:
     >>> "scalar" in snvrag.build_info()["simd_levels"]
     True
     """
+    from importlib import metadata  # slow to load, and importing the kernels passes here
+
     return {
         "version": metadata.version("snvrag"),
         "compiler": _core.compiler,
@@ -39,6 +40,15 @@ def build_info() -> dict[str, Any]:
 def get_include() -> str:
     """Return the folder to put on a C++ compiler's include path for ``snvrag/*.hpp``.
 
+    ``bits.hpp`` (layout of packed alleles) and ``philox.hpp`` (the generator of the masks; in CUDA
+    code too) are complete by themselves. The other headers declare functions of the library that
+    `get_cmake_dir` leads to.
+
+    Returns
+    -------
+    str
+        Path of a folder with the folder ``snvrag`` in it.
+
     Examples
     --------
     >>> import os, snvrag
@@ -46,3 +56,24 @@ def get_include() -> str:
     True
     """
     return str(Path(_core.__file__).resolve().parent / "include")
+
+
+def get_cmake_dir() -> str:
+    """Return the folder where CMake's ``find_package(snvrag CONFIG)`` finds the C++ library.
+
+    The target ``snvrag::cpu`` brings the headers of `get_include` and the static library of this
+    build, which needs the C++ standard library of `build_info`'s compiler or a compatible one. With
+    another, make it from source: ``add_subdirectory`` of a checkout gives the same target.
+
+    Returns
+    -------
+    str
+        Path of the folder with ``snvragConfig.cmake``, for ``-Dsnvrag_DIR=``.
+
+    Examples
+    --------
+    >>> import os, snvrag
+    >>> os.path.exists(os.path.join(snvrag.get_cmake_dir(), "snvragConfig.cmake"))
+    True
+    """
+    return str(Path(_core.__file__).resolve().parent / "lib" / "cmake" / "snvrag")

@@ -75,12 +75,13 @@ int choose_threads(const py::object& threads, double operations) {
 }
 
 struct Exclude {
-  py::object array;
+  std::vector<std::int64_t> values;
   const std::int64_t* data = nullptr;
   std::int64_t num_columns = 0;
 };
 
-// Checks `exclude` and that k neighbours are left for every query.
+// Checks `exclude` and that k neighbours are left for every query. What is checked is a copy: no
+// other thread, and no output that shares memory with it, changes it afterwards.
 Exclude check_exclude(const py::object& object, std::int64_t num_queries,
                       std::int64_t num_candidates, std::int64_t k) {
   if (k < 1) value_error("k", "at least 1", std::to_string(k));
@@ -96,11 +97,14 @@ Exclude check_exclude(const py::object& object, std::int64_t num_queries,
     if (given.num_rows > 1 && given.stride != given.num_columns) {
       type_error("exclude", expected, "rows that are not adjacent");
     }
+    exclude.values.assign(given.data, given.data + num_queries * given.num_columns);
+    exclude.data = exclude.values.data();
+    exclude.num_columns = given.num_columns;
     std::vector<std::int64_t> seen;
     for (std::int64_t q = 0; q < num_queries; ++q) {
       seen.clear();
       for (std::int64_t i = 0; i < given.num_columns; ++i) {
-        const std::int64_t index = given.data[q * given.num_columns + i];
+        const std::int64_t index = exclude.data[q * given.num_columns + i];
         if (index < -1 || index >= num_candidates) {
           value_error("exclude", "-1 or an index below " + std::to_string(num_candidates),
                       std::to_string(index) + " for query " + std::to_string(q));
@@ -111,7 +115,6 @@ Exclude check_exclude(const py::object& object, std::int64_t num_queries,
       const auto distinct = std::unique(seen.begin(), seen.end()) - seen.begin();
       most_excluded = std::max<std::int64_t>(most_excluded, distinct);
     }
-    exclude = {given.array, given.data, given.num_columns};
   }
   if (k > num_candidates - most_excluded) {
     value_error("k",
@@ -123,12 +126,18 @@ Exclude check_exclude(const py::object& object, std::int64_t num_queries,
   return exclude;
 }
 
+// Copies `observed`, as an index is sized by one reading of it and filled by another; null for
+// None.
 const std::uint8_t* check_observed(const py::object& observed, std::int64_t num_sites,
-                                   py::array& keep_alive) {
+                                   std::vector<std::uint8_t>& copy) {
   if (observed.is_none()) return nullptr;
-  keep_alive = vector<bool>(observed, "observed", num_sites,
-                            "a contiguous bool (" + std::to_string(num_sites) + ",) array");
-  return static_cast<const std::uint8_t*>(keep_alive.data());
+  const py::array given =
+      vector<bool>(observed, "observed", num_sites,
+                   "a contiguous bool (" + std::to_string(num_sites) + ",) array");
+  const auto* data = static_cast<const std::uint8_t*>(given.data());
+  copy.reserve(1);  // so that no site at all is not None
+  copy.assign(data, data + num_sites);
+  return copy.data();
 }
 
 // --- packing -------------------------------------------------------------------------------------
@@ -197,9 +206,11 @@ py::array_t<std::uint64_t> gather(const py::object& object, std::int64_t start, 
   const std::string expected = "a contiguous int64 (n,) array";
   const py::array any = strided<std::int64_t>(columns_object, "columns", 1, expected);
   const py::array columns = vector<std::int64_t>(columns_object, "columns", any.shape(0), expected);
-  const auto* wanted = static_cast<const std::int64_t*>(columns.data());
+  const auto* data = static_cast<const std::int64_t*>(columns.data());
   const std::int64_t n = columns.shape(0);
-  for (std::int64_t i = 0; i < n; ++i) {
+  const std::vector<std::int64_t> wanted(data,
+                                         data + n);  // no other thread changes what is checked
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
     if (wanted[i] < 0 || wanted[i] >= 64 * bits.num_columns) {
       value_error("columns", "indices below " + std::to_string(64 * bits.num_columns),
                   std::to_string(wanted[i]) + " at " + std::to_string(i));
@@ -208,7 +219,7 @@ py::array_t<std::uint64_t> gather(const py::object& object, std::int64_t start, 
   py::array_t<std::uint64_t> result({n, num_words(stop - start)});
   std::uint64_t* out = result.mutable_data();
   py::gil_scoped_release release;
-  gather_columns(bits.data, bits.stride, start, stop - start, wanted, n, out);
+  gather_columns(bits.data, bits.stride, start, stop - start, wanted.data(), n, out);
   return result;
 }
 
@@ -237,8 +248,8 @@ HammingIndex index_from_haplotypes(const py::object& panel_object,
   const Rows<std::uint64_t> panel = rows<std::uint64_t>(panel_object, "panel", kBits);
   check_words(panel.num_columns, num_sites, "panel");
   check_count(panel.num_rows, 1, kMaxHaplotypes, "rows of panel");
-  py::array keep_alive;
-  const std::uint8_t* observed = check_observed(observed_object, num_sites, keep_alive);
+  std::vector<std::uint8_t> copy;
+  const std::uint8_t* observed = check_observed(observed_object, num_sites, copy);
   py::gil_scoped_release release;
   return HammingIndex::from_haplotypes(panel.data, panel.num_rows, num_sites, panel.stride,
                                        observed);
@@ -252,8 +263,8 @@ HammingIndex index_from_sites(const py::object& sites_object,
   const Rows<std::uint64_t> sites = rows<std::uint64_t>(sites_object, "site_bits", kBits);
   check_words(sites.num_columns, num_haplotypes, "site_bits", "haplotypes");
   check_count(sites.num_rows, 0, kMaxSites, "rows of site_bits");
-  py::array keep_alive;
-  const std::uint8_t* observed = check_observed(observed_object, sites.num_rows, keep_alive);
+  std::vector<std::uint8_t> copy;
+  const std::uint8_t* observed = check_observed(observed_object, sites.num_rows, copy);
   py::gil_scoped_release release;
   return HammingIndex::from_sites(sites.data, num_haplotypes, sites.num_rows, sites.stride,
                                   observed);
@@ -426,7 +437,10 @@ std::vector<std::string> simd_levels() {
 
 }  // namespace
 
-PYBIND11_MODULE(_core, module) {
+// Free-threaded Python may run this module without the GIL: its only state is the instruction set
+// in use, an atomic; an index does not change once it is built; and whatever is checked before it
+// leads to an address is copied first.
+PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.doc() = "CPU kernels of snvrag; use them through snvrag.kernels.";
 
   module.def("pack_rows", &pack, py::arg("alleles"));
@@ -442,7 +456,15 @@ PYBIND11_MODULE(_core, module) {
              py::arg("exclude").none(true), py::arg("threads").none(true),
              py::arg("distances") = py::none(), py::arg("indices") = py::none());
 
-  py::class_<HammingIndex>(module, "HammingIndex")
+  // Without __new__ and subclasses there is no object that one of the two functions has not built.
+  const auto no_new = py::custom_type_setup([](PyHeapTypeObject* type) {
+    type->ht_type.tp_new = [](PyTypeObject*, PyObject*, PyObject*) -> PyObject* {
+      PyErr_SetString(PyExc_TypeError,
+                      "No constructor defined: use from_haplotypes or from_sites of HammingIndex");
+      return nullptr;
+    };
+  });
+  py::class_<HammingIndex>(module, "HammingIndex", py::is_final(), no_new)
       .def_static("from_haplotypes", &index_from_haplotypes, py::arg("panel"), py::arg("num_sites"),
                   py::arg("observed").none(true))
       .def_static("from_sites", &index_from_sites, py::arg("site_bits"), py::arg("num_haplotypes"),

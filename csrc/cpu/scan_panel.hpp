@@ -32,7 +32,7 @@ bool scan_panel(const HammingScan& whole, const std::vector<std::uint64_t>& comp
     return cancel != nullptr && cancel->load(std::memory_order_relaxed);
   };
   // Blocks between two looks at the flag: some tens of milliseconds at worst.
-  constexpr std::int64_t kWordsBetweenLooks = 1 << 24;
+  constexpr std::int64_t kWordsBetweenLooks = 1 << 20;
   const std::int64_t step = std::max<std::int64_t>(
       256,
       kWordsBetweenLooks / (queries.num_queries * (whole.num_head_words + whole.num_tail_words)));

@@ -2,6 +2,12 @@
 
 Numba is loaded by the first call of a mask or alignment kernel, and its compiled code is cached on
 disk.
+
+Threads may call any of these functions at the same time, and search one `HammingIndex`, which does
+not change once it is built; they run without the GIL, and the compiled module leaves it off where
+Python is free-threaded. Who writes to an array that a call is reading gets an unspecified answer,
+but no access outside of the arrays: what leads to an address is copied before it is checked. Ctrl-C
+ends a long search.
 """
 
 from .alignment import align_sites

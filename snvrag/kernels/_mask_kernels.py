@@ -1,4 +1,8 @@
-"""Numba code of the AF-guided masks; ``masking.py`` is the way in."""
+"""Numba code of the AF-guided masks; ``masking.py`` is the way in.
+
+One function for each generator takes any number of windows. Without inner functions, slices or
+NumPy calls it is compiled in half the time, for which the first mask after an installation waits.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,23 @@ from numba.extending import intrinsic
 
 from ._numba import kernel
 
-_LOW = np.uint64(0xFFFFFFFF)
-_WORDS = 1024  # drawn at a time: they stay in the first-level cache
+PHILOX_WORDS = 1024  # drawn at a time: they stay in the first-level cache
+MT19937_WORDS = 624
+
+_U = np.uint64  # an operand that is not would make signed numbers or doubles of the others
+_0, _1, _2, _3, _4, _7 = map(_U, (0, 1, 2, 3, 4, 7))
+_11, _15, _18, _26, _30 = map(_U, (11, 15, 18, 26, 30))
+_KEYS_A_SEED = _U(10_000)
+_ROOM = _U(PHILOX_WORDS)
+
+# Philox: multipliers and Weyl increments.
+_M0, _M1 = _U(0xD2E7470EE14C6C93), _U(0xCA5A826395121157)
+_W0, _W1 = _U(0x9E3779B97F4A7C15), _U(0xBB67AE8584CAA73B)
+
+# mt19937: seeding, twist and tempering of 32-bit words kept in 64.
+_LOW_32, _INIT = _U(0xFFFFFFFF), _U(1812433253)
+_UPPER, _LOWER, _TWIST = _U(0x80000000), _U(0x7FFFFFFF), _U(0x9908B0DF)
+_TEMPER_0, _TEMPER_1 = _U(0x9D2C5680), _U(0xEFC60000)
 
 
 def _wide_product(_typing_context: Any, _a: Any, _b: Any) -> Any:
@@ -35,116 +54,6 @@ _multiply: Any = intrinsic(_wide_product)
 
 
 @kernel
-def philox_window(
-    af: Any,
-    mask: Any,
-    key_low: np.uint64,
-    key_high: np.uint64,
-    rare_threshold: float,
-    rare_limit: np.uint64,
-    common_limit: np.uint64,
-) -> int:
-    """Write one window's mask; return the first index whose af is not in [0, 1], or -1.
-
-    The limits are ceil(p * 2**53): a draw of 53 bits is below p exactly if it is below that.
-    """
-    n = af.shape[0]
-    shift = np.uint64(11)
-    words = np.empty(_WORDS, np.uint64)
-    for start in range(0, n, _WORDS):
-        # Slices, whose indices from 0 the compiler knows not to count from the end.
-        part_af = af[start : start + _WORDS]
-        part_mask = mask[start : start + _WORDS]
-        size = part_af.shape[0]
-        # The multiplications, one a cycle, are the limit here: nothing else is in their way, and
-        # the comparisons below are left to vector instructions.
-        for place in range(0, size, 4):
-            word0 = np.uint64((start + place) // 4 + 1)
-            word1 = np.uint64(0)
-            word2 = np.uint64(0)
-            word3 = np.uint64(0)
-            low = key_low
-            high = key_high
-            for _ in range(10):
-                high0, low0 = _multiply(np.uint64(0xD2E7470EE14C6C93), word0)
-                high1, low1 = _multiply(np.uint64(0xCA5A826395121157), word2)
-                word0 = high1 ^ word1 ^ low
-                word1 = low1
-                word2 = high0 ^ word3 ^ high
-                word3 = low0
-                low += np.uint64(0x9E3779B97F4A7C15)
-                high += np.uint64(0xBB67AE8584CAA73B)
-            words[place] = word0
-            words[place + 1] = word1
-            words[place + 2] = word2
-            words[place + 3] = word3
-        bad = 0
-        for i in range(size):
-            frequency = part_af[i]
-            bad += not 0.0 <= frequency <= 1.0
-            limit = rare_limit if frequency < rare_threshold else common_limit
-            part_mask[i] = (words[i] >> shift) < limit
-        if bad > 0:
-            for i in range(size):
-                if not 0.0 <= part_af[i] <= 1.0:
-                    return start + i
-    return -1
-
-
-@kernel
-def mt19937_window(
-    af: Any,
-    mask: Any,
-    seed: np.uint32,
-    rare_threshold: float,
-    rare_limit: np.uint64,
-    common_limit: np.uint64,
-) -> int:
-    """The same with the draws of ``numpy.random.RandomState(seed)``.
-
-    Matsumoto and Nishimura, "Mersenne Twister" (ACM TOMACS 8, 1998), seeded by its 2002
-    ``init_genrand``, whose doubles take 27 and 26 bits of two words.
-    """
-    state = np.empty(624, np.uint64)
-    state[0] = np.uint64(seed)
-    for i in range(1, 624):
-        previous = state[i - 1]
-        state[i] = (
-            np.uint64(1812433253) * (previous ^ (previous >> np.uint64(30))) + np.uint64(i)
-        ) & _LOW
-    position = 624
-    for site in range(af.shape[0]):
-        frequency = af[site]
-        if not 0.0 <= frequency <= 1.0:
-            return site
-        draw = np.uint64(0)
-        for half in range(2):
-            if position == 624:
-                for i in range(624):
-                    bits = (state[i] & np.uint64(0x80000000)) | (
-                        state[(i + 1) % 624] & np.uint64(0x7FFFFFFF)
-                    )
-                    state[i] = (
-                        state[(i + 397) % 624]
-                        ^ (bits >> np.uint64(1))
-                        ^ ((bits & np.uint64(1)) * np.uint64(0x9908B0DF))
-                    )
-                position = 0
-            word = state[position]
-            position += 1
-            word ^= word >> np.uint64(11)
-            word ^= (word << np.uint64(7)) & np.uint64(0x9D2C5680)
-            word ^= (word << np.uint64(15)) & np.uint64(0xEFC60000)
-            word ^= word >> np.uint64(18)
-            if half == 0:
-                draw = (word >> np.uint64(5)) << np.uint64(26)
-            else:
-                draw |= word >> np.uint64(6)
-        mask[site] = draw < (rare_limit if frequency < rare_threshold else common_limit)
-    return -1
-
-
-@kernel
 def philox_windows(
     af: Any,
     starts: Any,
@@ -155,21 +64,61 @@ def philox_windows(
     rare_threshold: float,
     rare_limit: np.uint64,
     common_limit: np.uint64,
+    words: Any,
 ) -> int:
-    """Masks of consecutive windows; return the first bad index of af, or -1."""
+    """Write the masks of consecutive windows.
+
+    The limits are ceil(p * 2**53): a draw of 53 bits is below p exactly if it is below that.
+    ``words`` is room for `PHILOX_WORDS` words. Returns -1, or an index of af that is followed,
+    within its window, by the first value that is not in [0, 1], or is it.
+    """
     for i in range(starts.shape[0]):
         window = first_window + np.uint64(i)
-        bad = philox_window(
-            af[starts[i] : stops[i]],
-            mask[starts[i] : stops[i]],
-            seed * np.uint64(10_000) + window,
-            window // np.uint64(10_000),
-            rare_threshold,
-            rare_limit,
-            common_limit,
-        )
-        if bad >= 0:
-            return int(starts[i]) + bad
+        key_low = seed * _KEYS_A_SEED + window
+        key_high = window // _KEYS_A_SEED
+        # Unsigned: an index that may be negative would be checked for counting from the end.
+        site = np.uint64(starts[i])
+        stop = np.uint64(stops[i])
+        counter = _0
+        while site < stop:
+            size = stop - site
+            if size > _ROOM:
+                size = _ROOM
+            # The multiplications, one a cycle, are the limit here: nothing else is in their way,
+            # and the comparisons below are left to vector instructions.
+            place = _0
+            while place < size:
+                counter += _1
+                word0 = counter
+                word1 = _0
+                word2 = _0
+                word3 = _0
+                low = key_low
+                high = key_high
+                for _ in range(10):
+                    high0, low0 = _multiply(_M0, word0)
+                    high1, low1 = _multiply(_M1, word2)
+                    word0 = high1 ^ word1 ^ low
+                    word1 = low1
+                    word2 = high0 ^ word3 ^ high
+                    word3 = low0
+                    low += _W0
+                    high += _W1
+                words[place] = word0
+                words[place + _1] = word1
+                words[place + _2] = word2
+                words[place + _3] = word3
+                place += _4
+            bad = 0
+            for j in range(size):
+                frequency = af[site + j]
+                bad += not 0.0 <= frequency <= 1.0
+                limit = rare_limit if frequency < rare_threshold else common_limit
+                mask[site + j] = (words[j] >> _11) < limit
+            if bad > 0:
+                found: int = np.int64(site)
+                return found
+            site += size
     return -1
 
 
@@ -184,17 +133,39 @@ def mt19937_windows(
     rare_threshold: float,
     rare_limit: np.uint64,
     common_limit: np.uint64,
+    state: Any,
 ) -> int:
-    """The same with NumPy's older generator."""
+    """The same with the draws of ``numpy.random.RandomState``.
+
+    ``state`` is room for `MT19937_WORDS` words.
+    Matsumoto and Nishimura, "Mersenne Twister" (ACM TOMACS 8, 1998), seeded by its 2002
+    ``init_genrand``, whose doubles take 27 and 26 bits of two words.
+    """
     for i in range(starts.shape[0]):
-        bad = mt19937_window(
-            af[starts[i] : stops[i]],
-            mask[starts[i] : stops[i]],
-            np.uint32(seed * np.uint64(10_000) + first_window + np.uint64(i)),
-            rare_threshold,
-            rare_limit,
-            common_limit,
-        )
-        if bad >= 0:
-            return int(starts[i]) + bad
+        word = seed * _KEYS_A_SEED + first_window + np.uint64(i)
+        for j in range(624):
+            state[j] = word
+            word = (_INIT * (word ^ (word >> _30)) + np.uint64(j + 1)) & _LOW_32
+        position = 624
+        for site in range(starts[i], stops[i]):
+            frequency = af[site]
+            if not 0.0 <= frequency <= 1.0:
+                return site
+            draw = _0
+            for half in range(2):
+                if position == 624:
+                    position = 0
+                    for j in range(624):
+                        after = j + 1 if j < 623 else 0
+                        far = j + 397 if j < 227 else j - 227
+                        bits = (state[j] & _UPPER) | (state[after] & _LOWER)
+                        state[j] = state[far] ^ (bits >> _1) ^ ((bits & _1) * _TWIST)
+                word = state[position]
+                position += 1
+                word ^= word >> _11
+                word ^= (word << _7) & _TEMPER_0
+                word ^= (word << _15) & _TEMPER_1
+                word ^= word >> _18
+                draw = (draw << _26) | (word >> np.uint64(5 + half))
+            mask[site] = draw < (rare_limit if frequency < rare_threshold else common_limit)
     return -1

@@ -124,8 +124,9 @@ def align_sites(
     from . import _alignment_kernels
 
     for name, array in (("position", position), ("panel_position", panel_position)):
-        bad = _alignment_kernels.first_descent(array)
+        bad = _alignment_kernels.descent_after(array)
         if bad >= 0:
+            bad += int(np.argmax(array[bad:] < array[bad - 1 : -1]))
             value_error(name, "ascending", f"{array[bad]} after {array[bad - 1]} at {bad}")
     out = np.empty(position.shape[0], np.int64)
     if alleles is None or panel_alleles is None:

@@ -66,7 +66,11 @@ def unpack_haplotypes(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.in
     TypeError
         For a wrong type, dtype or layout.
     ValueError
-        If W is not ceil(num_sites / 64).
+        For a wrong number of axes, or if W is not ceil(num_sites / 64).
+
+    Notes
+    -----
+    Cost: each allele is written once; bits behind the last site are not looked at.
 
     Examples
     --------

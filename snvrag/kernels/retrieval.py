@@ -92,11 +92,37 @@ class HammingIndex:
         Parameters
         ----------
         site_bits : (L, ceil(H / 64)) uint64
-            Bit j of word w of a row is haplotype 64 * w + j.
+            Bit j of word w of a row is haplotype 64 * w + j. A CUDA array (DLPack) gives an index
+            on that device.
         num_haplotypes : int
-            H.
+            H, from 1.
         observed : (L,) bool, optional
             As for the class.
+
+        Returns
+        -------
+        HammingIndex
+            Equal to the one that `HammingIndex` makes of the haplotypes.
+
+        Raises
+        ------
+        TypeError
+            For a wrong type, dtype or layout.
+        ValueError
+            For a wrong shape, or no haplotype.
+
+        Notes
+        -----
+        Cost: one pass over the rows of the observed sites; hidden ones are not read.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from snvrag.kernels import HammingIndex, pack_haplotypes
+        >>> alleles = np.array([[0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 0, 0]], np.int8)
+        >>> index = HammingIndex.from_sites(pack_haplotypes(alleles.T), num_haplotypes=3)
+        >>> index.search(pack_haplotypes(alleles[1:2]), k=1)
+        TopK(distances=array([[0]], dtype=int32), indices=array([[1]]))
         """
         self = cls.__new__(cls)
         if _device.is_device_array(site_bits):
@@ -221,9 +247,28 @@ def topk_hamming(
     weights: NDArray[np.float32] | None = None,
     out: TopK | tuple[NDArray[Any], NDArray[np.int64]] | None = None,
 ) -> TopK:
-    """Return the k nearest haplotypes of each query; `HammingIndex` built and searched once.
+    """Return the k nearest haplotypes of each query: `HammingIndex` built and searched once.
 
-    Parameters and result as there.
+    Parameters
+    ----------
+    panel, num_sites, observed
+        As for `HammingIndex`.
+    queries, k, exclude, threads, weights, out
+        As in `HammingIndex.search`.
+
+    Returns
+    -------
+    TopK
+        As from `HammingIndex.search`: equal distances go to the lowest index.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As there.
+
+    Notes
+    -----
+    Cost: one pass over the panel to lay it out, then that of the search.
 
     Examples
     --------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import copyreg
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -370,8 +371,15 @@ def test_more_threads_than_work():
 
 
 def test_an_index_is_made_by_its_two_functions_alone():
-    with pytest.raises(TypeError, match="No constructor defined"):
-        _core.HammingIndex()
+    kind = _core.HammingIndex
+    for make in (kind, lambda: kind.__new__(kind), lambda: copyreg.__newobj__(kind)):
+        with pytest.raises(TypeError, match="No constructor defined"):
+            make()
+    for base in kind.__mro__[1:]:
+        with pytest.raises(TypeError, match="is not safe, use "):
+            base.__new__(kind)
+    with pytest.raises(TypeError, match="not an acceptable base type"):
+        type("Other", (kind,), {"__init__": lambda self: None})
     made = index()
     for name in ("num_haplotypes", "num_sites", "num_observed", "num_bytes"):
         with pytest.raises(AttributeError):

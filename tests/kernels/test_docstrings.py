@@ -6,6 +6,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 
 import pytest
 
@@ -30,6 +31,13 @@ def test_every_public_kernel_is_documented_with_an_example(name):
     text = inspect.getdoc(documented)
     assert text
     assert len(text.splitlines()[0]) > 10
-    if name != "TopK":
-        assert ">>> " in text
-        assert "Parameters\n---" in text or "as there" in text
+    if name == "TopK":
+        return
+    assert ">>> " in text
+    for section in ("Parameters", "Raises", "Notes", "Examples"):
+        assert f"\n{section}\n---" in text, section
+    if not inspect.isclass(documented):
+        assert "\nReturns\n---" in text
+        parameters = text[text.index("\nParameters\n") : text.index("\nReturns\n")]
+        for argument in inspect.signature(documented).parameters:
+            assert re.search(rf"^[\w, ]*\b{argument}\b", parameters, re.MULTILINE), argument

@@ -37,8 +37,9 @@ def python(code: str, *options: str, cwd: Path | None = None, **environment: str
 def test_importing_the_kernels_loads_neither_torch_nor_numba():
     code = KERNELS + (
         "import sys\n"
+        # importlib.metadata alone would take longer than all of snvrag.kernels.
         "heavy = ('torch', 'numba', 'llvmlite', 'cyvcf2', 'matplotlib', 'scipy', 'tqdm',"
-        " 'snvrag._cuda')\n"
+        " 'snvrag._cuda', 'importlib.metadata', 'concurrent.futures')\n"
         "print([name for name in heavy if name in sys.modules])\n"
         "import numpy as np\n"
         "bits = pack_haplotypes(np.zeros((3, 70), np.int8))\n"
