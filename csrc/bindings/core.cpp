@@ -318,7 +318,9 @@ py::tuple search(const HammingIndex& index, const py::object& queries_object,
   check_words(queries.num_columns, index.num_sites(), "queries");
   const std::int64_t num_queries = queries.num_rows;
   const Exclude exclude = check_exclude(exclude_object, num_queries, index.num_haplotypes(), k);
-  const double operations = static_cast<double>(num_queries) *
+  // A word of weights costs about as much as ten of plain differences.
+  const double operations = (weights_object.is_none() ? 1.0 : 10.0) *
+                            static_cast<double>(num_queries) *
                             static_cast<double>(index.num_haplotypes()) *
                             static_cast<double>(num_words(index.num_observed()) + 1);
   const int num_threads = choose_threads(threads, operations);

@@ -51,7 +51,7 @@ class RangeSearch {
  public:
   RangeSearch(const KernelTable& table, const AlignedRows& queries, std::int64_t num_queries,
               std::int64_t num_dimensions, const float* cache, std::int64_t cache_stride,
-              Candidates* candidates)
+              Candidates* candidates, CancelFlag cancel)
       : table_(table),
         queries_(queries),
         num_queries_(num_queries),
@@ -59,19 +59,19 @@ class RangeSearch {
         cache_(cache),
         cache_stride_(cache_stride),
         candidates_(candidates),
+        cancel_(cancel),
         chosen_(static_cast<std::size_t>(num_queries)),
         sums_(static_cast<std::size_t>(num_queries * kRowsAtOnce)),
         lanes_(static_cast<std::size_t>(num_queries * kRowsAtOnce * table.float_lanes)) {}
 
   // Lowers the thresholds by the rows that are nearest in a sample of the dimensions: with a first
   // threshold at hand, most rows are given up long before their last dimension.
-  template <class Cancelled>
-  void estimate_thresholds(std::int64_t begin, std::int64_t end, Cancelled cancelled) {
+  void estimate_thresholds(std::int64_t begin, std::int64_t end) {
     const std::int64_t k = candidates_->k;
     if (num_dimensions_ < kBlocksPerSample * kL2Dimensions || end - begin < 16 * k) return;
     CandidateSet sampled(num_queries_, k, kNoInteger, candidates_->exclude,
                          candidates_->num_exclude);
-    for (std::int64_t first = begin; first < end && !cancelled(); first += kRowsAtOnce) {
+    for (std::int64_t first = begin; first < end && !is_cancelled(); first += kRowsAtOnce) {
       const std::int64_t num_rows = std::min(kRowsAtOnce, end - first);
       choose_all();
       constexpr std::int64_t kStep = kBlocksPerSample * kL2Dimensions;
@@ -81,9 +81,8 @@ class RangeSearch {
       sum_up(num_rows);
       for (std::int64_t q = 0; q < num_queries_; ++q) take(sampled.data()[q], q, num_rows, first);
     }
-    if (cancelled()) return;
     std::vector<std::uint32_t> distances(static_cast<std::size_t>(k));
-    for (std::int64_t q = 0; q < num_queries_; ++q) {
+    for (std::int64_t q = 0; q < num_queries_ && !is_cancelled(); ++q) {
       const std::uint64_t* keys = sampled.sorted(q);
       if (sampled.data()[q].size < k) continue;  // more are excluded here than elsewhere
       for (std::int64_t i = 0; i < k; ++i) {
@@ -100,6 +99,10 @@ class RangeSearch {
     }
   }
 
+  bool is_cancelled() const {
+    return cancel_ != nullptr && cancel_->load(std::memory_order_relaxed);
+  }
+
   // Rows [first, first + num_rows), at most kRowsAtOnce. Returns false for what is not a number.
   bool add(std::int64_t first, std::int64_t num_rows) {
     choose_all();
@@ -108,6 +111,7 @@ class RangeSearch {
     for (std::int64_t d = 0; d == 0 || d < num_dimensions_; d += kL2Dimensions) {
       add_block(first, num_rows, d, d == 0);
       const std::int64_t next = d + kL2Dimensions;
+      if (is_cancelled()) return true;
       if (next < num_dimensions_ && ++blocks % kBlocksBetweenLooks != 0) continue;
       sum_up(num_rows);
       keep_near(num_rows);
@@ -183,6 +187,7 @@ class RangeSearch {
   const float* cache_;
   std::int64_t cache_stride_;
   Candidates* candidates_;
+  CancelFlag cancel_;
   std::vector<std::int64_t> chosen_;  // the queries in work, the first num_chosen_ of them
   std::int64_t num_chosen_ = 0;
   std::vector<float> sums_, lanes_;
@@ -210,14 +215,11 @@ L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t qu
     if (table.has_nan(queries + q * query_stride, num_dimensions)) return L2Result::not_a_number;
   }
   std::atomic<bool> not_a_number{false};
-  const auto cancelled = [cancel] {
-    return cancel != nullptr && cancel->load(std::memory_order_relaxed);
-  };
   parallel_ranges(num_rows, parts, [&](int part, std::int64_t begin, std::int64_t end) {
     RangeSearch search(table, aligned, num_queries, num_dimensions, cache, cache_stride,
-                       found[static_cast<std::size_t>(part)].data());
-    search.estimate_thresholds(begin, end, cancelled);
-    for (std::int64_t first = begin; first < end && !cancelled(); first += kRowsAtOnce) {
+                       found[static_cast<std::size_t>(part)].data(), cancel);
+    search.estimate_thresholds(begin, end);
+    for (std::int64_t first = begin; first < end && !search.is_cancelled(); first += kRowsAtOnce) {
       if (!search.add(first, std::min(kRowsAtOnce, end - first))) {
         not_a_number.store(true, std::memory_order_relaxed);
         return;
@@ -225,7 +227,7 @@ L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t qu
     }
   });
   if (not_a_number.load()) return L2Result::not_a_number;
-  if (cancelled()) return L2Result::cancelled;
+  if (cancel != nullptr && cancel->load()) return L2Result::cancelled;
 
   take_sorted(found, num_queries, [&](std::int64_t q, const std::uint64_t* keys) {
     for (std::int64_t i = 0; i < k; ++i) {

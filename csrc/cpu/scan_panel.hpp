@@ -31,20 +31,27 @@ bool scan_panel(const HammingScan& whole, const std::vector<std::uint64_t>& comp
   const auto cancelled = [cancel] {
     return cancel != nullptr && cancel->load(std::memory_order_relaxed);
   };
-  // Blocks between two looks at the flag: some tens of milliseconds at worst.
-  constexpr std::int64_t kWordsBetweenLooks = 1 << 20;
-  const std::int64_t step = std::max<std::int64_t>(
-      256,
-      kWordsBetweenLooks / (queries.num_queries * (whole.num_head_words + whole.num_tail_words)));
+  // Between two looks at the flag lies some of the panel for some of the queries: a millisecond or
+  // so, a tenth of a second at the slowest level with weights.
+  constexpr std::int64_t kWordsBetweenLooks = 1 << 20, kFewestBlocks = 256, kFewestQueries = 8;
+  const std::int64_t num_words = whole.num_head_words + whole.num_tail_words;
+  const std::int64_t num_together =
+      std::clamp(kWordsBetweenLooks / (kFewestBlocks * num_words), kFewestQueries,
+                 std::max(kFewestQueries, queries.num_queries));
+  const std::int64_t step =
+      std::max(kFewestBlocks, kWordsBetweenLooks / (num_together * num_words));
   parallel_ranges(num_blocks, parts, [&](int part, std::int64_t begin, std::int64_t end) {
-    HammingScan scan = whole;
-    scan.queries = compacted.data();
-    scan.num_queries = queries.num_queries;
-    scan.candidates = found[static_cast<std::size_t>(part)].data();
-    for (std::int64_t block = begin; block < end && !cancelled(); block += step) {
-      scan.first_block = block;
-      scan.last_block = std::min(end, block + step);
-      kernel(scan);
+    Candidates* candidates = found[static_cast<std::size_t>(part)].data();
+    for (std::int64_t block = begin; block < end; block += step) {
+      for (std::int64_t q = 0; q < queries.num_queries && !cancelled(); q += num_together) {
+        HammingScan scan = whole;
+        scan.first_block = block;
+        scan.last_block = std::min(end, block + step);
+        scan.queries = compacted.data() + q * num_words;
+        scan.num_queries = std::min(num_together, queries.num_queries - q);
+        scan.candidates = candidates + q;
+        kernel(scan);
+      }
     }
   });
   if (cancelled()) return false;
