@@ -66,17 +66,17 @@ class Switch:
         self.observed = ~batch.hidden[0].numpy()
         self.retriever = Retriever(self.panel, self.windows, k=NUM_NEIGHBOURS, threads=1)
 
-    def masks(self, rate: float = FIRST_RATE) -> NDArray[np.bool_]:
+    def masks(self, rate: float = FIRST_RATE, threads: int | None = None) -> NDArray[np.bool_]:
         windows = self.windows
         return af_guided_masks(
-            self.panel.af, windows.starts, windows.stops, seed=EPOCH, rate=rate, threads=1
+            self.panel.af, windows.starts, windows.stops, seed=EPOCH, rate=rate, threads=threads
         )
 
-    def switch(self) -> TopK:
-        self.masks()
+    def switch(self, threads: int | None = None) -> TopK:
+        self.masks(threads=threads)
         self.retriever.begin_epoch(EPOCH + 1)  # no entry survives
         index = self.retriever.window_indexes(EPOCH, 0, self.observed)[0]
-        return index.search(self.query_bits, NUM_NEIGHBOURS, threads=1)
+        return index.search(self.query_bits, NUM_NEIGHBOURS, threads=threads)
 
     def build_all(self, observed: list[NDArray[np.bool_]]) -> list[HammingIndex]:
         self.retriever.begin_epoch(EPOCH + 1)
@@ -110,6 +110,9 @@ class TestSwitch:
 
     def test_snvrag(self, timed: Any, switch: Switch) -> None:
         timed(OURS, switch.switch, targets={V18_WAY: None}, at_most=1e-3)
+
+    def test_snvrag_on_one_thread(self, timed: Any, switch: Switch) -> None:
+        timed(f"{OURS}, one thread", lambda: switch.switch(threads=1), targets={V18_WAY: None})
 
 
 @pytest.mark.benchmark(group="indexes of an epoch's 331 windows")
