@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <limits>
 #include <string>
 
 namespace snvrag::bindings {
@@ -97,6 +98,20 @@ inline std::int64_t whole_number(const py::handle& object, const std::string& na
   if (overflow != 0) value_error(name, "a 64-bit integer", py::str(number));
   if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
   return value;
+}
+
+inline constexpr const char* kBits = "a uint64 (rows, words) array with contiguous rows";
+
+// Limits of the 64-bit (distance, index) key.
+inline constexpr std::int64_t kMaxHaplotypes = std::numeric_limits<std::uint32_t>::max();
+inline constexpr std::int64_t kMaxSites = std::numeric_limits<std::int32_t>::max();
+
+inline void check_count(std::int64_t got, std::int64_t least, std::int64_t most,
+                        const std::string& name) {
+  if (got < least || got > most) {
+    value_error(name, "from " + std::to_string(least) + " to " + std::to_string(most),
+                std::to_string(got));
+  }
 }
 
 inline void check_words(std::int64_t got, std::int64_t num_bits, const std::string& name,

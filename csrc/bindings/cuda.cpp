@@ -17,18 +17,7 @@
 namespace snvrag::bindings {
 namespace {
 
-// Limits of the 64-bit (distance, index) key, as on the CPU.
-constexpr std::int64_t kMaxHaplotypes = std::numeric_limits<std::uint32_t>::max();
-constexpr std::int64_t kMaxSites = std::numeric_limits<std::int32_t>::max();
-
 cudaStream_t as_stream(std::uintptr_t stream) { return reinterpret_cast<cudaStream_t>(stream); }
-
-void check_range(std::int64_t got, std::int64_t least, std::int64_t most, const std::string& name) {
-  if (got < least || got > most) {
-    value_error(name, "from " + std::to_string(least) + " to " + std::to_string(most),
-                std::to_string(got));
-  }
-}
 
 int device_count() {
   int count = 0;
@@ -61,13 +50,13 @@ void af_guided_masks(const py::object& af_object, const py::object& starts_objec
 cuda::HammingIndex index_of(const py::object& plan, const py::object& words,
                             std::int64_t num_haplotypes, std::int64_t num_sites,
                             CallDevice& device) {
-  check_range(num_sites, 0, kMaxSites, "num_sites");
-  check_range(num_haplotypes, 1, kMaxHaplotypes, "num_haplotypes");
+  check_count(num_sites, 0, kMaxSites, "num_sites");
+  check_count(num_haplotypes, 1, kMaxHaplotypes, "num_haplotypes");
   cuda::HammingIndex index = {};
   index.num_haplotypes = num_haplotypes;
   index.num_sites = num_sites;
   index.max_words = array<std::uint64_t>(words, "words", 2, device).size(0);
-  check_range(index.max_words, 0, num_words(num_sites), "rows of words");
+  check_count(index.max_words, 0, num_words(num_sites), "rows of words");
   index.plan = output<std::uint64_t>(plan, "plan", {cuda::plan_size(num_sites)}, device);
   index.words = output<std::uint64_t>(words, "words",
                                       {index.max_words, cuda::row_pitch(num_haplotypes)}, device);
@@ -87,7 +76,7 @@ void hamming_index_build(const py::object& panel_object, std::int64_t num_sites,
                          const py::object& words, std::uintptr_t stream) {
   CallDevice device;
   const auto panel = device_rows<std::uint64_t>(panel_object, "panel", device);
-  check_range(panel.num_rows, 1, kMaxHaplotypes, "rows of panel");
+  check_count(panel.num_rows, 1, kMaxHaplotypes, "rows of panel");
   const cuda::HammingIndex index = index_of(plan, words, panel.num_rows, num_sites, device);
   check_words(panel.num_columns, num_sites, "panel");
   const std::uint8_t* observed = observed_of(observed_object, num_sites, device);
@@ -114,8 +103,8 @@ void hamming_index_build_from_sites(const py::object& site_bits_object, std::int
 std::size_t hamming_workspace_bytes(std::int64_t max_words, std::int64_t num_haplotypes,
                                     std::int64_t num_queries, std::int64_t k,
                                     std::size_t block_bytes, bool weighted) {
-  check_range(num_haplotypes, 1, kMaxHaplotypes, "num_haplotypes");
-  check_range(k, 1, num_haplotypes, "k");
+  check_count(num_haplotypes, 1, kMaxHaplotypes, "num_haplotypes");
+  check_count(k, 1, num_haplotypes, "k");
   cuda::HammingIndex index = {};
   index.max_words = max_words;
   index.num_haplotypes = num_haplotypes;
@@ -133,7 +122,7 @@ void hamming_search(const py::object& plan, const py::object& words, std::int64_
   const cuda::HammingIndex index = index_of(plan, words, num_haplotypes, num_sites, device);
   const auto queries = device_rows<std::uint64_t>(queries_object, "queries", device);
   check_words(queries.num_columns, num_sites, "queries");
-  check_range(k, 1, num_haplotypes, "k");
+  check_count(k, 1, num_haplotypes, "k");
   const Exclude exclude = exclude_of(exclude_object, queries.num_rows, device);
   const bool weighted = !weights_object.is_none();
   void* workspace =
@@ -165,8 +154,8 @@ void hamming_search(const py::object& plan, const py::object& words, std::int64_
 
 std::size_t l2_workspace_bytes(std::int64_t num_queries, std::int64_t num_rows, std::int64_t k,
                                std::size_t block_bytes) {
-  check_range(num_rows, 1, kMaxHaplotypes, "rows of cache");
-  check_range(k, 1, num_rows, "k");
+  check_count(num_rows, 1, kMaxHaplotypes, "rows of cache");
+  check_count(k, 1, num_rows, "k");
   return cuda::l2_workspace_bytes(num_queries, num_rows, k, block_bytes);
 }
 
@@ -182,8 +171,8 @@ void topk_l2(const py::object& queries_object, const py::object& cache_object, s
     value_error("queries", "of " + std::to_string(cache.num_columns) + " dimensions, as cache",
                 std::to_string(queries.num_columns));
   }
-  check_range(cache.num_rows, 1, kMaxHaplotypes, "rows of cache");
-  check_range(k, 1, cache.num_rows, "k");
+  check_count(cache.num_rows, 1, kMaxHaplotypes, "rows of cache");
+  check_count(k, 1, cache.num_rows, "k");
   const Exclude exclude = exclude_of(exclude_object, queries.num_rows, device);
   void* workspace = workspace_memory(
       workspace_object, cuda::l2_workspace_bytes(queries.num_rows, cache.num_rows, k, block_bytes),

@@ -1,0 +1,10 @@
+// The searches of the CPU extension module.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace snvrag::bindings {
+
+void bind_retrieval(pybind11::module_& module);
+
+}  // namespace snvrag::bindings
