@@ -31,6 +31,8 @@ import numpy as np
 from snvrag import _core
 from snvrag.kernels import HammingIndex, topk_l2
 
+# Jobs in the background of a shell are born deaf to it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 _core.set_simd_level("scalar")
 index = HammingIndex(np.zeros((200_000, 16), np.uint64), num_sites=1024)
 queries = np.zeros((5_000, 16), np.uint64)
