@@ -117,10 +117,12 @@ HammingIndex::HammingIndex(std::int64_t num_haplotypes, std::int64_t num_sites,
   num_head_words_ = std::min(words, kMostHeadWords);
   num_tail_words_ = words - num_head_words_;
   const auto size = static_cast<std::size_t>(num_blocks() * words * kLanes);
-  storage_.resize(size + kLanes);
-  void* start = storage_.data();
-  std::size_t space = storage_.size() * sizeof(std::uint64_t);
+  num_stored_ = static_cast<std::int64_t>(size) + kLanes;
+  storage_.reset(new std::uint64_t[size + kLanes]);  // not cleared: every block will be written
+  void* start = storage_.get();
+  std::size_t space = (size + kLanes) * sizeof(std::uint64_t);
   head_ = static_cast<std::uint64_t*>(std::align(64, size * sizeof(std::uint64_t), start, space));
+  if (num_observed() == 0) std::fill(head_, head_ + size, 0);
   tail_ = head_ + num_blocks() * num_head_words_ * kLanes;
 }
 
@@ -278,7 +280,7 @@ bool HammingIndex::search_weighted(const HammingQueries& queries, const float* w
 }
 
 std::int64_t HammingIndex::num_bytes() const {
-  return static_cast<std::int64_t>((storage_.size() + order_.size()) * sizeof(std::uint64_t));
+  return (num_stored_ + num_observed()) * static_cast<std::int64_t>(sizeof(std::uint64_t));
 }
 
 }  // namespace snvrag

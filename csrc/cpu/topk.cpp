@@ -76,12 +76,12 @@ CandidateSet::CandidateSet(std::int64_t num_queries, std::int64_t k, std::int64_
   const std::int64_t capacity = 3 * k + 2 * kBurst;
   const bool counted = max_distance >= 0 && max_distance < kMostCounts;
   const std::int64_t num_counts = counted ? max_distance + 1 : 0;
-  keys_.resize(static_cast<std::size_t>(num_queries * capacity));
+  keys_.reset(new std::uint64_t[static_cast<std::size_t>(num_queries * capacity)]);
   counts_.resize(static_cast<std::size_t>(num_queries * num_counts));
   sorted_.resize(static_cast<std::size_t>(2 * k));
   queries_.reserve(static_cast<std::size_t>(num_queries));
   for (std::int64_t query = 0; query < num_queries; ++query) {
-    queries_.push_back({keys_.data() + query * capacity, 0, capacity, kNoThreshold,
+    queries_.push_back({keys_.get() + query * capacity, 0, capacity, kNoThreshold,
                         static_cast<std::uint32_t>(k), exclude + query * num_exclude, num_exclude,
                         counted ? counts_.data() + query * num_counts : nullptr, 0, 0});
   }

@@ -31,6 +31,13 @@ def _limits(rate: Any, rare_rate: Any, rare_threshold: Any) -> tuple[float, np.u
     return threshold, np.uint64(rare), np.uint64(common)
 
 
+def _num_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _check_af(af: Any) -> NDArray[np.float64]:
     array: NDArray[np.float64] = vector("af", af, "f", _AF)
     if array.dtype != np.float64:
@@ -196,7 +203,7 @@ def af_guided_masks(
     first_window : int
         Number of the first window.
     threads : int, optional
-        Number of threads. By default one for every 100,000 sites, as far as the machine has cores.
+        Number of threads. By default one for every 100,000 sites, as far as the process has cores.
 
     Returns
     -------
@@ -255,7 +262,7 @@ def af_guided_masks(
         return result
     limits = _limits(rate, rare_rate, rare_threshold)
     if threads is None:
-        threads = min(os.cpu_count() or 1, max(1, num_sites // _SITES_A_THREAD))
+        threads = min(_num_cores(), max(1, num_sites // _SITES_A_THREAD))
     threads = whole_number("threads", threads, 1, 4096)
     mask = np.zeros(num_sites, np.bool_)
 

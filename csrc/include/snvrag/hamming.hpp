@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "snvrag/bits.hpp"
@@ -88,7 +89,8 @@ class HammingIndex {
   std::int64_t num_sites_;
   std::vector<std::int64_t> order_;  // the observed sites, in the order of their bits
   std::int64_t num_head_words_, num_tail_words_;
-  std::vector<std::uint64_t> storage_;  // head and tail, with room to align them to 64 bytes
+  std::int64_t num_stored_;  // words: head and tail, with room to align them to 64 bytes
+  std::unique_ptr<std::uint64_t[]> storage_;
   std::uint64_t* head_ = nullptr;
   std::uint64_t* tail_ = nullptr;
 };

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 namespace snvrag {
@@ -79,7 +80,7 @@ class CandidateSet {
   const std::uint64_t* sorted(std::int64_t query);
 
  private:
-  std::vector<std::uint64_t> keys_;
+  std::unique_ptr<std::uint64_t[]> keys_;  // not cleared: most of the room is never used
   std::vector<std::uint32_t> counts_;
   std::vector<std::uint64_t> sorted_;
   std::vector<Candidates> queries_;
