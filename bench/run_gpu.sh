@@ -22,7 +22,8 @@ from snvrag import _cuda
 print(snvrag.build_info(), _cuda.compiled_architectures(), _cuda.device_count())")
 
 echo "== tests"
-"$python" -m pytest tests/test_cuda.py -q -p no:cacheprovider 2>&1 | tee "$logs/tests.log"
+"$python" -m pytest tests/test_cuda.py tests/test_torch_ops.py -q -p no:cacheprovider 2>&1 |
+  tee "$logs/tests.log"
 
 echo "== benchmark"
 "$python" bench/bench_gpu.py 2>&1 | tee "$logs/bench.md"
