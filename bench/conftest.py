@@ -218,7 +218,7 @@ class Sizes:
 
 @pytest.fixture(scope="session")
 def sizes(request: pytest.FixtureRequest) -> Sizes:
-    """Sizes of DESIGN section 9 with --benchmark-only, tiny ones otherwise."""
+    """The usual sizes with --benchmark-only, tiny ones otherwise."""
     if request.config.getoption("benchmark_only", False):
         return Sizes(True, 5008, 1020, 331, 1_000_000)
     return Sizes(False, 200, 129, 5, 3000)

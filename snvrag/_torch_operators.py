@@ -170,8 +170,6 @@ def topk_hamming(
     threads: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     _same_device(panel=panel, queries=queries, observed=observed, exclude=exclude, weights=weights)
-    # Without weights the answer is int32: they are handed on only where there are any.
-    weighted = {} if weights is None else {"weights": _array(weights)}
     distances, indices = kernels.topk_hamming(
         _words("queries", queries),
         _words("panel", panel),
@@ -180,7 +178,7 @@ def topk_hamming(
         observed=_array(observed),
         exclude=_array(exclude),
         threads=threads,
-        **weighted,
+        weights=_array(weights),
     )
     return _tensor(distances), _tensor(indices)
 

@@ -132,6 +132,16 @@ std::uint64_t* HammingIndex::block_word(std::int64_t block, std::int64_t word) c
              : tail_ + (block * num_tail_words_ + word - num_head_words_) * kLanes;
 }
 
+// The words of 64 observed sites from place `first` on, zeros behind the last; `rows` has one of
+// each site.
+void HammingIndex::take_sites(const std::uint64_t* rows, std::int64_t first,
+                              std::uint64_t* tile) const {
+  const std::int64_t* order = order_.data() + first;
+  const std::int64_t count = std::min<std::int64_t>(64, num_observed() - first);
+  for (std::int64_t i = 0; i < count; ++i) tile[i] = rows[order[i]];
+  std::fill(tile + count, tile + 64, 0);
+}
+
 // Transposes 64 rows of sites, of 64 haplotypes, into one word of eight blocks.
 void HammingIndex::write_blocks(std::int64_t first_block, std::int64_t word, std::uint64_t* tile) {
   kernels().transpose64(tile);
@@ -164,10 +174,8 @@ HammingIndex HammingIndex::from_haplotypes(const std::uint64_t* bits, std::int64
   for (std::int64_t group = 0; group < num_groups; ++group) {
     const std::uint64_t* rows = turn(group);
     for (std::int64_t first = 0; first < index.num_observed(); first += 64) {
-      const std::int64_t* order = index.order_.data() + first;
-      const std::int64_t count = std::min<std::int64_t>(64, index.num_observed() - first);
-      std::uint64_t tile[64] = {};
-      for (std::int64_t i = 0; i < count; ++i) tile[i] = rows[order[i]];
+      std::uint64_t tile[64];
+      index.take_sites(rows, first, tile);
       index.write_blocks(64 / kLanes * group, first / 64, tile);
     }
   }
@@ -218,11 +226,8 @@ std::vector<std::uint64_t> HammingIndex::compact(const HammingQueries& queries) 
     const std::uint64_t* rows = site_rows.turn(table, queries.bits + query * queries.row_stride,
                                                num_rows, queries.row_stride);
     for (std::int64_t first = 0; first < num_observed(); first += 64) {
-      const std::int64_t count = std::min<std::int64_t>(64, num_observed() - first);
-      std::uint64_t tile[64] = {};
-      for (std::int64_t i = 0; i < count; ++i) {
-        tile[i] = rows[order_[static_cast<std::size_t>(first + i)]];
-      }
+      std::uint64_t tile[64];
+      take_sites(rows, first, tile);
       table.transpose64(tile);
       for (std::int64_t i = 0; i < num_rows; ++i) {
         compacted[static_cast<std::size_t>((query + i) * words + first / 64)] = tile[i];
@@ -266,8 +271,9 @@ bool HammingIndex::search_weighted(const HammingQueries& queries, const float* w
   std::vector<std::int32_t> tables(static_cast<std::size_t>(table.word_table * num_index_words()));
   table.weight_tables(integers.data(), num_index_words(), tables.data());
   std::int64_t head = 0;
-  for (std::int64_t i = 0; i < 64 * num_head_words_; ++i)
+  for (std::int64_t i = 0; i < 64 * num_head_words_; ++i) {
     head += integers[static_cast<std::size_t>(i)];
+  }
   int head_shift = 0;
   while (head >> head_shift > kScaledHead) ++head_shift;
   constexpr std::int64_t kNoInteger = -1;

@@ -9,8 +9,6 @@
 namespace snvrag {
 namespace {
 
-constexpr int kHalfGroups = (32 + kGroupBits - 1) / kGroupBits;
-
 // Blocks that a group of queries passes over before the next group does: their heads then stay in
 // the second-level cache, and if they are no more than kScanBytes, what lies behind the heads too.
 constexpr std::int64_t kMostBlocks = 1024;
@@ -291,6 +289,8 @@ void scan_blocks(const HammingScan& scan) {
 void hamming_scan(const HammingScan& scan) { scan_blocks<BitCount>(scan); }
 
 void weighted_scan(const HammingScan& scan) { scan_blocks<WeightSum>(scan); }
+
+constexpr int kHalfGroups = (32 + kGroupBits - 1) / kGroupBits;
 
 // For kGroupBits sites at a time, the summed weights of those that a pattern of differences has;
 // the tables of the two halves of a word alternate.

@@ -9,6 +9,7 @@
 
 namespace snvrag {
 namespace {
+
 std::int64_t count_ones(const std::uint64_t* words, std::int64_t num_words, std::int64_t step) {
   std::int64_t ones = 0;
   for (std::int64_t w = 0; w < num_words; w += step) ones += count_bits(words[w]);

@@ -3,6 +3,7 @@
 
 namespace snvrag {
 namespace {
+
 // How far apart the sums of two queries lie.
 constexpr std::int64_t kQuerySums = kL2RowsAtOnce * kFloatLanes;
 
@@ -46,10 +47,11 @@ void l2_tile(const L2Block& block, std::int64_t first_query, std::int64_t row) {
 // Fetches a part of some rows while others are in work: they would otherwise be waited for, as no
 // hardware prefetcher sees rows so far apart coming.
 void fetch_rows(const L2Block& block, std::int64_t row, std::int64_t part, std::int64_t num_parts) {
+  constexpr std::int64_t kLineFloats = 16;
   const std::int64_t begin = block.num_dimensions * part / num_parts;
   const std::int64_t end = block.num_dimensions * (part + 1) / num_parts;
   for (std::int64_t r = row; r < row + kL2Rows && r < block.num_rows; ++r) {
-    for (std::int64_t d = begin; d < end; d += 16) {
+    for (std::int64_t d = begin; d < end; d += kLineFloats) {
       __builtin_prefetch(block.rows + r * block.row_stride + d, 0, 2);
     }
   }
@@ -74,8 +76,9 @@ void l2_block(const L2Block& block) {
 }
 
 void l2_sums(const float* lanes, std::int64_t n, float* sums) {
-  for (std::int64_t i = 0; i < n; ++i)
+  for (std::int64_t i = 0; i < n; ++i) {
     sums[i] = horizontal_sum(load_floats(lanes + i * kFloatLanes));
+  }
 }
 
 bool has_nan(const float* values, std::int64_t n) {

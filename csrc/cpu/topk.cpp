@@ -93,6 +93,8 @@ void CandidateSet::merge(CandidateSet& other) {
     Candidates& theirs = other.queries_[query];
     drop(mine);
     drop(theirs);
+    // Without counts no more than k are left of each, in no order: there is room for both, so that
+    // nothing is dropped before all of theirs are in.
     for (std::int64_t i = 0; i < theirs.size; ++i) {
       const std::uint32_t distance = distance_of(theirs.keys[i]);
       append(mine, 1, &distance, static_cast<std::int64_t>(theirs.keys[i] & 0xffffffffu));

@@ -1,7 +1,8 @@
 // The search by weighted Hamming distance.
 //
-// Weights become integers (4.3 of the design: multiples of 2^-exponent, at most 2^30 together), so
-// a distance is an exact sum that no order of summation changes, rounded to float32 once.
+// Weights become integers (multiples of 2^-exponent, about 2^30 together; see HammingIndex in
+// snvrag/hamming.hpp), so a distance is an exact sum that no order of summation changes, rounded to
+// float32 once.
 //
 // What differs between query and haplotype, five sites at a time, is a number below 32, and indexes
 // a table in shared memory of the sums of these sites' weights. All lanes of a warp look into the

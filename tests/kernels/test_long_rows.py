@@ -42,10 +42,11 @@ def test_ties_go_to_the_lowest_index(simd_level):
 
 @pytest.mark.parametrize("place", [(0, 0), (3, 16_000), (299, 19_999), (150, 8_000)])
 def test_a_nan_is_found_in_a_row_that_is_given_up(simd_level, place):
+    # Only the first rows are near: of all groups of rows but theirs, no query sees the end.
     cache = np.full((300, 20_000), 100, np.float32)
-    cache[::10] = 0
+    cache[:5] = 0
     queries = np.zeros((2, 20_000), np.float32)
-    assert topk_l2(queries, cache, 5).indices.tolist() == [[0, 10, 20, 30, 40]] * 2
+    assert topk_l2(queries, cache, 5).indices.tolist() == [[0, 1, 2, 3, 4]] * 2
     cache[place] = np.nan
     with pytest.raises(ValueError, match=rf"cache must be finite, got nan at \({place[0]}, "):
         topk_l2(queries, cache, 5)
