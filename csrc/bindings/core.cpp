@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "arguments.hpp"
+#include "copying.hpp"
 #include "retrieval.hpp"
 #include "snvrag/genotypes.hpp"
 #include "snvrag/matching.hpp"
@@ -170,6 +171,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
              py::arg("num_sites"), py::arg("observed"), py::arg("position"),
              py::arg("decay_sites"));
   bind_retrieval(module);
+  bind_copying(module);
 
   module.def("simd_levels", &simd_levels);
   module.def("simd_level", [] { return std::string(simd_level_name(simd_level())); });
