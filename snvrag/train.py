@@ -28,12 +28,14 @@ from .checkpoint import (
     save_checkpoint,
 )
 from .config import Config, parse_arguments
+from .copying import CopyingModel, read_genetic_map
 from .dataset import Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
 from .errors import InputError
 from .kernels import af_guided_masks
 from .loss import imputation_loss
 from .metrics import Metrics
 from .model import ImputationNetwork, NetworkSize
+from .panel import Panel
 from .report import log
 from .retriever import Neighbours, Retriever
 from .sources import Sources, load_sources
@@ -88,12 +90,13 @@ class Feed:
         targets: Targets,
         windows: Windows,
         rule: MaskRule,
+        copying: CopyingModel | None,
         device: torch.device,
         *,
         training: bool,
     ) -> None:
         self.device = device
-        self.dataset = WindowDataset(sources.panel, targets, windows, rule)
+        self.dataset = WindowDataset(sources.panel, targets, windows, rule, copying)
         self.sampler = KeySampler(
             len(windows),
             targets.haplotypes.num_samples,
@@ -159,13 +162,23 @@ class Trainer:
             config.rare_rate,
             config.rare_threshold,
             config.mask_generator,  # type: ignore[arg-type]
+            config.chip_share,
+            (config.chip_density[0], config.chip_density[1]),
         )
         fixed = MaskRule((config.val_rate,), 1, rule.rare_rate, rule.rare_threshold, rule.generator)
+        copying = copying_model(config, sources.panel) if config.li_stephens else None
         self.train_feed = Feed(
-            config, sources, sources.train, windows, rule, self.device, training=True
+            config, sources, sources.train, windows, rule, copying, self.device, training=True
         )
         self.val_feed = Feed(
-            config, sources, sources.validation, windows, fixed, self.device, training=False
+            config,
+            sources,
+            sources.validation,
+            windows,
+            fixed,
+            copying,
+            self.device,
+            training=False,
         )
         # Loads the kernels, which the first call after installation compiles: no part of a switch.
         af_guided_masks(
@@ -410,6 +423,20 @@ def network_size(config: Config) -> NetworkSize:
         num_neighbours=config.k,
         weighting=config.weighting,  # type: ignore[arg-type]
         copying=config.copying,
+        num_models=len(config.ne) if config.li_stephens else 0,
+    )
+
+
+def copying_model(config: Config, panel: Panel) -> CopyingModel:
+    """Return the Li-Stephens models that a configuration asks for."""
+    path = config.genetic_map
+    return CopyingModel(
+        panel,
+        ne=config.ne,
+        error=config.copy_error,
+        genetic_map=read_genetic_map(path, panel.chrom) if path else None,
+        flank=config.copy_flank,
+        threads=1 if config.workers else config.threads or None,
     )
 
 
