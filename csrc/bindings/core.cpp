@@ -184,7 +184,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("transpose_bits", &transpose, py::arg("bits"), py::arg("num_columns"));
   module.def("gather_columns", &gather, py::arg("bits"), py::arg("start"), py::arg("stop"),
              py::arg("columns"));
-  module.def("read_genotypes", &genotypes, py::arg("codes"), py::arg("hide_unphased"),
+  module.def("read_genotypes", &genotypes, py::arg("codes"), py::arg("hide_unphased").noconvert(),
              py::arg("ploidy"), py::arg("alleles"), py::arg("missing"));
   module.def("match_features", &matching, py::arg("queries"), py::arg("neighbours"),
              py::arg("num_sites"), py::arg("observed"), py::arg("position"),
