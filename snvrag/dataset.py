@@ -20,7 +20,7 @@ from . import _core
 from .copying import CopyingModel
 from .kernels import af_guided_mask
 from .kernels.masking import Generator
-from .panel import Panel, haplotypes_of
+from .panel import Panel
 from .windows import Windows
 
 REF, ALT, MASK, PAD = 0, 1, 2, 3
@@ -455,7 +455,10 @@ class WindowDataset(Dataset[Batch]):
         """Return (n, 2, stop - start): alleles that the targets' file lacks at sites it has."""
         assert self.targets.missing_bits is not None
         bits = _core.gather_columns(
-            self.targets.missing_bits, start, stop, haplotypes_of(samples).ravel()
+            self.targets.missing_bits,
+            start,
+            stop,
+            self.targets.haplotypes.haplotypes_of(samples).ravel(),
         )
         return _core.unpack_rows(bits, stop - start).reshape(samples.size, 2, -1).view(bool)
 
@@ -466,10 +469,10 @@ class WindowDataset(Dataset[Batch]):
         model = self._copying
         assert model is not None
         first, last = model.around(start, stop)
-        haplotypes = haplotypes_of(samples).ravel()
+        haplotypes = self.targets.haplotypes.haplotypes_of(samples).ravel()
         lacks = self.targets.missing_bits
         own = self.targets.panel_sample[samples]
-        exclude = np.where(own[:, None] < 0, -1, haplotypes_of(own)).repeat(2, axis=0)
+        exclude = np.where(own[:, None] < 0, -1, self._panel.haplotypes_of(own)).repeat(2, axis=0)
         dosage = model.dosage(
             self.targets.haplotypes.haplotype_bits(haplotypes, first, last),
             first,
