@@ -76,6 +76,8 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, fused=on_gpu
         )
+        # Whether the host looks at losses only every --log-every steps: reading waits for a GPU.
+        self.reads_late = on_gpu
         self.stopping = EarlyStopping(config.patience, config.min_gain)
         self.epoch = self.position = self.step = 0
         self.steps_an_epoch = -(-len(self.train_feed.sampler) // config.accumulation)
@@ -188,13 +190,12 @@ class Trainer:
         )
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         self._watch.note(before, losses, norm)
-        on_cpu = self.device.type == "cpu"
-        if on_cpu:  # where reading costs nothing
+        if not self.reads_late:
             self._check_finite()
         optimizer_step(
             self.optimizer,
             learning_rate(config, self.step, self.steps_an_epoch),
-            None if on_cpu else self._watch.bad,
+            self._watch.bad if self.reads_late else None,
         )
         self.sums.add(sums, self._watch.bad)
         self.step += 1
