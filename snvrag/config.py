@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
+from .config_file import format_settings, read_settings
 from .errors import InputError
 
 _METAVARS = {
@@ -127,6 +128,10 @@ class Config:
                 option = "--" + name.replace("_", "-")
                 raise InputError(f"{option} must be {expected}, got {getattr(self, name)}")
 
+        for option in fields(self):
+            choices = option.metadata["choices"]
+            check(option.name, not choices or getattr(self, option.name) in choices,
+                  f"one of {', '.join(choices)}")  # fmt: skip
         for name in ("window_size", "epochs_per_rate", "k", "width", "layers", "heads", "epochs",
                      "batch_size", "accumulation", "log_every"):  # fmt: skip
             check(name, getattr(self, name) >= 1, "at least 1")
@@ -158,6 +163,13 @@ class Config:
         plain = dataclasses.asdict(self)
         plain["mask_rates"] = list(self.mask_rates)
         return plain
+
+    def to_toml(self) -> str:
+        """Return the text of a file for ``--config``, without what belongs to one start only."""
+        groups = {option.name: option.metadata["group"] for option in fields(self)}
+        once = ("resume", "resume_epoch", "overwrite")
+        lasting = {name: value for name, value in self.to_dict().items() if name not in once}
+        return format_settings(lasting, groups)
 
 
 # What may differ between a checkpoint and the run that resumes it: nothing of it changes what the
@@ -201,6 +213,11 @@ _PRESET_HELP = (
     "RAG (width 384, 12 layers, 12 heads, one neighbour for a whole window)"
 )
 
+_CONFIG_HELP = (
+    "a TOML file of options, by their names without dashes in front; those on the command line come on "
+    "top. Every run writes its own as config.toml to --output (default: none)"
+)
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
@@ -239,8 +256,9 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=_Formatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="small",
+    parser.add_argument("--preset", choices=sorted(PRESETS), default=None,
                         help=f"{_PRESET_HELP} (default: small)")  # fmt: skip
+    parser.add_argument("--config", metavar="FILE", default=None, help=_CONFIG_HELP)
     groups = {name: parser.add_argument_group(title) for name, title in _GROUPS.items()}
     types = get_type_hints(Config)
     for option in fields(Config):
@@ -270,10 +288,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> Config:
-    """Return the configuration: the preset's defaults, with the options given on top."""
+    """Return the configuration: a preset's defaults, a file's settings, then the options given."""
     given = vars(build_parser().parse_args(sys.argv[1:] if arguments is None else arguments))
-    settings = dict(PRESETS[given.pop("preset")])
-    settings.update(given)
-    if "mask_rates" in settings:
-        settings["mask_rates"] = tuple(settings["mask_rates"])
+    path, preset = given.pop("config"), given.pop("preset")
+    settings = read_settings(path, Config, also=["preset"]) if path is not None else {}
+    of_file = settings.pop("preset", "small")
+    if of_file not in PRESETS:
+        raise InputError(
+            f"--config {path}: preset must be one of {', '.join(PRESETS)}, got {of_file}"
+        )
+    settings = {**PRESETS[preset or of_file], **settings, **given}
+    settings["mask_rates"] = tuple(settings.get("mask_rates", Config.mask_rates))
     return Config(**settings)

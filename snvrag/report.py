@@ -57,7 +57,7 @@ class _FileHandler(logging.Handler):
         return os.fstat(self._stream.fileno()).st_size
 
     def emit(self, record: logging.LogRecord) -> None:
-        left = (self.format(record) + "\n").encode()
+        left = (self.format(record) + "\n").encode(errors="backslashreplace")
         try:
             while left:
                 left = left[self._stream.write(left) :]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -68,7 +67,7 @@ def _open_output(config: Config, trainer: Trainer, resumed: Resumed | None) -> N
             set_aside_later(resumed.path, trainer.epoch - 1, folder)
         restore_best(resumed.path, trainer.stopping.best_epoch, folder)
     report.open_log(folder / "train.log", log_bytes)
-    write_text(folder / "config.json", json.dumps(config.to_dict(), indent=2) + "\n")
+    write_text(folder / "config.toml", config.to_toml())
     trainer.tidy_output()
 
 

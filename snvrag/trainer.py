@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from . import report
@@ -26,7 +27,7 @@ from .report import log
 from .setup import choose_device, mask_rules, network_size, split_windows
 from .signals import Requests, Stopped, listening
 from .sources import Sources, fingerprint
-from .step import add_gradients, learning_rate, optimizer_step
+from .step import add_gradients, learning_rate, optimizer_step, pieces
 from .sums import EpochSums
 from .watch import FiniteWatch, Moment
 
@@ -46,6 +47,8 @@ class Trainer:
         Optimizer steps done, over all epochs.
     sums : EpochSums
         Of the batches that are done in this epoch.
+    parts : int
+        Pieces that a batch is computed in, for want of memory.
     history, timing : list of dict
         A row for each whole epoch: what it gave, and what it took. Only the first is the same on
         every machine and in a run that was interrupted.
@@ -81,6 +84,7 @@ class Trainer:
         self.stopping = EarlyStopping(config.patience, config.min_gain)
         self.epoch = self.position = self.step = 0
         self.steps_an_epoch = -(-len(self.train_feed.sampler) // config.accumulation)
+        self.parts = 1
         self.sums = EpochSums(self.device)
         self.history: list[dict[str, Any]] = []
         self.timing: list[dict[str, Any]] = []
@@ -178,16 +182,7 @@ class Trainer:
         """Take one optimizer step along the gradient of a group of batches."""
         config = self.config
         before = Moment(self.step, self.position, self._random_state())
-        sums = EpochSums(self.device)
-        losses = add_gradients(
-            self.network,
-            group,
-            sum(batch.num_scored for batch, _ in group),
-            gamma=config.focal_gamma,
-            device=self.device,
-            autocast=self.autocast(),
-            sums=sums,
-        )
+        sums, losses = self._gradient(group, before)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         self._watch.note(before, losses, norm)
         if not self.reads_late:
@@ -201,18 +196,58 @@ class Trainer:
         self.step += 1
         self.position += len(group)
 
+    def _gradient(self, group: Group, before: Moment) -> tuple[EpochSums, list[Tensor]]:
+        """Add a group's gradient, in smaller pieces if the device has no memory for larger ones."""
+        while True:
+            sums = EpochSums(self.device)
+            try:
+                losses = add_gradients(
+                    self.network,
+                    group,
+                    sum(batch.num_scored for batch, _ in group),
+                    gamma=self.config.focal_gamma,
+                    device=self.device,
+                    autocast=self.autocast(),
+                    sums=sums,
+                    parts=self.parts,
+                )
+            except torch.cuda.OutOfMemoryError:
+                # What is to be tried again waits until the error, which holds tensors, is gone.
+                pass
+            else:
+                return sums, losses
+            self.optimizer.zero_grad(set_to_none=True)
+            self._set_random_state(before.random_state)
+            self._halve(max(batch.num_samples for batch, _ in group))
+
+    def _halve(self, num_samples: int) -> None:
+        """Compute batches in twice as many pieces from here on."""
+        if self.parts >= num_samples:
+            raise InputError(
+                f"{self.device}: out of memory with one sample at a time: take a smaller "
+                "--window-size, --width, --layers or --k"
+            )
+        self.parts *= 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.info(
+            "Note: %s is out of memory: from here on batches are computed in %d pieces, with the "
+            "same gradient", self.device, self.parts,
+        )  # fmt: skip
+
     @torch.no_grad()
     def _validate(self) -> tuple[float, dict[str, float]]:
         feed = self.val_feed
         feed.retriever.begin_epoch(VALIDATION_SEED)
         self.network.eval()
         sums = EpochSums(self.device)
-        for batch, neighbours in feed.epoch(VALIDATION_SEED):
-            batch = batch.to(self.device)
-            with self.autocast():
-                prediction = self.network(batch, neighbours.to(self.device))
-                loss = imputation_loss(prediction, batch, self.config.focal_gamma)
-            sums.add_batch(loss, prediction, batch)
+        for pair in feed.epoch(VALIDATION_SEED):
+            for batch, neighbours in pieces(*pair, self.parts):
+                batch = batch.to(self.device)
+                with self.autocast():
+                    prediction = self.network(batch, neighbours.to(self.device))
+                    loss = imputation_loss(prediction, batch, self.config.focal_gamma)
+                sums.add_batch(loss, prediction, batch)
             self._answer_requests()
         return sums.mean_loss, sums.metrics.compute()
 

@@ -330,7 +330,7 @@ def test_output_that_takes_no_files(refused, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "after"),
-    [("rag_bert.model.ep1", 0), ("metrics.csv", 2), ("timing.csv", 1), ("config.json", 0),
+    [("rag_bert.model.ep1", 0), ("metrics.csv", 2), ("timing.csv", 1), ("config.toml", 0),
      ("rag_bert.model.step", 0), ("metrics.png", 0)],
 )  # fmt: skip
 def test_a_disk_that_fills_up(tmp_path, tiny_arguments, monkeypatch, capfd, name, after):
@@ -374,7 +374,7 @@ def test_a_disk_that_fills_up_with_the_log(tmp_path, tiny_arguments, capfd):
     assert f"{folder / 'train.log'}: cannot be written (No space left on device)" in error
 
 
-@pytest.mark.parametrize("name", ["train.log", "config.json", "metrics.csv"])
+@pytest.mark.parametrize("name", ["train.log", "config.toml", "metrics.csv"])
 def test_a_folder_in_the_place_of_a_file(tmp_path, tiny_arguments, capfd, name):
     (tmp_path / "out" / name).mkdir(parents=True)
     assert main([*tiny_arguments, "--epochs", "1", "--output", str(tmp_path / "out")]) == 2

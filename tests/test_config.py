@@ -80,6 +80,7 @@ def test_help_lists_every_option_with_its_default():
               "Running and resuming:"]  # fmt: skip
     assert [group for group in groups if group in text] == groups
     assert "--preset {small,v18}" in text
+    assert "--config FILE" in text
 
 
 @pytest.mark.parametrize(
