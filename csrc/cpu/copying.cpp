@@ -13,6 +13,7 @@ namespace {
 
 // No haplotype is ever out of reach, and no probability becomes so small that arithmetic slows.
 constexpr double kLeastJump = 1e-7;
+constexpr float kLeastRatio = 1e-12f;
 
 bool bit_of(const std::uint64_t* bits, std::int64_t at) {
   return (bits[at / 64] >> at % 64 & 1) != 0;
@@ -29,7 +30,7 @@ class Copying {
         kernels_(kernels()),
         num_words_(num_words(panel.num_haplotypes)),
         size_(static_cast<std::size_t>(64 * num_words_)),
-        ratio_(panel.error / (1.0f - panel.error)),
+        ratio_(std::max(kLeastRatio, panel.error / (1.0f - panel.error))),
         prior_(size_),
         backward_(size_),
         here_(size_),
@@ -75,8 +76,8 @@ class Copying {
       prior_[static_cast<std::size_t>(exclude[i])] = 0.0f;
       --left;
     }
-    const float share = 1.0f / static_cast<float>(left);
-    for (float& value : prior_) value *= share;
+    num_left_ = static_cast<float>(left);
+    for (float& value : prior_) value /= num_left_;
   }
 
   float jump_before(std::int64_t i) const {
@@ -136,7 +137,10 @@ class Copying {
       }
       for (std::int64_t i = end - 1; i >= begin; --i) {
         const float jump = i + 1 == n ? 1.0f : jump_before(i + 1);
-        const CopyStep step = step_at(i, (1.0f - jump) / sum_backward, jump);
+        // With the prior as a factor, which is zero for haplotypes left out: those may agree with
+        // the query where no other does, and would grow without bound. The mean of the others is 1.
+        const CopyStep step =
+            step_at(i, (1.0f - jump) * num_left_ / sum_backward, jump * num_left_);
         const float* forward = forward_.data() + static_cast<std::size_t>(i - begin) * size_;
         const CopySums sums = kernels_.copy_backward(step, forward, backward_.data(), here);
         const float scale = 1.0f / sums.posterior;
@@ -190,6 +194,7 @@ class Copying {
   std::int64_t num_words_;
   std::size_t size_;
   float ratio_;
+  float num_left_ = 1.0f;  // haplotypes that may be copied
   std::vector<float> prior_, backward_, here_, after_;
   std::vector<float> kept_, kept_sums_, forward_, sums_, dosage_sums_;
   std::vector<std::int64_t> sites_;
