@@ -19,14 +19,15 @@ bool bit_of(const std::uint64_t* bits, std::int64_t at) {
   return (bits[at / 64] >> at % 64 & 1) != 0;
 }
 
-// The forward-backward algorithm for one query at a time.
+// The forward-backward algorithm for one query at a time, given up soon when cancelled.
 //
 // The forward probabilities of every block_-th observed site are kept, those between are computed
 // again when the backward pass comes to them.
 class Copying {
  public:
-  explicit Copying(const CopyingPanel& panel)
+  Copying(const CopyingPanel& panel, CancelFlag cancel)
       : panel_(panel),
+        cancel_(cancel),
         kernels_(kernels()),
         num_words_(num_words(panel.num_haplotypes)),
         size_(static_cast<std::size_t>(64 * num_words_)),
@@ -35,6 +36,8 @@ class Copying {
         backward_(size_),
         here_(size_),
         after_(size_) {}
+
+  bool cancelled() const { return cancel_ != nullptr && cancel_->load(std::memory_order_relaxed); }
 
   void run(const CopyingQueries& queries, std::int64_t query, float* dosage) {
     dosage_ = dosage;
@@ -113,6 +116,7 @@ class Copying {
       sum = forward_step(i, now, sum, next);
       std::swap(now, next);
       if (i % block_ == 0) {
+        if (cancelled()) return;
         const auto at = static_cast<std::size_t>(i / block_);
         std::copy_n(now, size_, kept_.data() + at * size_);
         kept_sums_[at] = sum;
@@ -126,6 +130,7 @@ class Copying {
     float scale_after = 1.0f, sum_backward = 1.0f;
     std::fill(backward_.begin(), backward_.end(), 0.0f);
     for (std::int64_t b = num_blocks - 1; b >= 0; --b) {
+      if (cancelled()) return;
       const std::int64_t begin = b * block_, end = std::min(n, begin + block_);
       const auto kept = static_cast<std::size_t>(b);
       std::copy_n(kept_.data() + kept * size_, size_, forward_.data());
@@ -190,6 +195,7 @@ class Copying {
   }
 
   const CopyingPanel& panel_;
+  CancelFlag cancel_;
   const KernelTable& kernels_;
   std::int64_t num_words_;
   std::size_t size_;
@@ -208,16 +214,13 @@ class Copying {
 bool copying_dosage(const CopyingPanel& panel, const CopyingQueries& queries, int num_threads,
                     CancelFlag cancel, float* dosage) {
   if (queries.num_queries == 0 || panel.num_sites == 0) return true;
-  const auto cancelled = [cancel] {
-    return cancel != nullptr && cancel->load(std::memory_order_relaxed);
-  };
   parallel_ranges(queries.num_queries, num_threads, [&](int, std::int64_t begin, std::int64_t end) {
-    Copying copying(panel);
-    for (std::int64_t query = begin; query < end && !cancelled(); ++query) {
+    Copying copying(panel, cancel);
+    for (std::int64_t query = begin; query < end && !copying.cancelled(); ++query) {
       copying.run(queries, query, dosage + query * panel.num_sites);
     }
   });
-  return !cancelled();
+  return cancel == nullptr || !cancel->load(std::memory_order_relaxed);
 }
 
 }  // namespace snvrag
