@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,14 +64,15 @@ def read_genetic_map(path: str, chrom: str) -> GeneticMap:
         opener = gzip.open if _is_gzipped(path) else open
         with opener(path, "rt", encoding="utf-8") as stream:
             lines = stream.read().splitlines()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{option}: cannot be read ({reason})") from error
     places: list[int] = []
     values: list[float] = []
     for number, line in enumerate(lines, start=1):
         fields = line.split()
-        if not fields or (number == 1 and not fields[0][-1].isdigit()):
+        # The last column of both formats is a number, that of a header a word.
+        if not fields or (number == 1 and not _is_number(fields[-1])):
             continue
         try:
             if len(fields) == 4:
@@ -77,6 +80,8 @@ def read_genetic_map(path: str, chrom: str) -> GeneticMap:
             elif len(fields) == 3:
                 name, place, cm = fields[1], int(fields[0]), float(fields[2])
             else:
+                raise ValueError
+            if not (0 <= place < 2**63 and math.isfinite(cm)):
                 raise ValueError
         except ValueError:
             raise InputError(
@@ -91,6 +96,14 @@ def read_genetic_map(path: str, chrom: str) -> GeneticMap:
     if len(places) < 2:
         raise InputError(f"{option}: {len(places)} lines of chromosome {chrom}, at least 2 needed")
     return GeneticMap(np.array(places, np.int64), np.array(values))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_gzipped(path: str) -> bool:
