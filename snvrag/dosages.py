@@ -1,0 +1,280 @@
+"""Genotypes and dosages of VCF and BCF records, site by site, in a stream."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .vcf import _check_format, _open
+
+Alleles = tuple[str, str]
+
+# INFO flags that imputation programs set: snvrag and Minimac4 TYPED, Minimac4 IMPUTED, Beagle IMP.
+_TYPED_FLAGS = ("TYPED", "TYPED_ONLY")
+_IMPUTED_FLAGS = ("IMP", "IMPUTED")
+_TOLERANCE = 0.01  # what rounding to two or three digits may add to a dosage
+
+
+class SiteStream:
+    """The biallelic sites of one chromosome of a file, position by position.
+
+    Parameters
+    ----------
+    option : str
+        What the file was given as, for errors.
+    path : str or Path
+        VCF or BCF, plain or bgzipped.
+    region : str, optional
+        ``chrom`` or ``chrom:first-last``, with or without ``chr``; the file needs an index.
+
+    Attributes
+    ----------
+    samples : list of str
+    chrom : str
+        Name of the chromosome; empty before the first record.
+    position : int
+        Of `records`; 0 before the first `advance`.
+    records : dict
+        The file's records at that position by (REF, ALT); empty at its end.
+    num_records : int
+        Records read.
+    dropped : Counter
+        Records that are no site of their own, by reason.
+    """
+
+    def __init__(self, option: str, path: str | Path, region: str | None = None) -> None:
+        self.option = option
+        self.path = str(path)
+        _check_format(self.path)
+        self.samples, self._source = _open_region(self.path, region)
+        self.chrom = ""
+        self.position = 0
+        self.records: dict[Alleles, Any] = {}
+        self.num_records = 0
+        self.dropped: Counter[str] = Counter()
+        self._groups = self._group()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether every record was taken."""
+        return self.position > 0 and not self.records
+
+    def advance(self, position: int = 0) -> int:
+        """Go to the next position, or to the first one from ``position`` on.
+
+        Returns
+        -------
+        int
+            The number of sites gone over, those of the position left behind not among them.
+        """
+        num_skipped = 0
+        while True:
+            self.position, self.records = next(self._groups, (max(self.position, 1), {}))
+            if not self.records or self.position >= position:
+                return num_skipped
+            num_skipped += len(self.records)
+
+    def is_typed(self, record: Any) -> bool | None:
+        """Tell whether a record was typed, not imputed; None where the file does not say.
+
+        By INFO: typed with TYPED or TYPED_ONLY; imputed with IMP or IMPUTED; else typed if the
+        header declares IMP or IMPUTED, or imputed if it declares TYPED.
+        """
+        info = record.INFO
+        if any(info.get(flag) is not None for flag in _TYPED_FLAGS):
+            return True
+        if any(info.get(flag) is not None for flag in _IMPUTED_FLAGS):
+            return False
+        if self._declares(_IMPUTED_FLAGS):
+            return True
+        return False if self._declares(_TYPED_FLAGS) else None
+
+    @cached_property
+    def _header(self) -> str:
+        import cyvcf2
+
+        return str(cyvcf2.VCF(self.path).raw_header)
+
+    def _declares(self, flags: tuple[str, ...]) -> bool:
+        return any(f"##INFO=<ID={flag}," in self._header for flag in flags)
+
+    def _group(self) -> Iterator[tuple[int, dict[Alleles, Any]]]:
+        position, records = 0, dict[Alleles, Any]()
+        for record in self._checked():
+            if position != record.POS:
+                if records:
+                    yield position, records
+                position, records = record.POS, {}
+            alts = record.ALT
+            if len(alts) != 1:
+                self.dropped["multi-allelic" if alts else "without ALT"] += 1
+                continue
+            alleles = (record.REF.upper(), alts[0].upper())
+            if alleles in records:
+                self.dropped["duplicate"] += 1
+                continue
+            records[alleles] = record
+        if records:
+            yield position, records
+
+    def _checked(self) -> Iterator[Any]:
+        last = 0
+        try:
+            for record in self._source:
+                self.num_records += 1
+                self.chrom = self.chrom or str(record.CHROM)
+                if self.chrom != record.CHROM:
+                    raise InputError(
+                        f"{self.option} {self.path}: two chromosomes, {self.chrom} and "
+                        f"{record.CHROM}: choose one by --region"
+                    )
+                if last > record.POS:
+                    raise InputError(
+                        f"{self.option} {self.path}: not sorted, {self.chrom}:{record.POS} comes "
+                        f"after {self.chrom}:{last}: run 'bcftools sort'"
+                    )
+                last = record.POS
+                yield record
+        except InputError:
+            raise
+        except Exception as error:  # htslib's errors come as bare Exception
+            raise InputError(
+                f"{self.option} {self.path}: damaged after {self.num_records} records ({error})"
+            ) from error
+
+
+def plain_chrom(name: str) -> str:
+    """Return a chromosome's name without ``chr``: ``chr20`` and ``20`` are one."""
+    return name[3:] if name.lower().startswith("chr") and len(name) > 3 else name
+
+
+def _open_region(path: str, region: str | None) -> tuple[list[str], Iterator[Any]]:
+    """Open a file at a region, whichever way it names its chromosomes."""
+    try:
+        return _open(path, region)
+    except InputError as error:
+        if region is None or "has no chromosome" not in str(error):
+            raise
+        other = plain_chrom(region)
+        try:
+            return _open(path, other if other != region else f"chr{region}")
+        except InputError:
+            raise error from None
+
+
+@dataclass(frozen=True)
+class Genotypes:
+    """What a record says of its samples.
+
+    Attributes
+    ----------
+    dosage : (N,) float64
+        Number of ALT alleles, expected or counted, from 0 to the ploidy; NaN where missing.
+    call : (N,) float64
+        ALT alleles of the called genotype, or the dosage rounded where there is none.
+    ploidy : (N,) int64
+        1 or 2; 0 where nothing tells.
+    """
+
+    dosage: NDArray[np.float64]
+    call: NDArray[np.float64]
+    ploidy: NDArray[np.int64]
+
+
+def read_calls(stream: SiteStream, record: Any) -> Genotypes:
+    """Return the genotypes of FORMAT/GT; one with a missing allele is missing.
+
+    Raises
+    ------
+    InputError
+        If there are none, or of more than two alleles.
+    """
+    if "GT" not in record.FORMAT:
+        raise InputError(
+            f"{stream.option} {stream.path}: no genotypes (FORMAT/GT) at {_place(record)}"
+        )
+    alleles = record.genotype.array()[:, :-1]
+    if alleles.shape[1] > 2:
+        raise InputError(
+            f"{stream.option} {stream.path}: genotypes of {alleles.shape[1]} alleles at "
+            f"{_place(record)}, expected one or two"
+        )
+    ploidy = (alleles != -2).sum(axis=1)
+    count = (alleles > 0).sum(axis=1).astype(np.float64)
+    count[(alleles == -1).any(axis=1) | (ploidy == 0)] = np.nan
+    return Genotypes(count, count, ploidy)
+
+
+def read_dosages(stream: SiteStream, record: Any) -> Genotypes:
+    """Return the dosages of FORMAT/DS, else HDS, else GP, else GT, with the called genotypes.
+
+    Raises
+    ------
+    InputError
+        If the record has none of them, or a dosage outside of 0 to 2.
+    """
+    fields = record.FORMAT
+    calls = read_calls(stream, record) if "GT" in fields else None
+    dosage: NDArray[np.float64] | None = None
+    ploidy = calls.ploidy if calls is not None else None
+    if "DS" in fields:
+        dosage = _floats(record, "DS")[:, 0]
+    elif "HDS" in fields:
+        parts = _floats(record, "HDS")
+        dosage = np.where(np.isnan(parts[:, 0]), np.nan, np.nansum(parts, axis=1))
+        if ploidy is None:
+            ploidy = (~np.isnan(parts)).sum(axis=1)
+    elif "GP" in fields:
+        parts = _floats(record, "GP")
+        number = np.arange(parts.shape[1])
+        dosage = np.where(np.isnan(parts[:, 0]), np.nan, np.nansum(parts * number, axis=1))
+        if ploidy is None:
+            ploidy = np.maximum((~np.isnan(parts)).sum(axis=1) - 1, 0)
+    elif calls is None:
+        raise InputError(
+            f"{stream.option} {stream.path}: none of FORMAT/DS, HDS, GP and GT at {_place(record)}"
+        )
+    if dosage is None:
+        assert calls is not None
+        return calls
+    outside = (dosage < -_TOLERANCE) | (dosage > 2 + _TOLERANCE)
+    if outside.any():
+        i = int(np.argmax(outside))
+        raise InputError(
+            f"{stream.option} {stream.path}: dosage {dosage[i]:g} of sample {stream.samples[i]} at "
+            f"{_place(record)}, expected 0 to 2"
+        )
+    if ploidy is None:
+        ploidy = np.zeros(dosage.size, np.int64)
+    call = np.rint(dosage)
+    if calls is not None:
+        call = np.where(np.isnan(calls.call), call, calls.call)
+        dosage = np.where(np.isnan(dosage), calls.dosage, dosage)
+    return Genotypes(np.clip(dosage, 0, 2), call, ploidy)
+
+
+def alt_count(stream: SiteStream, record: Any) -> tuple[int, int]:
+    """Return the number of ALT and of all known alleles in a record's genotypes."""
+    calls = read_calls(stream, record)
+    known = ~np.isnan(calls.dosage)
+    return int(calls.dosage[known].sum()), int(calls.ploidy[known].sum())
+
+
+def _floats(record: Any, name: str) -> NDArray[np.float64]:
+    """Return a FORMAT field as float64; what is missing or absent is NaN."""
+    # htslib marks it by signalling NaNs, and converting one raises the invalid flag.
+    with np.errstate(invalid="ignore"):
+        values: NDArray[np.float64] = np.array(record.format(name), np.float64)
+    return values
+
+
+def _place(record: Any) -> str:
+    return f"{record.CHROM}:{record.POS}"
