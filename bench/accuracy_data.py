@@ -77,11 +77,11 @@ def mask_sites(panel: Panel, rate: float) -> NDArray[np.bool_]:
 def copy_nearest(
     panel: Panel, truth: Panel, observed: NDArray[np.bool_], window_size: int
 ) -> Panel:
-    """Return the targets with each window copied from the nearest haplotype of the panel."""
-    windows = Windows.split(panel.num_sites, min(window_size, panel.num_sites))
+    """Return the targets with each window of so many sites copied from the nearest haplotype."""
     everybody = haplotypes_of(np.arange(truth.num_samples)).ravel()
     rows = []
-    for start, stop in zip(windows.starts.tolist(), windows.stops.tolist(), strict=True):
+    for start in range(0, panel.num_sites, window_size):
+        stop = min(start + window_size, panel.num_sites)
         index = HammingIndex.from_sites(
             panel.site_bits[start:stop],
             num_haplotypes=panel.num_haplotypes,

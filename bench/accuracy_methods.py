@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from snvrag.errors import InputError
 
-COPY_WINDOWS = (1020, 510, 255)
 METHODS = (
-    "frequency", *(f"copy-{size}" for size in COPY_WINDOWS), "minimac4", "minimac4-map", "beagle",
+    "frequency", "copy-whole", "copy-1020", "copy-510", "copy-255", "minimac4", "minimac4-map", "beagle",
     "beagle-map", "snvrag",
 )  # fmt: skip
 
@@ -185,7 +184,8 @@ class Methods:
         ]  # fmt: skip
 
     def _copy(self, name: str, target: Target, output: Path) -> None:
-        size = int(name.removeprefix("copy-"))
+        window = name.removeprefix("copy-")
+        size = self.split.panel.num_sites if window == "whole" else int(window)
         copied = copy_nearest(self.split.panel, self.split.truth, target.observed, size)
         write_panel(output, copied, target.observed)
 

@@ -21,9 +21,12 @@ _TITLES = {
     "concordance": "concordance", "nonref_concordance": "non-ref concordance",
 }  # fmt: skip
 _STRATA = {"overall": "all", "rare": "MAF < 5%", "common": "MAF >= 5%", "rare_alt": "AF < 5%"}
-# Distinct in hue and lightness, also to colour-blind eyes (Okabe and Ito).
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_MARKERS = "osD^vPX"
+# Distinct in hue and lightness, also to colour-blind eyes (after Okabe and Ito).
+_COLORS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31",
+    "#7f7f7f", "#6a3d9a",
+)  # fmt: skip
+_MARKERS = "osD^vPX<>p"
 _FEWEST_CALIBRATED = 30
 
 
@@ -110,18 +113,21 @@ def plot_accuracy(path: Path, evaluation: Evaluation) -> bool:
         r2, maf = measures["r2"][first_bin:], measures["mean_maf"][first_bin:]
         drawn = ~np.isnan(r2) & (maf > 0)
         # Side by side, so that intervals do not hide one another.
-        place = maf[drawn] * 1.05 ** (i - (num_files - 1) / 2)
+        place = maf[drawn] * min(1.05, 1.3 ** (1 / num_files)) ** (i - (num_files - 1) / 2)
         interval = evaluation.intervals[name].get("r2")
         spread = None
         if interval is not None:
             low, high = interval[:, first_bin:][:, drawn]
             spread = np.maximum(0, np.nan_to_num([r2[drawn] - low, high - r2[drawn]]))
-        by_maf.errorbar(place, r2[drawn], yerr=spread, elinewidth=1.1, capsize=2, **style)
+        by_maf.plot(place, r2[drawn], **style)
+        if spread is not None:
+            by_maf.errorbar(place, r2[drawn], yerr=spread, fmt="none", ecolor=style["color"],
+                            elinewidth=1, alpha=0.5)  # fmt: skip
         rows = [
             row for row in evaluation.calibration[name] if row["genotypes"] >= _FEWEST_CALIBRATED
         ]
         calibration.plot([row["predicted"] for row in rows], [row["observed"] for row in rows],
-                         **{**style, "markersize": 3.5, "linewidth": 1.0})  # fmt: skip
+                         **{**style, "markersize": 3, "linewidth": 1})  # fmt: skip
     by_maf.set_xscale("log")
     edges = [edge for pair in evaluation.strata.bins for edge in pair if edge > 0]
     edges = sorted(set(edges))
