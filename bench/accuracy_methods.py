@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from snvrag.errors import InputError
 
 METHODS = (
-    "frequency", "copy-whole", "copy-1020", "copy-510", "copy-255", "minimac4", "minimac4-map", "beagle",
-    "beagle-map", "snvrag",
+    "frequency", "copy-whole", "copy-1020", "copy-510", "copy-255", "minimac4", "minimac4-map",
+    "beagle", "beagle-map", "snvrag",
 )  # fmt: skip
 
 
