@@ -30,7 +30,7 @@ from accuracy_methods import METHODS, Cost, Methods, Target
 
 from snvrag.errors import InputError
 from snvrag.evaluate import Evaluation, evaluate_files
-from snvrag.evaluation_report import write_reports
+from snvrag.evaluation_report import json_text, tsv_text, write_reports
 from snvrag.vcf import read_panel
 
 MAF_EDGES = (0.0, 0.005, 0.01, 0.05, 0.5)
@@ -197,10 +197,8 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("no method could be run")
     text = markdown(rows)
     (options.output / "accuracy.md").write_text(text, encoding="utf-8")
-    (options.output / "accuracy.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    lines = ["\t".join(rows[0])]
-    lines += ["\t".join("" if v is None else str(v) for v in row.values()) for row in rows]
-    (options.output / "accuracy.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (options.output / "accuracy.json").write_text(json_text(rows), encoding="utf-8")
+    (options.output / "accuracy.tsv").write_text(tsv_text(rows), encoding="utf-8")
     print(f"\n{text}")
 
 

@@ -73,11 +73,11 @@ def write_reports(folder: Path, evaluation: Evaluation) -> str:
     Files there are replaced, each through a temporary name; the plot needs matplotlib.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "metrics.tsv", _tsv(_metric_rows(evaluation)))
+    _write(folder / "metrics.tsv", tsv_text(_metric_rows(evaluation)))
     calibration = [
         {"imputed": name, **row} for name, rows in evaluation.calibration.items() for row in rows
     ]
-    _write(folder / "calibration.tsv", _tsv(calibration))
+    _write(folder / "calibration.tsv", tsv_text(calibration))
     content = {
         "num_sites": evaluation.num_sites,
         "num_samples": evaluation.num_samples,
@@ -85,7 +85,7 @@ def write_reports(folder: Path, evaluation: Evaluation) -> str:
         "metrics": _metric_rows(evaluation),
         "calibration": calibration,
     }
-    _write(folder / "metrics.json", json.dumps(_without_nan(content), indent=1) + "\n")
+    _write(folder / "metrics.json", json_text(content))
     plotted = plot_accuracy(folder / "accuracy.png", evaluation)
     return f"Written to {folder}: metrics.tsv, calibration.tsv, metrics.json" + (
         ", accuracy.png" if plotted
@@ -192,17 +192,25 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def _tsv(rows: Sequence[dict[str, Any]]) -> str:
+def tsv_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows with the same keys as a table with a header; None is empty, NaN ``nan``."""
     lines = ["\t".join(rows[0])]
-    lines += [
-        "\t".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in row.values())
-        for row in rows
-    ]
+    lines += ["\t".join(map(_cell, row.values())) for row in rows]
     return "\n".join(lines) + "\n"
 
 
+def json_text(content: Any) -> str:
+    """Return JSON with null for NaN, which JSON does not know."""
+    return json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _without_nan(value: Any) -> Any:
-    """Return the same with None for NaN, which JSON does not know."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -317,9 +317,15 @@ def test_haploid_genotypes(tmp_path):
     haploid = [Row(10, ["0:.1", "1:.8", "1:.9", "0:.4"], layout="GT:DS")]
     diploid = [Row(10, ["0|0:.2", "1|1:1.6", "1|1:1.8", "0|0:.8"], layout="GT:DS")]
     bare = [Row(10, [".1", ".8", ".9", ".4"], layout="HDS")]
+    untold = [Row(10, [".1", ".8", ".9", ".4"], layout="DS")]
     files = {
         name: write(tmp_path / f"{name}.vcf", rows, list("abcd"))
-        for name, rows in (("haploid", haploid), ("diploid", diploid), ("bare", bare))
+        for name, rows in (
+            ("haploid", haploid),
+            ("diploid", diploid),
+            ("bare", bare),
+            ("untold", untold),
+        )
     }
     found = evaluate_files(truth, files, num_resamples=0)
     expected = np.corrcoef([0, 1, 1, 1], [0.1, 0.8, 0.9, 0.4])[0, 1] ** 2
