@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from .dataset import Targets
 from .errors import InputError
 from .kernels import align_sites
 from .panel import Panel, read_populations
-from .vcf import read_panel
+from .reading import read_panel
 
 DEMO_PANEL = "demo.vcf.gz"
 DEMO_POPULATIONS = "demo_samples.tsv"
@@ -38,6 +39,15 @@ class Sources:
     train: Targets
     validation: Targets
     report: tuple[str, ...]
+
+
+def fingerprint(sources: Sources) -> str:
+    """Return what identifies the data of a run: reference, training and validation haplotypes."""
+    parts = [sources.panel.fingerprint, sources.validation.haplotypes.fingerprint]
+    if sources.train.haplotypes is not sources.panel:
+        present = hashlib.sha256(sources.train.present.tobytes()).hexdigest()
+        parts += [sources.train.haplotypes.fingerprint, present]
+    return "-".join(parts)
 
 
 def demo_file(name: str) -> str:
@@ -145,7 +155,7 @@ def _training_targets(
     bits[present] = others.site_bits[index[present]]
     aligned = Panel(
         panel.chrom, panel.position, panel.alleles, others.samples, bits, others.populations,
-        others.population_index,
+        others.population_index, others.ploidy,
     )  # fmt: skip
     own = {name: i for i, name in enumerate(panel.samples)}
     report.append(
