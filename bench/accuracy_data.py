@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from snvrag.errors import InputError
 from snvrag.kernels import HammingIndex, af_guided_masks, pack_haplotypes, unpack_haplotypes
-from snvrag.panel import Panel, haplotypes_of
+from snvrag.panel import Panel
 from snvrag.sources import held_out
-from snvrag.train import VALIDATION_SEED
+from snvrag.trainer import VALIDATION_SEED
 from snvrag.windows import Windows
 
 MASK_WINDOW_SIZE = 1020
@@ -40,6 +40,8 @@ class Split:
 
 def hold_out(everyone: Panel, fraction: float, count: int) -> Split:
     """Hold out a fraction of the samples, or so many (``count`` above 0), evenly spread."""
+    if everyone.ploidy is not None:
+        raise InputError("--panel: has haploid samples, expected diploid ones")
     chosen = held_out(everyone.num_samples, count / everyone.num_samples if count else fraction)
     rest = np.setdiff1d(np.arange(everyone.num_samples), chosen)
     if not chosen.size or not rest.size:
@@ -78,7 +80,7 @@ def copy_nearest(
     panel: Panel, truth: Panel, observed: NDArray[np.bool_], window_size: int
 ) -> Panel:
     """Return the targets with each window of so many sites copied from the nearest haplotype."""
-    everybody = haplotypes_of(np.arange(truth.num_samples)).ravel()
+    everybody = truth.haplotypes_of(np.arange(truth.num_samples)).ravel()
     rows = []
     for start in range(0, panel.num_sites, window_size):
         stop = min(start + window_size, panel.num_sites)

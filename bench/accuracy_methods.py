@@ -180,7 +180,7 @@ class Methods:
         return training, [
             sys.executable, "-m", "snvrag.impute", "--panel", str(self.panel_path),
             "--target", str(target.path), "--model", str(model), "--output", str(output),
-            *shlex.split(self.impute_options),
+            "--overwrite", "--threads", str(self.threads), *shlex.split(self.impute_options),
         ]  # fmt: skip
 
     def _copy(self, name: str, target: Target, output: Path) -> None:

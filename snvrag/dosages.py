@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .vcf import _check_format, _open
+from .regions import Region
+from .vcf import VcfSource
 
 Alleles = tuple[str, str]
 
@@ -37,7 +38,7 @@ class SiteStream:
 
     Attributes
     ----------
-    samples : list of str
+    samples : tuple of str
     chrom : str
         Name of the chromosome; empty before the first record.
     position : int
@@ -53,14 +54,18 @@ class SiteStream:
     def __init__(self, option: str, path: str | Path, region: str | None = None) -> None:
         self.option = option
         self.path = str(path)
-        _check_format(self.path)
-        self.samples, self._source = _open_region(self.path, region)
+        self._source = _open(self.path, region)
+        self.samples = self._source.samples
         self.chrom = ""
         self.position = 0
         self.records: dict[Alleles, Any] = {}
         self.num_records = 0
         self.dropped: Counter[str] = Counter()
         self._groups = self._group()
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """Return the context to read in: htslib's own lines are kept off standard error."""
+        return self._source.quiet()
 
     @property
     def at_end(self) -> bool:
@@ -97,14 +102,8 @@ class SiteStream:
             return True
         return False if self._declares(_TYPED_FLAGS) else None
 
-    @cached_property
-    def _header(self) -> str:
-        import cyvcf2
-
-        return str(cyvcf2.VCF(self.path).raw_header)
-
     def _declares(self, flags: tuple[str, ...]) -> bool:
-        return any(f"##INFO=<ID={flag}," in self._header for flag in flags)
+        return any(map(self._source.declares_info, flags))
 
     def _group(self) -> Iterator[tuple[int, dict[Alleles, Any]]]:
         position, records = 0, dict[Alleles, Any]()
@@ -127,28 +126,21 @@ class SiteStream:
 
     def _checked(self) -> Iterator[Any]:
         last = 0
-        try:
-            for record in self._source:
-                self.num_records += 1
-                self.chrom = self.chrom or str(record.CHROM)
-                if self.chrom != record.CHROM:
-                    raise InputError(
-                        f"{self.option} {self.path}: two chromosomes, {self.chrom} and "
-                        f"{record.CHROM}: choose one by --region"
-                    )
-                if last > record.POS:
-                    raise InputError(
-                        f"{self.option} {self.path}: not sorted, {self.chrom}:{record.POS} comes "
-                        f"after {self.chrom}:{last}: run 'bcftools sort'"
-                    )
-                last = record.POS
-                yield record
-        except InputError:
-            raise
-        except Exception as error:  # htslib's errors come as bare Exception
-            raise InputError(
-                f"{self.option} {self.path}: damaged after {self.num_records} records ({error})"
-            ) from error
+        for _, position, *_, record in self._source.records():
+            self.num_records += 1
+            self.chrom = self.chrom or str(record.CHROM)
+            if self.chrom != record.CHROM:
+                raise InputError(
+                    f"{self.option} {self.path}: two chromosomes, {self.chrom} and "
+                    f"{record.CHROM}: choose one by --region"
+                )
+            if position < last:
+                raise InputError(
+                    f"{self.option} {self.path}: not sorted, {self.chrom}:{position} comes "
+                    f"after {self.chrom}:{last}: run 'bcftools sort'"
+                )
+            last = position
+            yield record
 
 
 def plain_chrom(name: str) -> str:
@@ -156,16 +148,18 @@ def plain_chrom(name: str) -> str:
     return name[3:] if name.lower().startswith("chr") and len(name) > 3 else name
 
 
-def _open_region(path: str, region: str | None) -> tuple[list[str], Iterator[Any]]:
+def _open(path: str, text: str | None) -> VcfSource:
     """Open a file at a region, whichever way it names its chromosomes."""
+    if text is None:
+        return VcfSource(path)
+    region = Region.parse(text)
     try:
-        return _open(path, region)
+        return VcfSource(path, region)
     except InputError as error:
-        if region is None or "has no chromosome" not in str(error):
-            raise
-        other = plain_chrom(region)
+        plain = plain_chrom(text)
+        other = plain if plain != text else f"chr{text}"
         try:
-            return _open(path, other if other != region else f"chr{region}")
+            return VcfSource(path, Region.parse(other))
         except InputError:
             raise error from None
 

@@ -17,7 +17,6 @@ from .config import _Formatter, _parse_bool, _Parser
 from .dosages import SiteStream
 from .errors import InputError
 from .evaluation_report import report_lines, write_reports
-from .vcf import _quiet_htslib
 
 
 @dataclass(frozen=True)
@@ -104,15 +103,16 @@ def evaluate_files(
     """
     if not imputed:
         raise InputError("--imputed must be given at least once")
-    with _quiet_htslib():
-        comparison = Comparison(
-            SiteStream("--truth", truth, region),
-            {name: SiteStream("--imputed", path, region) for name, path in imputed.items()},
-            SiteStream("--panel", panel, region) if panel else None,
-            read_sites(sites) if sites else None,
-            exclude_typed if exclude_typed is not None else sites is None,
-            Strata(maf_edges),
-        )
+    true = SiteStream("--truth", truth, region)
+    comparison = Comparison(
+        true,
+        {name: SiteStream("--imputed", path, region) for name, path in imputed.items()},
+        SiteStream("--panel", panel, region) if panel else None,
+        read_sites(sites) if sites else None,
+        exclude_typed if exclude_typed is not None else sites is None,
+        Strata(maf_edges),
+    )
+    with true.quiet():
         comparison.run()
     accuracies = comparison.accuracies
     weights = resamples(comparison.num_samples, num_resamples, seed)

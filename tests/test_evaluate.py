@@ -519,7 +519,7 @@ def test_more_files_than_colours(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--imputed", "absent.vcf"], "absent.vcf: no such file"),
+        (["--imputed", "absent.vcf"], "absent.vcf: cannot be read (No such file"),
         (["--imputed", "strangers.vcf"], "no sample in common with strangers.vcf"),
         (["--imputed", "elsewhere.vcf"], "elsewhere.vcf: chromosome 21, the truth has 20"),
         (["--imputed", "both.vcf"], "two chromosomes, 20 and 21: choose one by --region"),
