@@ -142,10 +142,13 @@ class Methods:
             return output, self._own(output, name, frequencies), None
         if name.startswith("copy-"):
             return output, self._own(output, name, lambda: self._copy(name, target, output)), None
-        before, command = self._command(name, target, output)
-        return output, self._once(output, command, log), before
+        before, prepared, command = self._command(name, target, output)
+        return output, self._once(output, command, log, prepared), before
 
-    def _command(self, name: str, target: Target, output: Path) -> tuple[Cost | None, list[str]]:
+    def _command(
+        self, name: str, target: Target, output: Path
+    ) -> tuple[Cost | None, Path | None, list[str]]:
+        """Do what is needed once before; return what it took, what it made, and the command."""
         if name.startswith("minimac4"):
             prepared = self.folder / "panel.msav"
             before = self._once(
@@ -156,9 +159,9 @@ class Methods:
                 "minimac4", str(prepared), str(target.path), "-o", str(output), "-O", "vcf.gz",
                 "-f", "GT,DS,HDS,GP", "--threads", str(self.threads),
             ]  # fmt: skip
-            return before, command + (
-                ["--map", str(self.map_path)] if name.endswith("-map") else []
-            )
+            if name.endswith("-map"):
+                command += ["--map", str(self.map_path)]
+            return before, prepared, command
         if name.startswith("beagle"):
             command = [
                 "beagle", f"gt={target.path}", f"ref={self.panel_path}",
@@ -166,7 +169,7 @@ class Methods:
             ]  # fmt: skip
             if name.endswith("-map"):
                 command.append(f"map={self.map_path}")
-            return None, command
+            return None, None, command
         training: Cost | None = None
         model = Path(self.model)
         if not self.model:
@@ -177,7 +180,7 @@ class Methods:
                 "--threads", str(self.threads), *shlex.split(self.train_options),
             ]  # fmt: skip
             training = self._once(model, command, self.folder / "train.log")
-        return training, [
+        return training, model, [
             sys.executable, "-m", "snvrag.impute", "--panel", str(self.panel_path),
             "--target", str(target.path), "--model", str(model), "--output", str(output),
             "--overwrite", "--threads", str(self.threads), *shlex.split(self.impute_options),
@@ -190,11 +193,13 @@ class Methods:
         write_panel(output, copied, target.observed)
 
     def _once(
-        self, output: Path, command: list[str], log: Path, *, to_stdout: bool = False
-    ) -> Cost:
-        """Run a program, or return what it took when it made that file before."""
-        finished = _finished(output, shlex.join(command))
+        self, output: Path, command: list[str], log: Path, prepared: Path | None = None,
+        *, to_stdout: bool = False,
+    ) -> Cost:  # fmt: skip
+        """Run a program, or return what it took when it made that file of the same before."""
+        finished = _finished(output, shlex.join(command), prepared)
         if finished is None:
+            _record(output).unlink(missing_ok=True)
             stdout = output if to_stdout else None
             finished = run_process(command, log, self.threads, stdout)
             _finish(output, finished)
@@ -214,10 +219,12 @@ def _record(output: Path) -> Path:
     return output.with_name(output.name + ".cost.json")
 
 
-def _finished(output: Path, command: str) -> Cost | None:
-    """Return what a finished run of that very command took."""
+def _finished(output: Path, command: str, prepared: Path | None = None) -> Cost | None:
+    """Return what a run of that very command took, if nothing it used is newer."""
     record = _record(output)
     if not output.exists() or not record.exists():
+        return None
+    if prepared and prepared.exists() and prepared.stat().st_mtime_ns > record.stat().st_mtime_ns:
         return None
     try:
         cost = Cost(**json.loads(record.read_text(encoding="utf-8")))

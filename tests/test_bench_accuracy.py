@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -131,6 +132,18 @@ def test_finished_work_is_kept(bench, panel, tmp_path):
     assert output.read_text() == "x"
     runner._once(output, [*command, "another"], tmp_path / "log")
     assert output.read_text() == "xx"
+    prepared = tmp_path / "model"
+    prepared.write_text("trained again")
+    now = prepared.stat().st_mtime_ns
+    for newer, expected in ((False, "xx"), (True, "xxx")):
+        record = (tmp_path / "out.txt.cost.json").stat().st_mtime_ns
+        os.utime(prepared, ns=(now, record + (1 if newer else -1)))
+        runner._once(output, [*command, "another"], tmp_path / "log", prepared)
+        assert output.read_text() == expected
+    with pytest.raises(RuntimeError, match="exit code"):
+        runner._once(output, [sys.executable, "-c", "x"], tmp_path / "log")
+    runner._once(output, [*command, "another"], tmp_path / "log")  # what failed may have written
+    assert output.read_text() == "xxxx"
     with pytest.raises(RuntimeError, match="without writing"):
         runner._once(tmp_path / "absent", [sys.executable, "-c", ""], tmp_path / "log")
 
@@ -141,7 +154,7 @@ def test_commands_of_snvrag(bench, panel, tmp_path, monkeypatch):
     split = bench("accuracy_data").hold_out(panel, 0.2, 0)
     ran = []
 
-    def stand_in(self, output, command, log, **_):
+    def stand_in(self, output, command, *_, **__):
         ran.append(command[1:])
         return methods.Cost("", 1.0, 2.0)
 
