@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from .dosages import (
     read_dosages,
 )
 from .errors import InputError
+from .site_blocks import Record
 
 _SITES_AT_ONCE = 256
 
@@ -158,7 +159,7 @@ class Comparison:
                     return "typed"
         return None
 
-    def _read(self, alleles: Alleles, record: Any) -> _Site | None:
+    def _read(self, alleles: Alleles, record: Record) -> _Site | None:
         true = read_calls(self.truth, record)
         if self.panel is not None:
             num_alt, num_known = alt_count(self.panel, self.panel.records[alleles])

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
 from .regions import Region
+from .site_blocks import Record
 from .vcf import VcfSource
 
 Alleles = tuple[str, str]
@@ -21,6 +21,9 @@ Alleles = tuple[str, str]
 # INFO flags that imputation programs set: snvrag and Minimac4 TYPED, Minimac4 IMPUTED, Beagle IMP.
 _TYPED_FLAGS = ("TYPED", "TYPED_ONLY")
 _IMPUTED_FLAGS = ("IMP", "IMPUTED")
+# Genotypes coded as in BCF: REF with its phase bit, and what stands behind a shorter call.
+_REF_CODE = 3
+_NO_ALLELE = -(2**31) + 1
 _TOLERANCE = 0.01  # what rounding to two or three digits may add to a dosage
 
 
@@ -58,7 +61,7 @@ class SiteStream:
         self.samples = self._source.samples
         self.chrom = ""
         self.position = 0
-        self.records: dict[Alleles, Any] = {}
+        self.records: dict[Alleles, Record] = {}
         self.num_records = 0
         self.dropped: Counter[str] = Counter()
         self._groups = self._group()
@@ -87,13 +90,13 @@ class SiteStream:
                 return num_skipped
             num_skipped += len(self.records)
 
-    def is_typed(self, record: Any) -> bool | None:
+    def is_typed(self, record: Record) -> bool | None:
         """Tell whether a record was typed, not imputed; None where the file does not say.
 
         By INFO: typed with TYPED or TYPED_ONLY; imputed with IMP or IMPUTED; else typed if the
         header declares IMP or IMPUTED, or imputed if it declares TYPED.
         """
-        info = record.INFO
+        info = record.handle.INFO
         if any(info.get(flag) is not None for flag in _TYPED_FLAGS):
             return True
         if any(info.get(flag) is not None for flag in _IMPUTED_FLAGS):
@@ -105,18 +108,21 @@ class SiteStream:
     def _declares(self, flags: tuple[str, ...]) -> bool:
         return any(map(self._source.declares_info, flags))
 
-    def _group(self) -> Iterator[tuple[int, dict[Alleles, Any]]]:
-        position, records = 0, dict[Alleles, Any]()
+    def codes(self, record: Record) -> NDArray[np.int32] | None:
+        """Return (N, ploidy) genotypes coded as in BCF, or None (`snvrag.site_blocks`)."""
+        return self._source.codes(record)
+
+    def _group(self) -> Iterator[tuple[int, dict[Alleles, Record]]]:
+        position, records = 0, dict[Alleles, Record]()
         for record in self._checked():
-            if position != record.POS:
+            if position != record.position:
                 if records:
                     yield position, records
-                position, records = record.POS, {}
-            alts = record.ALT
-            if len(alts) != 1:
-                self.dropped["multi-allelic" if alts else "without ALT"] += 1
+                position, records = record.position, {}
+            if len(record.alts) != 1:
+                self.dropped["multi-allelic" if record.alts else "without ALT"] += 1
                 continue
-            alleles = (record.REF.upper(), alts[0].upper())
+            alleles = (record.ref.upper(), record.alts[0].upper())
             if alleles in records:
                 self.dropped["duplicate"] += 1
                 continue
@@ -124,22 +130,22 @@ class SiteStream:
         if records:
             yield position, records
 
-    def _checked(self) -> Iterator[Any]:
+    def _checked(self) -> Iterator[Record]:
         last = 0
-        for _, position, *_, record in self._source.records():
+        for record in self._source.records():
             self.num_records += 1
-            self.chrom = self.chrom or str(record.CHROM)
-            if self.chrom != record.CHROM:
+            self.chrom = self.chrom or record.chrom
+            if self.chrom != record.chrom:
                 raise InputError(
                     f"{self.option} {self.path}: two chromosomes, {self.chrom} and "
-                    f"{record.CHROM}: choose one by --region"
+                    f"{record.chrom}: choose one by --region"
                 )
-            if position < last:
+            if record.position < last:
                 raise InputError(
-                    f"{self.option} {self.path}: not sorted, {self.chrom}:{position} comes "
+                    f"{self.option} {self.path}: not sorted, {self.chrom}:{record.position} comes "
                     f"after {self.chrom}:{last}: run 'bcftools sort'"
                 )
-            last = position
+            last = record.position
             yield record
 
 
@@ -183,7 +189,7 @@ class Genotypes:
     ploidy: NDArray[np.int64]
 
 
-def read_calls(stream: SiteStream, record: Any) -> Genotypes:
+def read_calls(stream: SiteStream, record: Record) -> Genotypes:
     """Return the genotypes of FORMAT/GT; one with a missing allele is missing.
 
     Raises
@@ -191,23 +197,35 @@ def read_calls(stream: SiteStream, record: Any) -> Genotypes:
     InputError
         If there are none, or of more than two alleles.
     """
-    if "GT" not in record.FORMAT:
+    calls = _calls(stream, record)
+    if calls is None:
         raise InputError(
             f"{stream.option} {stream.path}: no genotypes (FORMAT/GT) at {_place(record)}"
         )
-    alleles = record.genotype.array()[:, :-1]
-    if alleles.shape[1] > 2:
+    return calls
+
+
+def _calls(stream: SiteStream, record: Record) -> Genotypes | None:
+    codes = stream.codes(record)
+    if codes is None:
+        return None
+    if codes.shape[1] > 2:
         raise InputError(
-            f"{stream.option} {stream.path}: genotypes of {alleles.shape[1]} alleles at "
+            f"{stream.option} {stream.path}: genotypes of {codes.shape[1]} alleles at "
             f"{_place(record)}, expected one or two"
         )
-    ploidy = (alleles != -2).sum(axis=1)
-    count = (alleles > 0).sum(axis=1).astype(np.float64)
-    count[(alleles == -1).any(axis=1) | (ploidy == 0)] = np.nan
+    count = np.zeros(codes.shape[0])
+    ploidy = np.zeros(codes.shape[0], np.int64)
+    missing = np.zeros(codes.shape[0], bool)
+    for column in codes.T:  # numpy is slow at sums over an axis of two
+        count += column > _REF_CODE
+        ploidy += column != _NO_ALLELE
+        missing |= (column == 0) | (column == 1)
+    count[missing | (ploidy == 0)] = np.nan
     return Genotypes(count, count, ploidy)
 
 
-def read_dosages(stream: SiteStream, record: Any) -> Genotypes:
+def read_dosages(stream: SiteStream, record: Record) -> Genotypes:
     """Return the dosages of FORMAT/DS, else HDS, else GP, else GT, with the called genotypes.
 
     Raises
@@ -215,8 +233,8 @@ def read_dosages(stream: SiteStream, record: Any) -> Genotypes:
     InputError
         If the record has none of them, or a dosage outside of 0 to 2.
     """
-    fields = record.FORMAT
-    calls = read_calls(stream, record) if "GT" in fields else None
+    fields = record.handle.FORMAT
+    calls = _calls(stream, record)
     dosage: NDArray[np.float64] | None = None
     ploidy = calls.ploidy if calls is not None else None
     if "DS" in fields:
@@ -255,20 +273,20 @@ def read_dosages(stream: SiteStream, record: Any) -> Genotypes:
     return Genotypes(np.clip(dosage, 0, 2), call, ploidy)
 
 
-def alt_count(stream: SiteStream, record: Any) -> tuple[int, int]:
+def alt_count(stream: SiteStream, record: Record) -> tuple[int, int]:
     """Return the number of ALT and of all known alleles in a record's genotypes."""
     calls = read_calls(stream, record)
     known = ~np.isnan(calls.dosage)
     return int(calls.dosage[known].sum()), int(calls.ploidy[known].sum())
 
 
-def _floats(record: Any, name: str) -> NDArray[np.float64]:
+def _floats(record: Record, name: str) -> NDArray[np.float64]:
     """Return a FORMAT field as float64; what is missing or absent is NaN."""
     # htslib marks it by signalling NaNs, and converting one raises the invalid flag.
     with np.errstate(invalid="ignore"):
-        values: NDArray[np.float64] = np.array(record.format(name), np.float64)
+        values: NDArray[np.float64] = np.array(record.handle.format(name), np.float64)
     return values
 
 
-def _place(record: Any) -> str:
-    return f"{record.CHROM}:{record.POS}"
+def _place(record: Record) -> str:
+    return f"{record.chrom}:{record.position}"
