@@ -98,6 +98,10 @@ class VcfSource:
                 return int(entries["length"])
         return None
 
+    def declares_info(self, name: str) -> bool:
+        """Tell whether the header declares an INFO field."""
+        return f"##INFO=<ID={name}," in self._header
+
     def quiet(self) -> AbstractContextManager[None]:
         """Keep htslib's own lines off standard error: what it finds becomes one line of ours."""
         return _quiet_htslib()
