@@ -24,6 +24,7 @@ from .site_blocks import (
 )
 
 _BLOCK_SITES = 1024
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 class HaplotypeReader(Protocol):
@@ -107,7 +108,8 @@ def open_haplotypes(
     Parameters
     ----------
     path : str or Path
-        VCF or BCF (plain, gzipped or bgzipped), or a prepared panel, told apart by content.
+        VCF or BCF (plain, gzipped or bgzipped), HDF5 of scikit-allel, a folder of VCF Zarr, or a
+        prepared panel, told apart by content.
     region : str, optional
         ``chrom`` or ``chrom:first-last`` (1-based, inclusive); a VCF or BCF needs an index.
     missing : {"drop", "keep"}
@@ -220,15 +222,22 @@ def _head(path: str) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})"
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason})") from error
 
 
 def _open_source(path: str, region: Region | None) -> RecordSource:
     # Each format's library is imported only where it is needed: some are extras.
     if Path(path).is_dir():
-        raise InputError(f"{path}: is a folder, not a VCF or BCF file")
+        from .vcf_zarr import VcfZarrSource, is_zarr
+
+        if is_zarr(path):
+            return VcfZarrSource(path, region)
+        raise InputError(f"{path}: is a folder, not a file of haplotypes or a VCF Zarr")
+    if _head(path).startswith(_HDF5_MAGIC):
+        from .hdf5 import Hdf5Source
+
+        return Hdf5Source(path, region)
     from .vcf import VcfSource
 
     return VcfSource(path, region)
