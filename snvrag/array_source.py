@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
+from .errors import InputError, one_line
 from .regions import Region
 from .site_blocks import Record
 
@@ -59,18 +59,18 @@ class ArraySource(ABC):
         with self.quiet():
             try:
                 self._arrays = self._open()
+                self._check_shapes()
                 names = [text(name) for name in self._array(self._samples_name)[:]]
             except InputError:
                 raise
             except Exception as error:  # of any kind, by whatever a damaged file meets
                 raise InputError(f"{path}: cannot be read ({one_line(error)})") from error
-            twice = [name for name, count in Counter(names).items() if count > 1]
-            if twice:
-                raise InputError(f"{path}: sample {twice[0]} stands twice")
-            if not names:
-                raise InputError(f"{path}: no samples")
-            self.samples = tuple(names)
-            self._check_shapes()
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise InputError(f"{path}: sample {twice[0]} stands twice")
+        if not names:
+            raise InputError(f"{path}: no samples")
+        self.samples = tuple(names)
 
     _samples_name: str
     _position_name: str
@@ -145,7 +145,8 @@ class ArraySource(ABC):
 
     def _check_shapes(self) -> None:
         calls, position = self._array(self.genotypes), self._array(self._position_name)
-        shape = (*position.shape, len(self.samples))
+        # Before anything is read: a damaged shape may stand for more than any memory.
+        shape = (*position.shape, *self._array(self._samples_name).shape)
         if len(calls.shape) != 3 or calls.shape[:2] != shape:
             raise InputError(
                 f"{self.path}: {self.genotypes} has the shape {calls.shape}, expected {shape} and "
@@ -166,8 +167,3 @@ class ArraySource(ABC):
 def text(value: Any) -> str:
     """Return a string, whatever the library has for it."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def one_line(error: Exception) -> str:
-    """Return what an error says, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
