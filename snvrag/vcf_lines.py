@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from .errors import InputError
 
 _CHUNK_BYTES = 1 << 20
+# cyvcf2's positions have 32 bits, and begin again behind it.
+_LAST_POSITION = 2**31 - 1
 # Of a line: more than the longest name that is taken for one.
 _START_BYTES = 300
 # VCF specification, 1.4.7; what is longer is no name either.
@@ -60,10 +62,15 @@ class LineGuard:
         if fields is None:
             self._is_done = True
             return
-        for field in fields:
+        for chrom, position in fields:
             self._num_lines += 1
-            if field not in self._known:
-                self._meet(field)
+            if chrom not in self._known:
+                self._meet(chrom)
+            if len(position) > 9 and position.isdigit() and int(position) > _LAST_POSITION:
+                raise InputError(
+                    f"{self._path}: record {self._num_lines} is at {_readable(position)}, expected "
+                    f"positions up to {_LAST_POSITION}"
+                )
         self._num_seen += len(fields)
 
     def _meet(self, field: bytes) -> None:
@@ -76,8 +83,11 @@ class LineGuard:
         self._known.add(field)
 
 
-def _first_fields(path: str, library: ctypes.CDLL) -> Iterator[list[bytes]]:
-    """Yield the first fields of the records' lines, some at a time; blank lines at the end not."""
+def _first_fields(path: str, library: ctypes.CDLL) -> Iterator[list[tuple[bytes, bytes]]]:
+    """Yield chromosome and position of every record's line, some at a time.
+
+    Blank lines at the end of the file are none.
+    """
     is_header = True
     blanks = 0
     for starts in _line_starts(path, library):
@@ -88,9 +98,10 @@ def _first_fields(path: str, library: ctypes.CDLL) -> Iterator[list[bytes]]:
             elif start in (b"", b"\r"):
                 blanks += 1
             else:
-                fields += [b""] * blanks
+                fields += [(b"", b"")] * blanks
                 blanks = 0
-                fields.append(start.partition(b"\t")[0])
+                chrom, _, more = start.partition(b"\t")
+                fields.append((chrom, more.partition(b"\t")[0]))
         yield fields
 
 
