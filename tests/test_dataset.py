@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -418,3 +418,19 @@ def test_rows_of_a_batch(world):
         for name in ("sample", "panel_sample", "alleles", "af", "population_af",
                      "genotype_frequency"):  # fmt: skip
             assert torch.equal(getattr(part, name)[b], getattr(alone, name)[0]), name
+
+
+def test_a_haploid_sample_leaves_one_allele_out(make_panel, mosaic_haplotypes):
+    """Samples 0 and 2 are haploid: their own allele is neither in the frequency nor counted."""
+    rows = mosaic_haplotypes(6, NUM_SITES, seed=2)
+    ploidy = np.array([1, 2, 1, 2])
+    panel = replace(make_panel(rows), samples=tuple("abcd"), ploidy=ploidy)
+    every = np.ones(NUM_SITES, bool)
+    targets = Targets(panel, every, np.arange(4), np.zeros(4, np.int64))
+    dataset = WindowDataset(panel, targets, Windows.split(NUM_SITES, NUM_SITES), MaskRule())
+    batch = dataset.__getitems__([Key(0, 0, sample) for sample in range(4)])
+    owner = np.repeat(np.arange(4), ploidy)
+    for sample in range(4):
+        own = rows[owner == sample]
+        np.testing.assert_array_equal(batch.alleles[sample], np.stack([own[0], own[-1]]))
+        np.testing.assert_allclose(batch.af[sample], rows[owner != sample].mean(0), atol=1e-7)
