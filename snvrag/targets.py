@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from .kernels import align_sites
-from .reading import SiteBlock
-
-# Sites asked of a reader at once.
-BLOCK_SITES = 1024
+from .site_blocks import DroppedSite, SiteBlock
 
 _COMPLEMENT = np.zeros(128, "U1")
 for _base, _other in zip("ACGT", "TGCA", strict=True):
@@ -50,18 +47,6 @@ _TEXTS = {
 }
 
 
-@dataclass(frozen=True)
-class DroppedSite:
-    """A site of the target whose genotypes are not used."""
-
-    chrom: str
-    position: int
-    name: str
-    ref: str
-    alt: str
-    reason: str
-
-
 @dataclass
 class MatchSummary:
     """What became of the sites of a target.
@@ -85,7 +70,7 @@ class MatchSummary:
     on_dropped: Callable[[DroppedSite], None] | None = None
 
     def lines(self) -> list[str]:
-        """Return the table, line by line."""
+        """Return the table at the end, line by line."""
         rows = [(outcome.text, self.outcomes[outcome]) for outcome in Outcome]
         rows = [row for i, row in enumerate(rows) if row[1] or i == Outcome.MATCHED]
         num_imputed = self.num_panel_sites - self.num_typed_sites
@@ -338,6 +323,4 @@ def _count(summary: MatchSummary, block: SiteBlock, outcome: NDArray[np.int8], c
     for i in np.flatnonzero(outcome > Outcome.SWAPPED).tolist():
         ref, alt = block.alleles[i].tolist()
         reason = Outcome(outcome[i]).text
-        summary.on_dropped(
-            DroppedSite(chrom, int(block.position[i]), block.ids[i], ref, alt, reason)
-        )
+        summary.on_dropped(DroppedSite(chrom, int(block.position[i]), ref, alt, reason))
