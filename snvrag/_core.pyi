@@ -10,8 +10,12 @@ def gather_columns(
     bits: NDArray[np.uint64], start: int, stop: int, columns: NDArray[np.int64]
 ) -> NDArray[np.uint64]: ...
 def read_genotypes(
-    calls: NDArray[np.int16], out: NDArray[np.uint8]
-) -> tuple[int, int, int, int, int]: ...
+    codes: NDArray[np.int32],
+    hide_unphased: bool,
+    ploidy: NDArray[np.uint8],
+    alleles: NDArray[np.uint64],
+    missing: NDArray[np.uint64],
+) -> tuple[int, int, int, int, int, int]: ...
 def match_features(
     queries: NDArray[np.uint64],
     neighbours: NDArray[np.uint64],

@@ -314,14 +314,14 @@ class WindowDataset(Dataset[Batch]):
         self, samples: NDArray[np.int64], start: int, stop: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return (n, L) panel and (n, L, 3) genotype frequencies, each without the sample."""
-        size = self._panel.num_samples
         own = self.targets.panel_sample[samples]
         in_panel = own >= 0
         dosage = np.zeros((samples.size, stop - start), np.int64)
         dosage[in_panel] = self._panel.sample_alleles(own[in_panel], start, stop).sum(1)
 
-        counted = 2.0 * (size - in_panel)[:, None]
-        alt = self._panel.alt_count[start:stop] - dosage
+        ploidy = np.where(in_panel, self._panel.sample_ploidy[own], 0)[:, None]
+        counted = self._panel.num_haplotypes - ploidy
+        alt = self._panel.alt_count[start:stop] - dosage * ploidy // 2
         af = np.divide(alt, counted, out=np.zeros(alt.shape), where=counted > 0)
 
         population = np.where(
