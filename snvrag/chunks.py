@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,7 +164,7 @@ class Chunk:
         """
         rows = np.flatnonzero(self.sites.polymorphic)
         cuts = [self.start, *rows[self.windows.starts[1:]].tolist(), self.stop]
-        return list(zip(cuts[:-1], cuts[1:], strict=True))
+        return list(pairwise(cuts))
 
 
 def cut_chunks(

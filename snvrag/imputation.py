@@ -185,7 +185,11 @@ class Imputer:
             known = sites.typed[part, None, None] & (missing == 0)
             np.copyto(dosage, alleles.astype(np.uint16) * SCALE, where=known)
             yield ImputedSites(
-                sites.position[part], sites.alleles[part], sites.ids[part], sites.typed[part], dosage
+                sites.position[part],
+                sites.alleles[part],
+                sites.ids[part],
+                sites.typed[part],
+                dosage,
             )
 
     def _predict(self, chunk: Chunk) -> Iterator[NDArray[np.uint16]]:
@@ -205,9 +209,7 @@ class Imputer:
             ):
                 first = int(windows.starts[window] - windows.context_starts[window])
                 length = int(windows.stops[window] - windows.starts[window])
-                out = started.setdefault(
-                    window, np.empty((length, num_samples, 2), np.uint16)
-                )
+                out = started.setdefault(window, np.empty((length, num_samples, 2), np.uint16))
                 out[:, sample] = row[:, first : first + length].T
                 if sample == num_samples - 1:
                     yield started.pop(window)
@@ -216,9 +218,7 @@ class Imputer:
         sites, config = chunk.sites, self.model.config
         polymorphic = np.flatnonzero(sites.polymorphic)
         position, alleles = sites.position[polymorphic], sites.alleles[polymorphic]
-        panel = Panel(
-            self._chrom, position, alleles, self._panel_samples, sites.panel_bits
-        )
+        panel = Panel(self._chrom, position, alleles, self._panel_samples, sites.panel_bits)
         target = Panel(
             self._chrom, position, alleles, self._target_samples, sites.target_bits[polymorphic]
         )

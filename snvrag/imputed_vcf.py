@@ -61,12 +61,25 @@ class Provenance:
     model_sha256: str
 
 
-def output_kind(path: str | Path) -> str:
-    """Return the suffix that tells a file's format: ``.vcf.gz``, ``.bcf`` or ``.vcf``."""
-    for suffix in _MODES:
-        if str(path).endswith(suffix):
-            return suffix
-    raise InputError(f"--output {path}: must end in .vcf.gz, .bcf or .vcf")
+def check_output(path: str | Path, *, overwrite: bool) -> str:
+    """Return the suffix that tells a file's format: ``.vcf.gz``, ``.bcf`` or ``.vcf``.
+
+    Raises
+    ------
+    InputError
+        If it is another one, and if the file may not be written there.
+    """
+    path = Path(path)
+    kind = next((suffix for suffix in _MODES if path.name.endswith(suffix)), None)
+    if kind is None:
+        raise InputError(f"--output {path}: must end in .vcf.gz, .bcf or .vcf")
+    if path.is_dir():
+        raise InputError(f"--output {path}: is a folder")
+    if not path.parent.is_dir():
+        raise InputError(f"--output {path}: there is no folder {path.parent}")
+    if path.exists() and not overwrite:
+        raise InputError(f"--output {path}: is there already: give another name or --overwrite")
+    return kind
 
 
 def genotype_probabilities(
@@ -168,11 +181,7 @@ class ImputedWriter:
         threads: int = 1,
     ) -> None:
         self.path = Path(path)
-        self.kind = output_kind(path)
-        if self.path.is_dir():
-            raise InputError(f"--output {path}: is a folder")
-        if self.path.exists() and not overwrite:
-            raise InputError(f"--output {path}: is there already: give another name or --overwrite")
+        self.kind = check_output(path, overwrite=overwrite)
         self._haploid = haploid
         self._chrom = chrom
         self._contig_length = contig_length or 0
