@@ -24,6 +24,17 @@ def match_features(
     position: NDArray[np.int64],
     decay_sites: float,
 ) -> NDArray[np.float32]: ...
+def copying_dosage(
+    site_bits: NDArray[np.uint64],
+    num_haplotypes: int,
+    queries: NDArray[np.uint64],
+    observed: NDArray[np.bool_],
+    switches: NDArray[np.float64],
+    error: float,
+    exclude: NDArray[np.int64] | None = None,
+    missing: NDArray[np.uint64] | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float32]: ...
 def topk_l2(
     queries: NDArray[np.float32],
     cache: NDArray[np.float32],

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "arguments.hpp"
+#include "copying.hpp"
 #include "retrieval.hpp"
 #include "snvrag/genotypes.hpp"
 #include "snvrag/matching.hpp"
@@ -184,12 +185,13 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("transpose_bits", &transpose, py::arg("bits"), py::arg("num_columns"));
   module.def("gather_columns", &gather, py::arg("bits"), py::arg("start"), py::arg("stop"),
              py::arg("columns"));
-  module.def("read_genotypes", &genotypes, py::arg("codes"), py::arg("hide_unphased"),
+  module.def("read_genotypes", &genotypes, py::arg("codes"), py::arg("hide_unphased").noconvert(),
              py::arg("ploidy"), py::arg("alleles"), py::arg("missing"));
   module.def("match_features", &matching, py::arg("queries"), py::arg("neighbours"),
              py::arg("num_sites"), py::arg("observed"), py::arg("position"),
              py::arg("decay_sites"));
   bind_retrieval(module);
+  bind_copying(module);
 
   module.def("simd_levels", &simd_levels);
   module.def("simd_level", [] { return std::string(simd_level_name(simd_level())); });
