@@ -13,9 +13,14 @@ from .config import Config
 from .targets import MatchedBlock
 from .windows import Windows
 
-CHUNK_SITES = 8192
+# Polymorphic sites that are predicted together, and the bytes that they may take.
+CHUNK_SITES = 16_384
+_PANEL_BYTES = 256 << 20
+_DOSAGE_BYTES = 256 << 20
 # Sites waiting to be written at the most, in chunks: where nearly all are monomorphic.
 _MOST_CHUNKS = 8
+# Where the Li-Stephens models of training saw a whole panel.
+_FAR = 4096
 
 
 @dataclass(frozen=True)
@@ -30,22 +35,35 @@ class WindowPlan:
         Sites that it reads on each side beyond them, so that none is predicted near an edge.
     windows_per_chunk : int
         Windows that are held, and predicted, together.
+    reach : int
+        Sites that a chunk reads on each side, at least the flank: what counts in its Li-Stephens
+        models.
     """
 
     size: int
     flank: int
     windows_per_chunk: int
+    reach: int
 
     @classmethod
-    def of(cls, config: Config, chunk_sites: int = CHUNK_SITES) -> WindowPlan:
+    def of(cls, config: Config, num_haplotypes: int, num_targets: int) -> WindowPlan:
         """Return windows that are read no longer than those that a network was trained on.
 
-        Half of that length goes to the flanks, or more where training gave them more.
+        Half of that length goes to the flanks, or more where training gave them more. A chunk of a
+        large panel or of many targets is the shorter.
         """
         length = config.window_size + 2 * config.flank
         flank = max(length // 4, config.flank)
         size = length - 2 * flank
-        return cls(size, flank, max(1, chunk_sites // size))
+        sites = min(
+            CHUNK_SITES,
+            _PANEL_BYTES // (8 * -(-num_haplotypes // 64)),
+            _DOSAGE_BYTES // (4 * num_targets),
+        )
+        reach = flank
+        if config.li_stephens:
+            reach += config.copy_flank if config.copy_flank >= 0 else _FAR
+        return cls(size, flank, max(1, sites // size), reach)
 
 
 @dataclass(frozen=True)
@@ -197,7 +215,7 @@ def cut_chunks(
         sites = join_sites(held)
         rows = np.append(np.flatnonzero(sites.polymorphic), sites.num_sites)
         end = left + count
-        read = min(end + plan.flank, sites.num_polymorphic)
+        read = min(end + plan.reach, sites.num_polymorphic)
         starts = np.arange(left, end, plan.size)
         stops = np.minimum(starts + plan.size, end)
         windows = Windows(
@@ -208,7 +226,7 @@ def cut_chunks(
         )
         stop = int(rows[end])
         chunk = Chunk(sites.part(0, max(stop, int(rows[read]))), written, stop, windows)
-        keep = max(end - plan.flank, 0)
+        keep = max(end - plan.reach, 0)
         first = min(int(rows[keep]), stop)
         held, written, left = [sites.part(first, sites.num_sites)], stop - first, end - keep
         return chunk
@@ -217,10 +235,10 @@ def cut_chunks(
         held.append(Sites.of(block, num_haplotypes))
         while True:
             beyond = sum(sites.num_polymorphic for sites in held) - left
-            if beyond >= own + plan.flank:
+            if beyond >= own + plan.reach:
                 yield take(own)
             elif sum(sites.num_sites for sites in held) - written >= _MOST_CHUNKS * own:
-                yield take(beyond - plan.flank if beyond > plan.flank else beyond)
+                yield take(beyond - plan.reach if beyond > plan.reach else beyond)
             else:
                 break
     if sum(sites.num_sites for sites in held) > written:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import snvrag
 
+from .copying import read_genetic_map
 from .errors import InputError
 from .imputation import Imputer, load_model
 from .imputed_vcf import ImputedWriter, Provenance, check_output
@@ -27,7 +28,7 @@ from .regions import Region
 from .report import close_log, log, open_console
 from .site_blocks import DroppedSite, Unphased
 from .targets import MatchedBlock, MatchSummary, match_blocks
-from .train import choose_device
+from .trainer import choose_device
 
 _REPORT_COLUMNS = ("CHROM", "POS", "REF", "ALT", "REASON")
 _TEMPORARY = ".tmp"
@@ -43,6 +44,8 @@ class Options:
         Files.
     region : str
         Part of the chromosome that is imputed; "" for all.
+    genetic_map : str
+        File of genetic positions; "" for 1 cM a Mb.
     report : str
         File for the dropped sites of the target; "" for none.
     allow_unphased : bool
@@ -62,6 +65,7 @@ class Options:
     model: str
     output: str
     region: str = ""
+    genetic_map: str = ""
     report: str = ""
     allow_unphased: bool = False
     overwrite: bool = False
@@ -105,9 +109,15 @@ def impute(options: Options) -> MatchSummary:
     if chrom != other:
         log.info("Note: chromosome %s of the target is %s of the panel", other, chrom)
     imputer = Imputer(
-        model, chrom, first.panel.samples, first.panel.ploidy, first.target.samples,
-        device=device, threads=options.threads or None,
-    )  # fmt: skip
+        model,
+        chrom,
+        first.panel.samples,
+        first.panel.ploidy,
+        first.target.samples,
+        device=device,
+        genetic_map=(read_genetic_map(options.genetic_map, chrom) if options.genetic_map else None),
+        threads=options.threads or None,
+    )
     own = int((imputer.panel_sample >= 0).sum())
     if own:
         log.info("Note: %d samples are in the panel by name: they are not copied from", own)
@@ -135,12 +145,12 @@ def impute(options: Options) -> MatchSummary:
             overwrite=options.overwrite,
             threads=torch.get_num_threads(),
         )
-        with writer, tqdm(unit="site", disable=None, leave=False) as bar:
-            for sites in imputer.run(files.matched(summary)):
+        bar = tqdm(desc="windows x samples", disable=None, leave=False)
+        with writer, bar:
+            for sites in imputer.run(files.matched(summary), bar.update):
                 writer.write(
                     sites.position, sites.ids, sites.alleles, sites.typed, sites.hap_dosage
                 )
-                bar.update(sites.position.size)
     log.info("%s", files.panel.report)
     log.info("%s", files.target.report)
     log.info("Sites of the target that were read, and sites of the panel:")
