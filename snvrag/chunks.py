@@ -208,6 +208,7 @@ def cut_chunks(
     written = 0  # sites held that are written, and how many of them are polymorphic
     left = 0
     own = plan.size * plan.windows_per_chunk
+    most = _MOST_CHUNKS * (own + plan.reach)
 
     def take(count: int) -> Chunk:
         """Cut off the next polymorphic sites, with all before and between them."""
@@ -237,7 +238,7 @@ def cut_chunks(
             beyond = sum(sites.num_polymorphic for sites in held) - left
             if beyond >= own + plan.reach:
                 yield take(own)
-            elif sum(sites.num_sites for sites in held) - written >= _MOST_CHUNKS * own:
+            elif sum(sites.num_sites for sites in held) - written >= most:
                 yield take(beyond - plan.reach if beyond > plan.reach else beyond)
             else:
                 break
