@@ -287,58 +287,32 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         "snvrag.train, and write them as VCF or BCF.",
         allow_abbrev=False,
     )
+    # fmt: off
     add = parser.add_argument
-    add(
-        "--panel",
-        metavar="FILE",
-        required=True,
-        help="reference panel: phased VCF or BCF of one chromosome (others: see --region)",
-    )
-    add(
-        "--target",
-        metavar="FILE",
-        required=True,
-        help="samples to impute: phased VCF or BCF; missing genotypes are imputed too",
-    )
-    add(
-        "--model",
-        metavar="FILE",
-        required=True,
-        help="checkpoint of snvrag.train, for example snvrag_output/rag_bert.model.best",
-    )
-    add(
-        "--output",
-        metavar="FILE",
-        required=True,
-        help="to be written: .vcf.gz or .bcf with an index, or .vcf",
-    )
-    add(
-        "--region",
-        metavar="REGION",
-        default="",
-        help="impute only this region, chrom or chrom:first-last (bp, 1-based); needs indexes",
-    )
-    add(
-        "--report",
-        metavar="FILE",
-        default="",
-        help="write a table of the target's sites that were dropped, and why (tab-separated)",
-    )
-    add(
-        "--allow-unphased",
-        action="store_true",
-        help="impute unphased heterozygotes of the target instead of refusing them",
-    )
-    add("--overwrite", action="store_true", help="replace --output and --report if they are there")
-    add(
-        "--threads",
-        metavar="N",
-        type=int,
-        default=0,
-        help="threads of the computation; 0: all cores (default: 0)",
-    )
+    add("--panel", metavar="FILE", required=True,
+        help="reference panel: phased VCF or BCF of one chromosome (of more: see --region)")
+    add("--target", metavar="FILE", required=True,
+        help="samples to impute: phased VCF or BCF; missing genotypes are imputed too")
+    add("--model", metavar="FILE", required=True,
+        help="checkpoint of snvrag.train, for example snvrag_output/rag_bert.model.best")
+    add("--output", metavar="FILE", required=True,
+        help="to be written: .vcf.gz or .bcf with an index, or .vcf")
+    add("--region", metavar="REGION", default="",
+        help="impute only this region, chrom or chrom:first-last (bp, 1-based); needs indexes")
+    add("--genetic-map", metavar="FILE", default="",
+        help="genetic map, plain or gzipped: chrom id cM bp (PLINK) or bp chrom cM; without it, "
+        "1 cM a Mb")
+    add("--report", metavar="FILE", default="",
+        help="write a table of the target's sites that were dropped, and why (tab-separated)")
+    add("--allow-unphased", action="store_true",
+        help="impute unphased heterozygotes of the target instead of refusing them")
+    add("--overwrite", action="store_true",
+        help="replace --output and --report if they are there")
+    add("--threads", metavar="N", type=int, default=0,
+        help="threads of the computation; 0: all cores (default: 0)")
     add("--device", metavar="DEVICE", default="auto",
-        help="cpu, cuda, cuda:N, or auto: a GPU where there is one (default: auto)")  # fmt: skip
+        help="cpu, cuda, cuda:N, or auto: a GPU where there is one (default: auto)")
+    # fmt: on
     given = parser.parse_args(arguments)
     options = Options(**vars(given))
     if not 0 <= options.threads <= 1024:
