@@ -27,7 +27,8 @@ from .targets import MatchedBlock
 from .trainer import network_size
 from .windows import Windows
 
-BATCH_SIZE = 16
+# Samples times windows that go through the network at once, by kind of device.
+BATCH_SIZE = {"cpu": 16, "cuda": 128}
 # Hides nothing by itself: what is hidden are the sites that the target lacks.
 _HIDE_NOTHING = MaskRule(rates=(0.0,), epochs_per_rate=1, rare_rate=0.0)
 _SEED = 0
@@ -125,7 +126,7 @@ class Imputer:
         By default what the model was trained for.
     genetic_map : GeneticMap, optional
         For the Li-Stephens models; without one, 1 cM a Mb.
-    batch_size : int
+    batch_size : int, optional
         Samples times windows that go through the network at once.
     threads : int, optional
         Of the retrieval and of the Li-Stephens models.
@@ -152,7 +153,7 @@ class Imputer:
         device: torch.device,
         plan: WindowPlan | None = None,
         genetic_map: GeneticMap | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         threads: int | None = None,
     ) -> None:
         self.model = model
@@ -162,7 +163,7 @@ class Imputer:
         self._target_samples = tuple(target_samples)
         self._device = device
         self._genetic_map = genetic_map
-        self._batch_size = batch_size
+        self._batch_size = batch_size or BATCH_SIZE[device.type]
         self._threads = threads
         number = {name: i for i, name in enumerate(panel_samples)}
         self.panel_sample = np.array([number.get(name, -1) for name in target_samples], np.int64)

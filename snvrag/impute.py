@@ -7,9 +7,10 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -93,9 +94,7 @@ def impute(options: Options) -> MatchSummary:
         For whatever the user can mend; then no output is there.
     """
     started = time.perf_counter()
-    check_output(options.output, overwrite=options.overwrite)
-    if options.report:
-        _check_report(options)
+    _check_places(options)
     if options.threads:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
@@ -247,20 +246,31 @@ def _with_hint(error: InputError) -> InputError:
     return InputError(f"{error}, or hide such genotypes by --allow-unphased")
 
 
-def _check_report(options: Options) -> None:
-    path = Path(options.report)
-    if path.exists() and not options.overwrite:
-        raise InputError(f"--report {path}: is there already: give another name or --overwrite")
-    if not path.parent.is_dir():
-        raise InputError(f"--report {path}: there is no folder {path.parent}")
+def _check_places(options: Options) -> None:
+    """Refuse to write where it cannot be, or must not be, before any work."""
+    check_output(options.output, overwrite=options.overwrite)
+    report = Path(options.report)
+    if options.report:
+        if report.exists() and not options.overwrite:
+            raise InputError(
+                f"--report {report}: is there already: give another name or --overwrite"
+            )
+        if report.is_dir() or not report.parent.is_dir():
+            what = "is a folder" if report.is_dir() else f"there is no folder {report.parent}"
+            raise InputError(f"--report {report}: {what}")
+    read = {"--" + name: getattr(options, name) for name in ("panel", "target", "model")}
+    written = {"--output": options.output, "--report": options.report}
+    for name, path in written.items():
+        for other, source in {**read, **written}.items():
+            if path and source and name != other and Path(path).resolve() == Path(source).resolve():
+                raise InputError(f"{name} {path}: is also {other}: give another name")
 
 
 @contextmanager
 def _report(path: str) -> Iterator[Callable[[DroppedSite], None] | None]:
     """Take dropped sites into a table, which gets its name when all is well."""
     if not path:
-        with nullcontext():
-            yield None
+        yield None
         return
     temporary = Path(path + _TEMPORARY)
     try:
@@ -327,6 +337,9 @@ def _ended_in_order() -> Iterator[None]:
     def end(number: int, _frame: object) -> NoReturn:
         raise SystemExit(128 + number)
 
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield

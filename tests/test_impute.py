@@ -397,6 +397,19 @@ def test_what_is_there_stays_without_overwrite(
         assert old.read_text() != "old"
 
 
+@pytest.mark.parametrize(
+    ("name", "other"), [("output", "panel"), ("report", "target"), ("report", "model")]
+)
+def test_what_is_read_is_not_written(
+    files: Files, capsys: pytest.CaptureFixture[str], name: str, other: str
+) -> None:
+    path = getattr(files, other)
+    before = path.read_bytes()
+    assert main(files.arguments("--overwrite", **{name: path})) == 2
+    assert f"--{name} {path}: is also --{other}" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_a_damaged_target_leaves_nothing(files: Files) -> None:
     """What is wrong only shows after some sites have been written."""
     lines = files.target.read_text().splitlines()
