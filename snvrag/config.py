@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
+from .config_file import format_settings, read_settings
 from .errors import InputError
 
 _METAVARS = {
@@ -117,8 +118,14 @@ class Config:
 
     output: str = _option("snvrag_output", "run", "folder for checkpoints, log, metrics.csv and plot")
     overwrite: bool = _option(False, "run", "replace the checkpoints of an earlier run in --output")
-    resume: str = _option("", "run", "continue from this checkpoint, at the epoch after it")
+    resume: str = _option(
+        "", "run", "continue from this checkpoint; auto: from the newest whole one in --output, or afresh "
+        "where there is none")
     resume_epoch: int = _option(-1, "run", "with --resume: the epoch index expected next; -1: not checked")
+    save_every_minutes: float = _option(
+        15.0, "run", "minutes after which a checkpoint is saved in the middle of an epoch; 0: only on "
+        "SIGTERM, SIGINT and SIGUSR1")
+    keep: int = _option(0, "run", "newest epoch checkpoints to keep, beside the best; 0: all")
     workers: int = _option(0, "run", "processes that make batches; 0: this one")
     start_method: str = _option(
         "fork", "run", "how --workers are started", choices=("fork", "spawn", "forkserver"))
@@ -135,11 +142,16 @@ class Config:
                 option = "--" + name.replace("_", "-")
                 raise InputError(f"{option} must be {expected}, got {getattr(self, name)}")
 
+        for option in fields(self):
+            choices = option.metadata["choices"]
+            check(option.name, not choices or getattr(self, option.name) in choices,
+                  f"one of {', '.join(choices)}")  # fmt: skip
         for name in ("window_size", "epochs_per_rate", "k", "width", "layers", "heads", "epochs",
                      "batch_size", "accumulation", "log_every"):  # fmt: skip
             check(name, getattr(self, name) >= 1, "at least 1")
         for name in ("flank", "segment_size", "segment_flank", "span", "warmup_steps", "patience",
-                     "workers", "threads", "seed", "focal_gamma"):  # fmt: skip
+                     "workers", "threads", "seed", "focal_gamma", "keep",
+                     "save_every_minutes"):  # fmt: skip
             check(name, getattr(self, name) >= 0, "at least 0")
         for name in ("val_rate", "rare_rate", "rare_threshold", "final_rate", "chip_share"):
             check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
@@ -154,7 +166,8 @@ class Config:
         check("seed", self.seed < 2**63, "below 2**63")
         check("threads", self.threads <= 1024, "at most 1024")
         check("min_gain", self.min_gain >= 0, "at least 0")
-        for name in ("learning_rate", "clip", "cache_mb", "decay_sites", "focal_gamma", "min_gain"):
+        for name in ("learning_rate", "clip", "cache_mb", "decay_sites", "focal_gamma", "min_gain",
+                     "save_every_minutes"):  # fmt: skip
             check(name, math.isfinite(getattr(self, name)), "finite")
         check("val_fraction", 0 < self.val_fraction < 1, "between 0 and 1")
         check("dropout", 0 <= self.dropout < 1, "from 0 to below 1")
@@ -170,13 +183,24 @@ class Config:
         plain = dataclasses.asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
+    def to_toml(self) -> str:
+        """Return the text of a file for ``--config``, without what belongs to one start only."""
+        groups = {option.name: option.metadata["group"] for option in fields(self)}
+        once = ("resume", "resume_epoch", "overwrite")
+        lasting = {name: value for name, value in self.to_dict().items() if name not in once}
+        return format_settings(lasting, groups)
+
 
 # What may differ between a checkpoint and the run that resumes it: nothing of it changes what the
 # remaining epochs compute, except that there may be more of them.
 FREE_FIELDS = frozenset(
     {"panel", "train", "populations", "val_samples", "output", "resume", "resume_epoch", "workers",
-     "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "overwrite"}
+     "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "overwrite",
+     "save_every_minutes", "keep"}
 )  # fmt: skip
+
+# Of these, what a log should tell when it differs.
+NOTED_FIELDS = FREE_FIELDS - {"output", "resume", "resume_epoch", "overwrite"}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
@@ -207,6 +231,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 _PRESET_HELP = (
     "defaults to start from: small trains in minutes on two cores; v18 has the sizes of V18 Embedding "
     "RAG (width 384, 12 layers, 12 heads, one neighbour for a whole window)"
+)
+
+_CONFIG_HELP = (
+    "a TOML file of options, by their names without dashes in front; those on the command line come on "
+    "top. Every run writes its own as config.toml to --output (default: none)"
 )
 
 
@@ -247,8 +276,9 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=_Formatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="small",
+    parser.add_argument("--preset", choices=sorted(PRESETS), default=None,
                         help=f"{_PRESET_HELP} (default: small)")  # fmt: skip
+    parser.add_argument("--config", metavar="FILE", default=None, help=_CONFIG_HELP)
     groups = {name: parser.add_argument_group(title) for name, title in _GROUPS.items()}
     types = get_type_hints(Config)
     for option in fields(Config):
@@ -278,10 +308,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> Config:
-    """Return the configuration: the preset's defaults, with the options given on top."""
+    """Return the configuration: a preset's defaults, a file's settings, then the options given."""
     given = vars(build_parser().parse_args(sys.argv[1:] if arguments is None else arguments))
-    settings = dict(PRESETS[given.pop("preset")])
-    settings.update(given)
+    path, preset = given.pop("config"), given.pop("preset")
+    settings = read_settings(path, Config, also=["preset"]) if path is not None else {}
+    of_file = settings.pop("preset", "small")
+    if of_file not in PRESETS:
+        raise InputError(
+            f"--config {path}: preset must be one of {', '.join(PRESETS)}, got {of_file}"
+        )
+    settings = {**PRESETS[preset or of_file], **settings, **given}
     for name, value in settings.items():
         settings[name] = tuple(value) if isinstance(value, list) else value
     return Config(**settings)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import Config
 from .errors import InputError
 from .kernels import li_stephens_dosage
 from .panel import Panel
@@ -188,18 +187,3 @@ class CopyingModel:
             for switches in self._switches
         ]
         return np.stack(models, axis=1)
-
-
-def copying_model(config: Config, panel: Panel) -> CopyingModel | None:
-    """Return the Li-Stephens models that a configuration asks for, None if it asks for none."""
-    if not config.li_stephens:
-        return None
-    path = config.genetic_map
-    return CopyingModel(
-        panel,
-        ne=config.ne,
-        error=config.copy_error,
-        genetic_map=read_genetic_map(path, panel.chrom) if path else None,
-        flank=config.copy_flank,
-        threads=1 if config.workers else config.threads or None,
-    )

@@ -13,6 +13,7 @@ from .config import Config
 from .copying import CopyingModel
 from .dataset import Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
 from .retriever import Neighbours, Retriever
+from .signals import ignore_signals
 from .sources import Sources
 from .windows import Windows
 
@@ -20,7 +21,7 @@ Group = list[tuple[Batch, Neighbours]]
 
 
 class Feed:
-    """Batches with their neighbours, and how long they took.
+    """Batches with their neighbours, and in ``waited_seconds`` how long they took.
 
     Parameters
     ----------
@@ -75,6 +76,7 @@ class Feed:
             num_workers=config.workers,
             multiprocessing_context=config.start_method if config.workers else None,
             persistent_workers=config.workers > 0,
+            worker_init_fn=ignore_signals,
             # A loader without one of its own would draw from the generator that dropout uses.
             generator=torch.Generator(),
         )
@@ -90,9 +92,8 @@ class Feed:
     def groups(self, epoch: int, size: int, first: int = 0) -> Iterator[Group]:
         """Yield an epoch's batches in groups of ``size``, one an optimizer step.
 
-        The last group of an epoch may be shorter. `waited_seconds` counts from 0 at every call.
+        The last group of an epoch may be shorter. What they took is added to `waited_seconds`.
         """
-        self.waited_seconds = 0.0
         batches = self.epoch(epoch, first)
         while True:
             start = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from .config import Config
+from .dataset import Batch
 from .feed import Group
 from .loss import imputation_loss
+from .retriever import Neighbours
 from .sums import EpochSums
 
 
@@ -24,7 +27,8 @@ def add_gradients(
     device: torch.device,
     autocast: AbstractContextManager[Any],
     sums: EpochSums,
-) -> None:
+    parts: int = 1,
+) -> list[Tensor]:
     """Add the gradient of a group's mean loss to the parameters'.
 
     The sum of the losses is divided by the scored sites of the whole group, so the gradient is the
@@ -44,26 +48,58 @@ def add_gradients(
         Entered for each forward pass.
     sums : EpochSums
         To which losses and counts are added.
+    parts : int
+        Pieces that each batch is computed in, to need less memory.
+
+    Returns
+    -------
+    list of () float32
+        Sum of the losses of each batch, on the device.
     """
-    for batch, neighbours in group:
-        batch = batch.to(device)
-        with autocast:
-            prediction = network(batch, neighbours.to(device))
-            loss = imputation_loss(prediction, batch, gamma)
-        torch.autograd.backward(loss / max(1, num_scored))
-        sums.add_batch(loss.detach(), prediction, batch)
+    losses = []
+    for whole_batch, all_neighbours in group:
+        total = torch.zeros((), device=device)
+        for batch, neighbours in pieces(whole_batch, all_neighbours, parts):
+            batch = batch.to(device)
+            with autocast:
+                prediction = network(batch, neighbours.to(device))
+                loss = imputation_loss(prediction, batch, gamma)
+            torch.autograd.backward(loss / max(1, num_scored))
+            total += loss.detach()
+            sums.add_batch(loss.detach(), prediction, batch)
+        losses.append(total)
+    return losses
 
 
-def optimizer_step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, *, rate: float, clip: float
-) -> Tensor:
-    """Clip the gradient and step along it; return its norm before clipping, on the device."""
+def pieces(batch: Batch, neighbours: Neighbours, parts: int) -> Iterator[tuple[Batch, Neighbours]]:
+    """Yield a batch in about ``parts`` pieces of equal size, of one sample at the least."""
+    if parts == 1:
+        yield batch, neighbours
+        return
+    size = -(-batch.num_samples // parts)
+    for start in range(0, batch.num_samples, size):
+        yield batch.rows(start, start + size), neighbours.rows(start, start + size)
+
+
+def optimizer_step(optimizer: torch.optim.Optimizer, rate: float, bad: Tensor | None) -> None:
+    """Step along the gradient and clear it.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        With a fused implementation where ``bad`` is given.
+    rate : float
+        The learning rate.
+    bad : () float32, optional
+        On the device: where it is 1, parameters and moments stay as they are. The device decides,
+        and nobody waits for it.
+    """
     for parameters in optimizer.param_groups:
         parameters["lr"] = rate
-    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+    if bad is not None:  # as torch's gradient scaler tells its fused optimizers
+        optimizer.grad_scale, optimizer.found_inf = None, bad  # type: ignore[attr-defined]
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return norm
 
 
 def learning_rate(config: Config, step: int, steps_an_epoch: int) -> float:

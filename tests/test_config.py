@@ -80,6 +80,7 @@ def test_help_lists_every_option_with_its_default():
               "Running and resuming:"]  # fmt: skip
     assert [group for group in groups if group in text] == groups
     assert "--preset {small,v18}" in text
+    assert "--config FILE" in text
 
 
 @pytest.mark.parametrize(
@@ -112,8 +113,8 @@ def test_wrong_command_lines_are_one_line(capsys, arguments, words):
                                    "val_fraction")),
         *((name, "-1") for name in ("flank", "segment_size", "segment_flank", "span",
                                     "warmup_steps", "patience", "workers", "threads", "seed",
-                                    "focal_gamma", "val_rate", "rare_rate", "rare_threshold",
-                                    "mask_rates", "dropout")),
+                                    "focal_gamma", "keep", "save_every_minutes", "val_rate",
+                                    "rare_rate", "rare_threshold", "mask_rates", "dropout")),
         *((name, "1.5") for name in ("val_rate", "rare_rate", "rare_threshold", "mask_rates",
                                      "val_fraction", "dropout")),
         *((name, "nan") for name in ("val_rate", "mask_rates", "learning_rate", "clip", "min_gain",

@@ -1,0 +1,87 @@
+"""Parts of a run that a configuration alone decides."""
+
+from __future__ import annotations
+
+import torch
+
+from .config import Config
+from .copying import CopyingModel, read_genetic_map
+from .dataset import MaskRule
+from .errors import InputError
+from .model import NetworkSize
+from .panel import Panel
+from .windows import Windows
+
+
+def split_windows(config: Config, num_sites: int) -> Windows:
+    """Return the windows of a panel of ``num_sites`` sites."""
+    windows = Windows.split(num_sites, config.window_size, config.flank)
+    if config.mask_generator == "mt19937" and len(windows) > 10_000:
+        raise InputError(
+            f"--mask-generator mt19937: at most 10000 windows, the panel has {len(windows)}: "
+            "take philox, or a larger --window-size"
+        )
+    return windows
+
+
+def mask_rules(config: Config) -> tuple[MaskRule, MaskRule]:
+    """Return the masks of training, which follow the curriculum, and those of validation."""
+    rule = MaskRule(
+        config.mask_rates,
+        config.epochs_per_rate,
+        config.rare_rate,
+        config.rare_threshold,
+        config.mask_generator,  # type: ignore[arg-type]
+        config.chip_share,
+        (config.chip_density[0], config.chip_density[1]),
+    )
+    return rule, MaskRule(
+        (config.val_rate,), 1, rule.rare_rate, rule.rare_threshold, rule.generator
+    )
+
+
+def copying_model(config: Config, panel: Panel) -> CopyingModel | None:
+    """Return the Li-Stephens models that a configuration asks for, None if it asks for none."""
+    if not config.li_stephens:
+        return None
+    path = config.genetic_map
+    return CopyingModel(
+        panel,
+        ne=config.ne,
+        error=config.copy_error,
+        genetic_map=read_genetic_map(path, panel.chrom) if path else None,
+        flank=config.copy_flank,
+        threads=1 if config.workers else config.threads or None,
+    )
+
+
+def network_size(config: Config) -> NetworkSize:
+    """Return the network that a configuration asks for."""
+    return NetworkSize(
+        width=config.width,
+        layers=config.layers,
+        heads=config.heads,
+        dropout=config.dropout,
+        span=config.span,
+        num_neighbours=config.k,
+        weighting=config.weighting,  # type: ignore[arg-type]
+        copying=config.copying,
+        num_models=len(config.ne) if config.li_stephens else 0,
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that ``--device`` names."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"--device must be cpu, cuda, cuda:N or auto, got {name}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device must be cpu, cuda, cuda:N or auto, got {name}")
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise InputError(f"--device {name}: this machine has {count} CUDA devices")
+    return device
