@@ -23,8 +23,8 @@ from .imputed_vcf import SCALE
 from .model import ImputationNetwork
 from .panel import Panel
 from .retriever import Neighbours, Retriever
+from .setup import network_size
 from .targets import MatchedBlock
-from .trainer import network_size
 from .windows import Windows
 
 # Samples times windows that go through the network at once, by kind of device.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import signal
 import sys
@@ -22,17 +21,17 @@ import snvrag
 
 from .copying import read_genetic_map
 from .errors import InputError
+from .files import whole_file
 from .imputation import Imputer, load_model
 from .imputed_vcf import ImputedWriter, Provenance, check_output
 from .reading import HaplotypeReader, open_haplotypes
 from .regions import Region
 from .report import close_log, log, open_console
+from .setup import choose_device
 from .site_blocks import DroppedSite, Unphased
 from .targets import MatchedBlock, MatchSummary, match_blocks
-from .trainer import choose_device
 
 _REPORT_COLUMNS = ("CHROM", "POS", "REF", "ALT", "REASON")
-_TEMPORARY = ".tmp"
 
 
 @dataclass(frozen=True)
@@ -272,16 +271,13 @@ def _report(path: str) -> Iterator[Callable[[DroppedSite], None] | None]:
     if not path:
         yield None
         return
-    temporary = Path(path + _TEMPORARY)
-    try:
-        with open(temporary, "w", encoding="utf-8") as stream:
-            stream.write("\t".join(_REPORT_COLUMNS) + "\n")
-            yield lambda site: print(*site, sep="\t", file=stream)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"--report {path}: cannot be written ({error.strerror})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(Path(path)) as stream:
+
+        def write(row: Sequence[object]) -> None:
+            stream.write(("\t".join(map(str, row)) + "\n").encode())
+
+        write(_REPORT_COLUMNS)
+        yield write
 
 
 class _Parser(argparse.ArgumentParser):

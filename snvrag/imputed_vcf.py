@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .files import flush_folder
 from .vcf import _BGZF_END as BGZF_END
 
 # Dosages and probabilities are written, and held, in thousandths.
@@ -312,6 +313,7 @@ class ImputedWriter:
                 Path(f"{self.path}{suffix}").unlink(missing_ok=True)
             os.replace(f"{self._temporary}{index}", f"{self.path}{index}")
         os.replace(self._temporary, self.path)
+        flush_folder(self.path.parent)
 
     def _unwritable(self, reason: object) -> InputError:
         return InputError(f"--output {self.path}: cannot be written ({reason})")

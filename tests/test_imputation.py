@@ -18,9 +18,9 @@ from snvrag.config import Config
 from snvrag.errors import InputError
 from snvrag.imputation import Imputer, Model, load_model
 from snvrag.model import ImputationNetwork
+from snvrag.setup import network_size
 from snvrag.site_blocks import SiteBlock
 from snvrag.targets import MatchedBlock
-from snvrag.trainer import network_size
 
 CPU = torch.device("cpu")
 SMALL = Config(
