@@ -118,9 +118,11 @@ class Trainer:
             self.sources.panel, self.val_feed.dataset, self._validation_sampler()
         )
         with listening(self.requests):
-            while self.epoch < self.config.epochs and not self.stopping.should_stop:
+            while not self.is_done:
                 self._train_epoch()
                 self._end_epoch(*self._validate())
+                if self.requests.stop and not self.is_done:
+                    raise Stopped(self.requests.stop)
         if self.stopping.should_stop:
             log.info(
                 "Early stopping: F1 gained no more than %s in %d epochs (best: epoch %d, %.4f)",
@@ -130,27 +132,27 @@ class Trainer:
         plot = self.folder / "metrics.png" if self.config.plot else None
         report.log_summary(self.history, baselines, plot)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether no epoch is left to train."""
+        return self.epoch >= self.config.epochs or self.stopping.should_stop
+
     def _train_epoch(self) -> None:
         config, feed = self.config, self.train_feed
         switch_seconds = self._switch_epoch()
         self.network.train()
         self.clock.tick(training=False)
-        bar = tqdm(
-            total=self.steps_an_epoch, initial=-(-self.position // config.accumulation),
-            unit="step", disable=None, leave=False,
-        )  # fmt: skip
-        for group in feed.groups(self.epoch, config.accumulation, self.position):
-            self.take_step(group)
-            bar.update()
-            if self.step % config.log_every == 0:
-                self._check_finite()
-                loss, recall = self.sums.mean_loss, self.sums.metrics.compute()["recall_overall"]
-                bar.set_postfix(loss=f"{loss:.4f}", recall=f"{recall:.4f}")
-                rate = float(self.optimizer.param_groups[0]["lr"])
-                self.scalars.write(self.step, {"loss": loss, "recall": recall, "rate": rate})
-            self._answer_requests()
+        done = -(-self.position // config.accumulation)
+        with tqdm(
+            total=self.steps_an_epoch, initial=done, unit="step", disable=None, leave=False
+        ) as bar:
+            for group in feed.groups(self.epoch, config.accumulation, self.position):
+                self.take_step(group)
+                bar.update()
+                if self.step % config.log_every == 0:
+                    self._show(bar)
+                self._answer_requests()
         self._check_finite()
-        bar.close()
         self._tick()
         statistics = feed.retriever.statistics
         switch_seconds += statistics.first_build_seconds + statistics.first_search_seconds
@@ -161,6 +163,14 @@ class Trainer:
             feed.retriever.num_bytes / 2**20, statistics.num_dropped,
             1e3 * statistics.search_seconds, 1e3 * switch_seconds,
         )  # fmt: skip
+
+    def _show(self, bar: tqdm[Any]) -> None:
+        """Read what the device has added up, and show it: the one place that waits for it."""
+        self._check_finite()
+        loss, recall = self.sums.mean_loss, self.sums.metrics.compute()["recall_overall"]
+        bar.set_postfix(loss=f"{loss:.4f}", recall=f"{recall:.4f}")
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        self.scalars.write(self.step, {"loss": loss, "recall": recall, "rate": rate})
 
     def _switch_epoch(self) -> float:
         """Begin an epoch, or go on with it; return the seconds that the masks took."""
