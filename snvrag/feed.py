@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from .config import Config
+from .copying import CopyingModel
 from .dataset import Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
 from .retriever import Neighbours, Retriever
 from .signals import ignore_signals
@@ -30,6 +31,7 @@ class Feed:
         The samples: of training or of validation.
     windows : Windows
     rule : MaskRule
+    copying : CopyingModel or None
     pin : bool
         Whether batches lie in page-locked memory, from which a copy to a GPU does not wait.
     training : bool
@@ -43,12 +45,13 @@ class Feed:
         targets: Targets,
         windows: Windows,
         rule: MaskRule,
+        copying: CopyingModel | None,
         *,
         pin: bool = False,
         training: bool,
     ) -> None:
         self.pin = pin
-        self.dataset = WindowDataset(sources.panel, targets, windows, rule)
+        self.dataset = WindowDataset(sources.panel, targets, windows, rule, copying)
         self.sampler = KeySampler(
             len(windows),
             targets.haplotypes.num_samples,

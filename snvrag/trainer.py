@@ -28,7 +28,7 @@ from .output import mark_best, remove_old
 from .random_state import random_state, set_random_state
 from .report import log
 from .scalars import Scalars
-from .setup import choose_device, mask_rules, network_size, split_windows
+from .setup import choose_device, copying_model, mask_rules, network_size, split_windows
 from .signals import Requests, Stopped, listening
 from .sources import Sources, fingerprint
 from .step import add_gradients, learning_rate, optimizer_step, pieces
@@ -71,11 +71,12 @@ class Trainer:
         self.windows = windows
         rule, fixed = mask_rules(config)
         on_gpu = self.device.type == "cuda"
+        copying = copying_model(config, sources.panel)
         self.train_feed = Feed(
-            config, sources, sources.train, windows, rule, pin=on_gpu, training=True
+            config, sources, sources.train, windows, rule, copying, pin=on_gpu, training=True
         )
         self.val_feed = Feed(
-            config, sources, sources.validation, windows, fixed, pin=on_gpu, training=False
+            config, sources, sources.validation, windows, fixed, copying, pin=on_gpu, training=False
         )
         # Loads the kernels, which the first call after installation compiles: no part of a switch.
         af_guided_masks(
