@@ -29,9 +29,14 @@ _GROUPS = {
 }
 
 
-def _option(default: Any, group: str, text: str, *, choices: Sequence[str] = ()) -> Any:
-    """One field that is also an option; its help text names the unit."""
-    metadata = {"group": group, "help": text, "choices": tuple(choices)}
+def _option(
+    default: Any, group: str, text: str, *, choices: Sequence[str] = (), flag: bool = False
+) -> Any:
+    """One field that is also an option; its help text names the unit.
+
+    A ``flag`` means yes without a value.
+    """
+    metadata = {"group": group, "help": text, "choices": tuple(choices), "flag": flag}
     return field(default=default, metadata=metadata)
 
 
@@ -134,6 +139,7 @@ class Config:
     device: str = _option("auto", "run", "cpu, cuda, cuda:N, or auto: a GPU where there is one")
     amp: bool = _option(True, "run", "bfloat16 autocast on a GPU")
     log_every: int = _option(10, "run", "steps between updates of the progress bar's loss and recall")
+    dry_run: bool = _option(False, "run", "tell what the run would do, train nothing and write nothing", flag=True)
     plot: bool = _option(True, "run", "write metrics.png at the end, if matplotlib is installed")
     # fmt: on
 
@@ -187,7 +193,7 @@ class Config:
     def to_toml(self) -> str:
         """Return the text of a file for ``--config``, without what belongs to one start only."""
         groups = {option.name: option.metadata["group"] for option in fields(self)}
-        once = ("resume", "resume_epoch", "overwrite")
+        once = ("resume", "resume_epoch", "overwrite", "dry_run")
         lasting = {name: value for name, value in self.to_dict().items() if name not in once}
         return format_settings(lasting, groups)
 
@@ -197,11 +203,11 @@ class Config:
 FREE_FIELDS = frozenset(
     {"panel", "train", "populations", "val_samples", "output", "resume", "resume_epoch", "workers",
      "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "overwrite",
-     "save_every_minutes", "keep"}
+     "save_every_minutes", "keep", "dry_run"}
 )  # fmt: skip
 
 # Of these, what a log should tell when it differs.
-NOTED_FIELDS = FREE_FIELDS - {"output", "resume", "resume_epoch", "overwrite"}
+NOTED_FIELDS = FREE_FIELDS - {"output", "resume", "resume_epoch", "overwrite", "dry_run"}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
@@ -300,6 +306,8 @@ def build_parser() -> argparse.ArgumentParser:
             settings["metavar"] = _METAVARS.get(option.name) or {
                 int: "N", float: "X", bool: "yes|no"
             }.get(kind, "TEXT")  # fmt: skip
+        if option.metadata["flag"]:
+            settings["nargs"], settings["const"] = "?", True
         if many:
             settings["nargs"] = "+"
             settings["metavar"] = "X"

@@ -73,7 +73,7 @@ def test_help_lists_every_option_with_its_default():
         default = getattr(Config(), name)
         shown = ("yes" if default else "no") if isinstance(default, bool) else str(default)
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else shown or "none"
-        value = r"(?:[A-Z]+|yes\|no|\{[a-z0-9,]+\}|X \[X \.\.\.\])"
+        value = r"(?:[A-Z]+|\[?yes\|no\]?|\{[a-z0-9,]+\}|X \[X \.\.\.\])"
         entry = re.search(rf" {option(name)} {value} (.{{8,}}?) \(default: ([^)]*)\)", text)
         assert entry, name
         assert entry[2] == shown, name
