@@ -396,16 +396,18 @@ def test_a_window_without_common_sites_is_read_from_a_chip_too(num_sites):
 def test_share_of_chips_and_the_other_windows_masks(share):
     af = frequencies(200)
     rule, plain = MaskRule(chip_share=share), MaskRule()
-    num_chips = 0
+    densities = []
     for window in range(600):
         mask = rule.mask(af, 2, window)
         is_chip = not np.array_equal(mask, plain.mask(af, 2, window))
-        num_chips += is_chip
         if is_chip:  # the very mask that it has where all windows are chips
+            densities.append(1 - mask.mean())
             np.testing.assert_array_equal(mask, CHIP.mask(af, 2, window))
         else:
             np.testing.assert_array_equal(mask, formula(af, 2, window, plain.rate(2)))
-    assert abs(num_chips - 600 * share) < 4 * np.sqrt(600 * share * (1 - share))
+    assert abs(len(densities) - 600 * share) < 4 * np.sqrt(600 * share * (1 - share))
+    assert min(densities) < 0.04
+    assert max(densities) > 0.2
 
 
 def test_a_chips_mask_is_a_function_of_epoch_and_window_alone():
