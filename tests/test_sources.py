@@ -241,3 +241,17 @@ def test_fingerprint_of_a_run(load, train_file, table):
     runs.append(load("--train", train_file(records)))
     assert len({fingerprint(run) for run in runs}) == len(runs)
     assert fingerprint(load()) == fingerprint(runs[0])
+
+
+def test_fingerprint_is_of_the_genetic_map_too(tiny_arguments, tmp_path):
+    """Its path may change, its content may not."""
+    texts = {"one": "1 a 0.0 1\n1 b 1.0 9000\n", "two": "1 a 0.0 1\n1 b 2.0 9000\n"}
+    prints = {}
+    for name, text in (*texts.items(), ("again", texts["one"])):
+        path = tmp_path / name
+        path.write_text(text)
+        config = parse_arguments([*tiny_arguments, "--genetic-map", str(path)])
+        prints[name] = fingerprint(load_sources(config))
+    prints["none"] = fingerprint(load_sources(parse_arguments(tiny_arguments)))
+    assert prints["one"] == prints["again"]
+    assert len(set(prints.values())) == 3
