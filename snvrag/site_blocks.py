@@ -275,13 +275,14 @@ class BlockBuilder:
                     self._check_order(chrom, position)
                 pair = _SNVS.get((ref, alts[0])) if len(alts) == 1 else None
                 if pair is None:
-                    reason: str | None = "multi-allelic" if len(alts) > 1 else "not an SNV"
-                elif pair in here:
-                    reason = "duplicate"
-                else:
-                    reason = self._read_genotypes(chrom, position, handle)
-                if reason is not None or pair is None:
-                    self._drop(record, reason or "")
+                    self._drop(record, "multi-allelic" if len(alts) > 1 else "not an SNV")
+                    continue
+                if pair in here:
+                    self._drop(record, "duplicate")
+                    continue
+                reason = self._read_genotypes(chrom, position, handle)
+                if reason is not None:
+                    self._drop(record, reason)
                     continue
                 here.add(pair)
                 rows.positions.append(position)
