@@ -46,11 +46,11 @@ class Config:
 
     # fmt: off
     panel: str = _option(
-        "", "data", "reference panel: phased VCF or BCF, plain or bgzipped; "
-        "without it, the demo panel that ships with the package")
+        "", "data", "reference panel: phased VCF or BCF, HDF5 of scikit-allel, VCF Zarr, or a panel "
+        "prepared by snvrag.prepare; without it, the demo panel that ships with the package")
     region: str = _option("", "data", "read only this region, chrom or chrom:first-last (bp, 1-based); needs an index")
     train: str = _option(
-        "", "data", "train on the samples of this phased VCF or BCF instead of on the panel's own")
+        "", "data", "train on the samples of this file (as --panel) instead of on the panel's own")
     populations: str = _option(
         "", "data", "tab-separated table of the samples with a header that names the column 'sample' "
         "and a column of populations")
