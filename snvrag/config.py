@@ -29,9 +29,14 @@ _GROUPS = {
 }
 
 
-def _option(default: Any, group: str, text: str, *, choices: Sequence[str] = ()) -> Any:
-    """One field that is also an option; its help text names the unit."""
-    metadata = {"group": group, "help": text, "choices": tuple(choices)}
+def _option(
+    default: Any, group: str, text: str, *, choices: Sequence[str] = (), flag: bool = False
+) -> Any:
+    """One field that is also an option; its help text names the unit.
+
+    A ``flag`` means yes without a value.
+    """
+    metadata = {"group": group, "help": text, "choices": tuple(choices), "flag": flag}
     return field(default=default, metadata=metadata)
 
 
@@ -66,7 +71,7 @@ class Config:
     rare_rate: float = _option(0.7, "windows", "probability of hiding a rare site, always")
     rare_threshold: float = _option(0.05, "windows", "ALT frequency below which a site is rare")
     chip_share: float = _option(
-        0.0, "windows", "share of the training windows of an epoch that are masked like a chip instead: most "
+        0.5, "windows", "share of the training windows of an epoch that are masked like a chip instead: most "
         "sites hidden, all the rare ones among them")
     chip_density: tuple[float, ...] = _option(
         (0.02, 0.3), "windows", "lowest and highest share of sites that such a chip has")
@@ -82,7 +87,8 @@ class Config:
         True, "retrieval", "give the network the probabilities of Li-Stephens models over the whole panel too")
     ne: tuple[float, ...] = _option(
         (100_000.0,), "retrieval", "effective population sizes of those models, one each")
-    copy_error: float = _option(0.01, "retrieval", "their probability that a copied allele differs")
+    copy_error: float = _option(
+        0.0, "retrieval", "their probability that a copied allele differs; 0: 2 / haplotypes of the panel")
     copy_flank: int = _option(
         1020, "retrieval", "sites on each side of a window that count in them; -1: the whole panel")
     genetic_map: str = _option(
@@ -133,6 +139,7 @@ class Config:
     device: str = _option("auto", "run", "cpu, cuda, cuda:N, or auto: a GPU where there is one")
     amp: bool = _option(True, "run", "bfloat16 autocast on a GPU")
     log_every: int = _option(10, "run", "steps between updates of the progress bar's loss and recall")
+    dry_run: bool = _option(False, "run", "tell what the run would do, train nothing and write nothing", flag=True)
     plot: bool = _option(True, "run", "write metrics.png at the end, if matplotlib is installed")
     # fmt: on
 
@@ -161,7 +168,7 @@ class Config:
         check("chip_density", len(self.chip_density) == 2 and 0 < lowest <= highest <= 1,
               "two numbers above 0 and at most 1, the lower first")  # fmt: skip
         check("ne", bool(self.ne) and all(0 < n < math.inf for n in self.ne), "numbers above 0")
-        check("copy_error", 0 < self.copy_error <= 0.5, "above 0 and at most 0.5")
+        check("copy_error", 0 <= self.copy_error <= 0.5, "from 0 to 0.5")
         check("copy_flank", self.copy_flank >= -1, "at least -1")
         check("seed", self.seed < 2**63, "below 2**63")
         check("threads", self.threads <= 1024, "at most 1024")
@@ -186,7 +193,7 @@ class Config:
     def to_toml(self) -> str:
         """Return the text of a file for ``--config``, without what belongs to one start only."""
         groups = {option.name: option.metadata["group"] for option in fields(self)}
-        once = ("resume", "resume_epoch", "overwrite")
+        once = ("resume", "resume_epoch", "overwrite", "dry_run")
         lasting = {name: value for name, value in self.to_dict().items() if name not in once}
         return format_settings(lasting, groups)
 
@@ -196,11 +203,11 @@ class Config:
 FREE_FIELDS = frozenset(
     {"panel", "train", "populations", "val_samples", "output", "resume", "resume_epoch", "workers",
      "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "overwrite",
-     "save_every_minutes", "keep"}
+     "save_every_minutes", "keep", "dry_run"}
 )  # fmt: skip
 
 # Of these, what a log should tell when it differs.
-NOTED_FIELDS = FREE_FIELDS - {"output", "resume", "resume_epoch", "overwrite"}
+NOTED_FIELDS = FREE_FIELDS - {"output", "resume", "resume_epoch", "overwrite", "dry_run"}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
@@ -210,6 +217,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "segment_size": 0,
         "segment_flank": 0,
         "li_stephens": False,
+        "chip_share": 0.0,
         "width": 384,
         "layers": 12,
         "heads": 12,
@@ -298,6 +306,8 @@ def build_parser() -> argparse.ArgumentParser:
             settings["metavar"] = _METAVARS.get(option.name) or {
                 int: "N", float: "X", bool: "yes|no"
             }.get(kind, "TEXT")  # fmt: skip
+        if option.metadata["flag"]:
+            settings["nargs"], settings["const"] = "?", True
         if many:
             settings["nargs"] = "+"
             settings["metavar"] = "X"

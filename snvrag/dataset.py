@@ -85,12 +85,22 @@ class MaskRule:
             generator=self.generator,
         )
 
+    def chip_masks(
+        self, af: NDArray[np.float64], windows: Windows, epoch: int
+    ) -> list[NDArray[np.bool_]]:
+        """Return the masks of the windows of an epoch that are read as from a chip."""
+        if self.chip_share == 0:
+            return []
+        ranges = zip(windows.starts.tolist(), windows.stops.tolist(), strict=True)
+        masks = (self._chip_mask(af[a:b], epoch, w) for w, (a, b) in enumerate(ranges))
+        return [mask for mask in masks if mask is not None]
+
     def _chip_mask(
         self, af: NDArray[np.float64], epoch: int, window: int
     ) -> NDArray[np.bool_] | None:
         """Return a chip's mask, or None where the window is not read from one."""
-        # The highest bit of the key keeps this stream apart from those of the AF-guided masks.
-        key = epoch * 10_000 + window + (1 << 127)
+        # As for the AF-guided masks, from whose streams the highest bit keeps this one apart.
+        key = epoch * 10_000 + window + (window // 10_000 << 64) + (1 << 127)
         random = np.random.Generator(np.random.Philox(key=key))
         is_chip, density = random.random(2)
         if is_chip >= self.chip_share:

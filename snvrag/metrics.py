@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .accuracy import RARE_MAF, ratio, squared_correlation
+
 STRATA = ("overall", "rare", "common", "rare_alt")
-RARE = 0.05
 
 
 class Metrics:
@@ -38,8 +39,8 @@ class Metrics:
         scored : (B, L) bool
         af : (B, L) float
         """
-        rare = torch.minimum(af, 1 - af) < RARE
-        strata = torch.stack([scored, scored & rare, scored & ~rare, scored & (af < RARE)])
+        rare = torch.minimum(af, 1 - af) < RARE_MAF
+        strata = torch.stack([scored, scored & rare, scored & ~rare, scored & (af < RARE_MAF)])
         strata = strata.to(torch.float64)
         truth, call = alleles == 1, hap_dosage > 0.5
         outcomes = torch.stack([truth & call, ~truth & call, truth & ~call]).sum(2)
@@ -53,26 +54,15 @@ class Metrics:
 
     def compute(self) -> dict[str, float]:
         """Return ``<metric>_<stratum>`` for recall, precision, f1 and r2; NaN where undefined."""
-        results: dict[str, float] = {}
-        for stratum, counts, moments in zip(
-            STRATA, self.counts.tolist(), self.moments.tolist(), strict=True
-        ):
-            hit, false, missed = counts
-            n, x, y, xx, yy, xy = moments
-            results[f"recall_{stratum}"] = _ratio(hit, hit + missed)
-            results[f"precision_{stratum}"] = _ratio(hit, hit + false)
-            results[f"f1_{stratum}"] = _ratio(2 * hit, 2 * hit + false + missed)
-            results[f"r2_{stratum}"] = _squared_correlation(n, x, y, xx, yy, xy)
-        return results
-
-
-def _squared_correlation(n: float, x: float, y: float, xx: float, yy: float, xy: float) -> float:
-    """R2 from sums; NaN for a variance that is rounding error alone."""
-    spread_x, spread_y = n * xx - x * x, n * yy - y * y
-    if spread_x <= 1e-12 * n * xx or spread_y <= 1e-12 * n * yy:
-        return float("nan")
-    return (n * xy - x * y) ** 2 / (spread_x * spread_y)
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return numerator / denominator if denominator > 0 else float("nan")
+        hit, false, missed = self.counts.cpu().numpy().T
+        values = {
+            "recall": ratio(hit, hit + missed),
+            "precision": ratio(hit, hit + false),
+            "f1": ratio(2 * hit, 2 * hit + false + missed),
+            "r2": squared_correlation(*self.moments.cpu().numpy().T),
+        }
+        return {
+            f"{name}_{stratum}": float(values[name][i])
+            for i, stratum in enumerate(STRATA)
+            for name in values
+        }

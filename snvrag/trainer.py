@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from . import report
 from .baselines import evaluate_baselines
 from .checkpoint import checkpoint_path, save_checkpoint, step_path
+from .clock import EpochClock
 from .config import Config
 from .dataset import KeySampler
 from .early_stopping import EarlyStopping
@@ -21,9 +23,12 @@ from .errors import InputError
 from .feed import Feed, Group
 from .kernels import af_guided_masks
 from .loss import imputation_loss
+from .memory import Pieces, peak_line
 from .model import ImputationNetwork
 from .output import mark_best, remove_old
+from .random_state import random_state, set_random_state
 from .report import log
+from .scalars import Scalars
 from .setup import choose_device, copying_model, mask_rules, network_size, split_windows
 from .signals import Requests, Stopped, listening
 from .sources import Sources, fingerprint
@@ -47,8 +52,12 @@ class Trainer:
         Optimizer steps done, over all epochs.
     sums : EpochSums
         Of the batches that are done in this epoch.
-    parts : int
-        Pieces that a batch is computed in, for want of memory.
+    pieces : Pieces
+        That a batch is computed in, for want of memory.
+    clock : EpochClock
+        Of this epoch.
+    scalars : Scalars
+        To be opened by whoever wants them.
     history, timing : list of dict
         A row for each whole epoch: what it gave, and what it took. Only the first is the same on
         every machine and in a run that was interrupted.
@@ -85,13 +94,12 @@ class Trainer:
         self.stopping = EarlyStopping(config.patience, config.min_gain)
         self.epoch = self.position = self.step = 0
         self.steps_an_epoch = -(-len(self.train_feed.sampler) // config.accumulation)
-        self.parts = 1
+        self.pieces = Pieces(self.device)
         self.sums = EpochSums(self.device)
         self.history: list[dict[str, Any]] = []
         self.timing: list[dict[str, Any]] = []
-        # Of this epoch, over interruptions.
-        self.seconds = self.train_seconds = self.waited_seconds = 0.0
-        self._ticked_at = 0.0
+        self.clock = EpochClock()
+        self.scalars = Scalars()
         self.requests = Requests()
         self._watch = FiniteWatch(self.device)
         self._saved_at = time.monotonic()
@@ -112,38 +120,41 @@ class Trainer:
             self.sources.panel, self.val_feed.dataset, self._validation_sampler()
         )
         with listening(self.requests):
-            while self.epoch < self.config.epochs and not self.stopping.should_stop:
-                self._ticked_at = time.perf_counter()
+            while not self.is_done:
                 self._train_epoch()
                 self._end_epoch(*self._validate())
+                if self.requests.stop and not self.is_done:
+                    raise Stopped(self.requests.stop)
         if self.stopping.should_stop:
             log.info(
                 "Early stopping: F1 gained no more than %s in %d epochs (best: epoch %d, %.4f)",
                 self.config.min_gain, self.stopping.bad_epochs,
                 self.stopping.best_epoch + 1, self.stopping.best_f1,
             )  # fmt: skip
-        self._finish(baselines)
+        plot = self.folder / "metrics.png" if self.config.plot else None
+        report.log_summary(self.history, baselines, plot)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no epoch is left to train."""
+        return self.epoch >= self.config.epochs or self.stopping.should_stop
 
     def _train_epoch(self) -> None:
         config, feed = self.config, self.train_feed
         switch_seconds = self._switch_epoch()
         self.network.train()
-        bar = tqdm(
-            total=self.steps_an_epoch, initial=-(-self.position // config.accumulation),
-            unit="step", disable=None, leave=False,
-        )  # fmt: skip
-        for group in feed.groups(self.epoch, config.accumulation, self.position):
-            self.take_step(group)
-            bar.update()
-            if self.step % config.log_every == 0:
-                self._check_finite()
-                bar.set_postfix(
-                    loss=f"{self.sums.mean_loss:.4f}",
-                    recall=f"{self.sums.metrics.compute()['recall_overall']:.4f}",
-                )
-            self._answer_requests()
+        self.clock.tick(training=False)
+        done = -(-self.position // config.accumulation)
+        with tqdm(
+            total=self.steps_an_epoch, initial=done, unit="step", disable=None, leave=False
+        ) as bar:
+            for group in feed.groups(self.epoch, config.accumulation, self.position):
+                self.take_step(group)
+                bar.update()
+                if self.step % config.log_every == 0:
+                    self._show(bar)
+                self._answer_requests()
         self._check_finite()
-        bar.close()
         self._tick()
         statistics = feed.retriever.statistics
         switch_seconds += statistics.first_build_seconds + statistics.first_search_seconds
@@ -154,6 +165,14 @@ class Trainer:
             feed.retriever.num_bytes / 2**20, statistics.num_dropped,
             1e3 * statistics.search_seconds, 1e3 * switch_seconds,
         )  # fmt: skip
+
+    def _show(self, bar: tqdm[Any]) -> None:
+        """Read what the device has added up, and show it: the one place that waits for it."""
+        self._check_finite()
+        loss, recall = self.sums.mean_loss, self.sums.metrics.compute()["recall_overall"]
+        bar.set_postfix(loss=f"{loss:.4f}", recall=f"{recall:.4f}")
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        self.scalars.write(self.step, {"loss": loss, "recall": recall, "rate": rate})
 
     def _switch_epoch(self) -> float:
         """Begin an epoch, or go on with it; return the seconds that the masks took."""
@@ -177,12 +196,18 @@ class Trainer:
                 "[AF-Guided Masking] seed %d, rate %.2f, rare sites %.2f: %.1f%% of sites hidden",
                 epoch, rule.rate(epoch), rule.rare_rate, 100 * masks.mean(),
             )  # fmt: skip
+            chips = rule.chip_masks(self.sources.panel.af, self.windows, epoch)
+            if chips:
+                log.info(
+                    "Chip-like masks instead in %d of %d windows: %.1f%% of their sites hidden",
+                    len(chips), len(self.windows), 100 * np.concatenate(chips).mean(),
+                )  # fmt: skip
         return seconds
 
     def take_step(self, group: Group) -> None:
         """Take one optimizer step along the gradient of a group of batches."""
         config = self.config
-        before = Moment(self.step, self.position, self._random_state())
+        before = Moment(self.step, self.position, random_state(self.device))
         sums, losses = self._gradient(group, before)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         self._watch.note(before, losses, norm)
@@ -198,43 +223,27 @@ class Trainer:
         self.position += len(group)
 
     def _gradient(self, group: Group, before: Moment) -> tuple[EpochSums, list[Tensor]]:
-        """Add a group's gradient, in smaller pieces if the device has no memory for larger ones."""
-        while True:
-            sums = EpochSums(self.device)
-            try:
-                losses = add_gradients(
-                    self.network,
-                    group,
-                    sum(batch.num_scored for batch, _ in group),
-                    gamma=self.config.focal_gamma,
-                    device=self.device,
-                    autocast=self.autocast(),
-                    sums=sums,
-                    parts=self.parts,
-                )
-            except torch.cuda.OutOfMemoryError:
-                # What is to be tried again waits until the error, which holds tensors, is gone.
-                pass
-            else:
-                return sums, losses
-            self.optimizer.zero_grad(set_to_none=True)
-            self._set_random_state(before.random_state)
-            self._halve(max(batch.num_samples for batch, _ in group))
+        """Add a group's gradient; return its sums and the loss of each batch."""
 
-    def _halve(self, num_samples: int) -> None:
-        """Compute batches in twice as many pieces from here on."""
-        if self.parts >= num_samples:
-            raise InputError(
-                f"{self.device}: out of memory with one sample at a time: take a smaller "
-                "--window-size, --width, --layers or --k"
+        def compute(parts: int) -> tuple[EpochSums, list[Tensor]]:
+            sums = EpochSums(self.device)
+            losses = add_gradients(
+                self.network,
+                group,
+                sum(batch.num_scored for batch, _ in group),
+                gamma=self.config.focal_gamma,
+                device=self.device,
+                autocast=self.autocast(),
+                sums=sums,
+                parts=parts,
             )
-        self.parts *= 2
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        log.info(
-            "Note: %s is out of memory: from here on batches are computed in %d pieces, with the "
-            "same gradient", self.device, self.parts,
-        )  # fmt: skip
+            return sums, losses
+
+        def undo() -> None:
+            self.optimizer.zero_grad(set_to_none=True)
+            set_random_state(self.device, before.random_state)
+
+        return self.pieces.attempt(compute, undo, max(batch.num_samples for batch, _ in group))
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, dict[str, float]]:
@@ -243,7 +252,7 @@ class Trainer:
         self.network.eval()
         sums = EpochSums(self.device)
         for pair in feed.epoch(VALIDATION_SEED):
-            for batch, neighbours in pieces(*pair, self.parts):
+            for batch, neighbours in pieces(*pair, self.pieces.parts):
                 batch = batch.to(self.device)
                 with self.autocast():
                     prediction = self.network(batch, neighbours.to(self.device))
@@ -259,12 +268,14 @@ class Trainer:
         rate = self.train_feed.dataset.mask_rule.rate(epoch)
         losses = {"train_loss": train_loss, "val_loss": val_loss}
         self.history.append({"epoch": epoch, "mask_rate": rate, **losses, **results})
-        data_share = self.waited_seconds / max(self.train_seconds, 1e-9)
-        self.timing.append({"epoch": epoch, "seconds": self.seconds, "data_share": data_share})
+        clock, self.clock = self.clock, EpochClock()
+        timing = {"seconds": clock.seconds, "data_share": clock.data_share}
+        self.timing.append({"epoch": epoch, **timing})
         log.info(
             "Time: %.1f s, %.1f%% of the training time spent waiting for data",
-            self.seconds, 100 * data_share,
+            clock.seconds, 100 * clock.data_share,
         )  # fmt: skip
+        log.info("%s", peak_line(self.device))
         log.info("Train loss %.4f, validation loss %.4f", train_loss, val_loss)
         log.info(
             "Validation Metrics: (hidden sites of %d samples, seed %d, rate %.2f)",
@@ -275,7 +286,7 @@ class Trainer:
         is_best = self.stopping.update(epoch, results["f1_overall"])
         self.epoch, self.position = epoch + 1, 0
         self.sums = EpochSums(self.device)
-        self.seconds = self.train_seconds = self.waited_seconds = 0.0
+        self.scalars.write(self.step, {**losses, "mask_rate": rate, **results, **timing})
         path = checkpoint_path(self.folder, epoch)
         self._save(path)
         if is_best:
@@ -283,17 +294,14 @@ class Trainer:
         self.tidy_output()
         log.info("Saved %s%s", path, " (best so far)" if is_best else "")
 
-    def _finish(self, baselines: dict[str, dict[str, float]]) -> None:
-        log.info("")
-        log.info("Validation, hidden sites, by epoch and beside the baselines:")
-        for line in report.summary_table(self.history, baselines):
-            log.info("%s", line)
-        if self.config.plot:
-            plot = self.folder / "metrics.png"
-            if report.plot_metrics(plot, self.history, baselines):
-                log.info("Plot: %s", plot)
-            else:
-                log.info("No plot: matplotlib is not installed (pip install 'snvrag[plot]')")
+    def size_line(self) -> str:
+        """Return a line that tells the windows and the network."""
+        flanks = f", flanks of {self.config.flank}" if self.config.flank else ""
+        num_parameters = sum(p.numel() for p in self.network.parameters())
+        return (
+            f"windows: {len(self.windows)} of at most {self.config.window_size} sites{flanks}; "
+            f"network: {num_parameters} parameters on {self.device}"
+        )
 
     def autocast(self) -> torch.autocast:
         """Return the context of a forward pass: bfloat16 on a GPU, where ``--amp`` allows it."""
@@ -312,14 +320,9 @@ class Trainer:
         return sampler
 
     def _tick(self) -> None:
-        """Add what went by since the last tick to the epoch's seconds."""
-        now = time.perf_counter()
-        self.seconds += now - self._ticked_at
-        if self.network.training:
-            self.train_seconds += now - self._ticked_at
-            self.waited_seconds += self.train_feed.waited_seconds
-            self.train_feed.waited_seconds = 0.0
-        self._ticked_at = now
+        feed = self.train_feed
+        self.clock.tick(training=self.network.training, waited=feed.waited_seconds)
+        feed.waited_seconds = 0.0
 
     # --- between two steps ------------------------------------------------------------------------
 
@@ -348,7 +351,7 @@ class Trainer:
             return
         before, batch = bad
         self.step, self.position = before.step, before.position
-        self._set_random_state(before.random_state)
+        set_random_state(self.device, before.random_state)
         self.optimizer.zero_grad(set_to_none=True)
         path = step_path(self.folder)
         self._save(path)
@@ -365,6 +368,7 @@ class Trainer:
     # --- checkpoints ------------------------------------------------------------------------------
 
     def _save(self, path: Path) -> None:
+        self.scalars.flush()
         save_checkpoint(
             path,
             {
@@ -377,14 +381,9 @@ class Trainer:
                 "schedule": {"step": self.step},
                 "scaler": {},  # bfloat16 needs no gradient scaling
                 "early_stopping": asdict(self.stopping),
-                "random_state": self._random_state(),
+                "random_state": random_state(self.device),
                 "epoch_position": self.position,
-                "progress": {
-                    "sums": self.sums.state(),
-                    "seconds": self.seconds,
-                    "train_seconds": self.train_seconds,
-                    "waited_seconds": self.waited_seconds,
-                },
+                "progress": {"sums": self.sums.state(), "clock": self.clock.state()},
                 "history": self.history,
                 "timing": self.timing,
                 "log_bytes": report.log_bytes(),
@@ -409,10 +408,8 @@ class Trainer:
         self.position = int(content["epoch_position"])
         progress = content["progress"]
         self.sums.restore(progress["sums"])
-        self.seconds = float(progress["seconds"])
-        self.train_seconds = float(progress["train_seconds"])
-        self.waited_seconds = float(progress["waited_seconds"])
-        self._set_random_state(content["random_state"])
+        self.clock = EpochClock(**progress["clock"])
+        set_random_state(self.device, content["random_state"])
 
     def tidy_output(self) -> None:
         """Bring the output folder into agreement with the checkpoint that was saved or restored."""
@@ -420,14 +417,3 @@ class Trainer:
         report.write_table(self.folder / "timing.csv", report.TIMING_COLUMNS, self.timing)
         if self.position == 0:
             remove_old(self.folder, self.epoch - 1, self.config.keep)
-
-    def _random_state(self) -> dict[str, Any]:
-        state = {"torch": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            state["cuda"] = torch.cuda.get_rng_state(self.device)
-        return state
-
-    def _set_random_state(self, state: dict[str, Any]) -> None:
-        torch.set_rng_state(state["torch"])
-        if self.device.type == "cuda" and "cuda" in state:
-            torch.cuda.set_rng_state(state["cuda"], self.device)

@@ -110,6 +110,6 @@ def test_what_is_written_is_read_again(given, preset):
 
 def test_what_belongs_to_one_start_is_not_written(given):
     config = parse_arguments(
-        ["--resume", "x", "--resume-epoch", "3", "--overwrite", "yes", "--k", "3"]
+        ["--resume", "x", "--resume-epoch", "3", "--overwrite", "yes", "--k", "3", "--dry-run"]
     )
     assert given(config.to_toml()) == Config(k=3)

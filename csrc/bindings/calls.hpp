@@ -53,15 +53,14 @@ struct Exclude {
   std::vector<std::int64_t> values;
   const std::int64_t* data = nullptr;
   std::int64_t num_columns = 0;
+  std::int64_t most = 0;  // distinct candidates that one query leaves out
 };
 
-// Checks `exclude` and that k neighbours are left for every query. What is checked is a copy: no
-// other thread, and no output that shares memory with it, changes it afterwards.
+// What is checked is a copy: no other thread, and no output that shares memory with it, changes it
+// afterwards.
 inline Exclude check_exclude(const py::object& object, std::int64_t num_queries,
-                             std::int64_t num_candidates, std::int64_t k) {
-  if (k < 1) value_error("k", "at least 1", std::to_string(k));
+                             std::int64_t num_candidates) {
   Exclude exclude;
-  std::int64_t most_excluded = 0;
   if (!object.is_none()) {
     const std::string expected =
         "an int64 (" + std::to_string(num_queries) + ", E) array with contiguous rows";
@@ -88,13 +87,21 @@ inline Exclude check_exclude(const py::object& object, std::int64_t num_queries,
       }
       std::sort(seen.begin(), seen.end());
       const auto distinct = std::unique(seen.begin(), seen.end()) - seen.begin();
-      most_excluded = std::max<std::int64_t>(most_excluded, distinct);
+      exclude.most = std::max<std::int64_t>(exclude.most, distinct);
     }
   }
-  if (k > num_candidates - most_excluded) {
+  return exclude;
+}
+
+// The same, and that k neighbours are left for every query.
+inline Exclude check_exclude(const py::object& object, std::int64_t num_queries,
+                             std::int64_t num_candidates, std::int64_t k) {
+  if (k < 1) value_error("k", "at least 1", std::to_string(k));
+  Exclude exclude = check_exclude(object, num_queries, num_candidates);
+  if (k > num_candidates - exclude.most) {
     value_error("k",
-                "at most " + std::to_string(num_candidates - most_excluded) + " (" +
-                    std::to_string(num_candidates) + " less " + std::to_string(most_excluded) +
+                "at most " + std::to_string(num_candidates - exclude.most) + " (" +
+                    std::to_string(num_candidates) + " less " + std::to_string(exclude.most) +
                     " excluded)",
                 std::to_string(k));
   }

@@ -69,7 +69,10 @@ py::array_t<float> dosage(const py::object& panel_object, const py::object& hapl
   if (!(error > 0 && error <= 0.5)) {
     value_error("error", "above 0 and at most 0.5", std::to_string(error));
   }
-  const Exclude exclude = check_exclude(exclude_object, num_queries, num_haplotypes, 1);
+  const Exclude exclude = check_exclude(exclude_object, num_queries, num_haplotypes);
+  if (exclude.most == num_haplotypes) {
+    value_error("exclude", "such that a haplotype is left", "all " + std::to_string(exclude.most));
+  }
 
   py::array_t<float> result({num_queries, num_sites});
   float* out = result.mutable_data();

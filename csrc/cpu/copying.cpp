@@ -13,27 +13,31 @@ namespace {
 
 // No haplotype is ever out of reach, and no probability becomes so small that arithmetic slows.
 constexpr double kLeastJump = 1e-7;
+constexpr float kLeastRatio = 1e-12f;
 
 bool bit_of(const std::uint64_t* bits, std::int64_t at) {
   return (bits[at / 64] >> at % 64 & 1) != 0;
 }
 
-// The forward-backward algorithm for one query at a time.
+// The forward-backward algorithm for one query at a time, given up soon when cancelled.
 //
 // The forward probabilities of every block_-th observed site are kept, those between are computed
 // again when the backward pass comes to them.
 class Copying {
  public:
-  explicit Copying(const CopyingPanel& panel)
+  Copying(const CopyingPanel& panel, CancelFlag cancel)
       : panel_(panel),
+        cancel_(cancel),
         kernels_(kernels()),
         num_words_(num_words(panel.num_haplotypes)),
         size_(static_cast<std::size_t>(64 * num_words_)),
-        ratio_(panel.error / (1.0f - panel.error)),
+        ratio_(std::max(kLeastRatio, panel.error / (1.0f - panel.error))),
         prior_(size_),
         backward_(size_),
         here_(size_),
         after_(size_) {}
+
+  bool cancelled() const { return cancel_ != nullptr && cancel_->load(std::memory_order_relaxed); }
 
   void run(const CopyingQueries& queries, std::int64_t query, float* dosage) {
     dosage_ = dosage;
@@ -75,8 +79,8 @@ class Copying {
       prior_[static_cast<std::size_t>(exclude[i])] = 0.0f;
       --left;
     }
-    const float share = 1.0f / static_cast<float>(left);
-    for (float& value : prior_) value *= share;
+    num_left_ = static_cast<float>(left);
+    for (float& value : prior_) value /= num_left_;
   }
 
   float jump_before(std::int64_t i) const {
@@ -112,6 +116,7 @@ class Copying {
       sum = forward_step(i, now, sum, next);
       std::swap(now, next);
       if (i % block_ == 0) {
+        if (cancelled()) return;
         const auto at = static_cast<std::size_t>(i / block_);
         std::copy_n(now, size_, kept_.data() + at * size_);
         kept_sums_[at] = sum;
@@ -125,6 +130,7 @@ class Copying {
     float scale_after = 1.0f, sum_backward = 1.0f;
     std::fill(backward_.begin(), backward_.end(), 0.0f);
     for (std::int64_t b = num_blocks - 1; b >= 0; --b) {
+      if (cancelled()) return;
       const std::int64_t begin = b * block_, end = std::min(n, begin + block_);
       const auto kept = static_cast<std::size_t>(b);
       std::copy_n(kept_.data() + kept * size_, size_, forward_.data());
@@ -136,7 +142,10 @@ class Copying {
       }
       for (std::int64_t i = end - 1; i >= begin; --i) {
         const float jump = i + 1 == n ? 1.0f : jump_before(i + 1);
-        const CopyStep step = step_at(i, (1.0f - jump) / sum_backward, jump);
+        // With the prior as a factor, which is zero for haplotypes left out: those may agree with
+        // the query where no other does, and would grow without bound. The mean of the others is 1.
+        const CopyStep step =
+            step_at(i, (1.0f - jump) * num_left_ / sum_backward, jump * num_left_);
         const float* forward = forward_.data() + static_cast<std::size_t>(i - begin) * size_;
         const CopySums sums = kernels_.copy_backward(step, forward, backward_.data(), here);
         const float scale = 1.0f / sums.posterior;
@@ -186,10 +195,12 @@ class Copying {
   }
 
   const CopyingPanel& panel_;
+  CancelFlag cancel_;
   const KernelTable& kernels_;
   std::int64_t num_words_;
   std::size_t size_;
   float ratio_;
+  float num_left_ = 1.0f;  // haplotypes that may be copied
   std::vector<float> prior_, backward_, here_, after_;
   std::vector<float> kept_, kept_sums_, forward_, sums_, dosage_sums_;
   std::vector<std::int64_t> sites_;
@@ -203,16 +214,13 @@ class Copying {
 bool copying_dosage(const CopyingPanel& panel, const CopyingQueries& queries, int num_threads,
                     CancelFlag cancel, float* dosage) {
   if (queries.num_queries == 0 || panel.num_sites == 0) return true;
-  const auto cancelled = [cancel] {
-    return cancel != nullptr && cancel->load(std::memory_order_relaxed);
-  };
   parallel_ranges(queries.num_queries, num_threads, [&](int, std::int64_t begin, std::int64_t end) {
-    Copying copying(panel);
-    for (std::int64_t query = begin; query < end && !cancelled(); ++query) {
+    Copying copying(panel, cancel);
+    for (std::int64_t query = begin; query < end && !copying.cancelled(); ++query) {
       copying.run(queries, query, dosage + query * panel.num_sites);
     }
   });
-  return !cancelled();
+  return cancel == nullptr || !cancel->load(std::memory_order_relaxed);
 }
 
 }  // namespace snvrag

@@ -33,13 +33,14 @@ CopySums copy_backward(const CopyStep& step, const float* forward, float* backwa
     const std::uint64_t differ = step.bits[w] ^ step.flip;
     for (int v = 0; v < kWordVectors; ++v) {
       const std::int64_t at = 64 * w + v * kFloatLanes;
-      const Floats here = multiply_add(load_floats(backward + at), keep, jump);
+      const Floats chosen = multiply(jump, load_floats(step.prior + at));
+      const Floats here = multiply_add(load_floats(backward + at), keep, chosen);
       const Floats product = multiply(load_floats(forward + at), here);
       store_floats(posterior + at, product);
       total = add(total, product);
       const Floats emitted = scale_where(lane_mask(differ, v), here, ratio);
       store_floats(backward + at, emitted);
-      next = multiply_add(emitted, load_floats(step.prior + at), next);
+      next = add(next, emitted);
     }
   }
   return {horizontal_sum(total), horizontal_sum(next)};

@@ -110,9 +110,8 @@ struct KernelTable {
   // sum of `after`.
   float (*copy_forward)(const CopyStep& step, const float* before, float* after);
 
-  // With b = keep * backward + jump, writes forward * b to `posterior` and b, multiplied by the
-  // ratio where the alleles differ, to `backward`. Returns the sums of the former, and of the
-  // latter weighted by the prior.
+  // With b = keep * backward + jump * prior, writes forward * b to `posterior` and b, multiplied by
+  // the ratio where the alleles differ, to `backward`. Returns the sums of both.
   CopySums (*copy_backward)(const CopyStep& step, const float* forward, float* backward,
                             float* posterior);
 

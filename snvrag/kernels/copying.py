@@ -45,7 +45,7 @@ def li_stephens_dosage(
         Expected number of switches from the first site on, ascending: ``4 Ne d / H`` for a genetic
         distance of ``d`` morgans and an effective population size Ne.
     error : float
-        Above 0, at most 0.5.
+        Above 0, at most 0.5; below 1e-12 it counts as 1e-12.
     exclude : (Q, E) int64, optional
         Haplotypes that a query does not copy from, -1 for none. One must be left.
     missing : (Q, ceil(S / 64)) uint64, optional

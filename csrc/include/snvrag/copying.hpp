@@ -14,7 +14,8 @@ struct CopyingPanel {
   std::int64_t num_haplotypes, num_sites;
   const std::uint8_t* observed;  // of each site, whether the queries' alleles are known
   const double* switches;        // expected switches from the first site on, ascending
-  float error;                   // probability that a copied allele differs, in (0, 0.5]
+  float error;                   // probability that a copied allele differs, in (0, 0.5]; at least
+                                 // 1e-12 is taken
 };
 
 struct CopyingQueries {

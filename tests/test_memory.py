@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snvrag import trainer
+from snvrag import report
 from snvrag.config import parse_arguments
 from snvrag.errors import InputError
-from snvrag.report import log
 from snvrag.sources import load_sources
 from snvrag.trainer import Trainer
 
@@ -55,7 +54,7 @@ class Told:
     def __init__(self, monkeypatch) -> None:
         self.lines: list[str] = []
         monkeypatch.setattr(
-            trainer.log, "info", lambda text, *values: self.lines.append(text % values)
+            report.log, "info", lambda text, *values: self.lines.append(text % values)
         )
 
     @property
@@ -114,7 +113,7 @@ def test_dropout_begins_again(make):
     """A step that was tried again draws what it would have drawn in pieces from the start."""
     one, other = make("--dropout", "0.3"), make("--dropout", "0.3")
     group = list(one.train_feed.epoch(0))[:2]
-    other.parts = 2
+    other.pieces.parts = 2
     one.network.register_forward_pre_hook(Device(8))
     state = torch.get_rng_state()
     one.take_step(group)
@@ -141,4 +140,3 @@ def test_no_memory_for_one_sample(make):
     with pytest.raises(InputError, match="out of memory with one sample") as refused:
         made.take_step(list(made.train_feed.epoch(0))[:1])
     assert "\n" not in str(refused.value)
-    assert log.handlers == []
