@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -195,14 +195,12 @@ class _Files:
             target = _under_either_name(open_target, region)
         else:
             panel = open_panel(None)
-            indexed = any(Path(options.target + end).exists() for end in (".tbi", ".csi"))
-            try:
-                if not indexed:
-                    raise InputError("no index")
-                target = _under_either_name(open_target, Region(panel.chrom, panel.chrom))
-            except InputError:
+            opened = None
+            if any(Path(options.target + end).exists() for end in (".tbi", ".csi")):
                 # What is wrong with the file is told by reading all of it.
-                target = open_target(None)
+                with suppress(InputError):
+                    opened = _under_either_name(open_target, Region(panel.chrom, panel.chrom))
+            target = opened or open_target(None)
         if _bare(panel.chrom) != _bare(target.chrom):
             raise InputError(
                 f"--target {options.target}: chromosome {target.chrom}, the panel has {panel.chrom}"
