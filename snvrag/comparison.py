@@ -14,6 +14,7 @@ from .accuracy import Accuracy, Strata
 from .dosages import (
     Alleles,
     Genotypes,
+    SiteRecord,
     SiteStream,
     alt_count,
     plain_chrom,
@@ -21,7 +22,6 @@ from .dosages import (
     read_dosages,
 )
 from .errors import InputError
-from .site_blocks import Record
 
 _SITES_AT_ONCE = 256
 
@@ -159,7 +159,7 @@ class Comparison:
                     return "typed"
         return None
 
-    def _read(self, alleles: Alleles, record: Record) -> _Site | None:
+    def _read(self, alleles: Alleles, record: SiteRecord) -> _Site | None:
         true = read_calls(self.truth, record)
         if self.panel is not None:
             num_alt, num_known = alt_count(self.panel, self.panel.records[alleles])

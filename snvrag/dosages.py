@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
 from .regions import Region
-from .site_blocks import Record
 from .vcf import VcfSource
 
 Alleles = tuple[str, str]
@@ -25,6 +25,17 @@ _IMPUTED_FLAGS = ("IMP", "IMPUTED")
 _REF_CODE = 3
 _NO_ALLELE = -(2**31) + 1
 _TOLERANCE = 0.01  # what rounding to two or three digits may add to a dosage
+
+
+class SiteRecord(NamedTuple):
+    """A record as a source gives it (`snvrag.site_blocks.Record`), its parts named."""
+
+    chrom: str
+    position: int
+    id: str | None
+    ref: str
+    alts: Sequence[str]
+    handle: Any
 
 
 class SiteStream:
@@ -61,7 +72,7 @@ class SiteStream:
         self.samples = self._source.samples
         self.chrom = ""
         self.position = 0
-        self.records: dict[Alleles, Record] = {}
+        self.records: dict[Alleles, SiteRecord] = {}
         self.num_records = 0
         self.dropped: Counter[str] = Counter()
         self._groups = self._group()
@@ -90,7 +101,7 @@ class SiteStream:
                 return num_skipped
             num_skipped += len(self.records)
 
-    def is_typed(self, record: Record) -> bool | None:
+    def is_typed(self, record: SiteRecord) -> bool | None:
         """Tell whether a record was typed, not imputed; None where the file does not say.
 
         By INFO: typed with TYPED or TYPED_ONLY; imputed with IMP or IMPUTED; else typed if the
@@ -108,12 +119,12 @@ class SiteStream:
     def _declares(self, flags: tuple[str, ...]) -> bool:
         return any(map(self._source.declares_info, flags))
 
-    def codes(self, record: Record) -> NDArray[np.int32] | None:
+    def codes(self, record: SiteRecord) -> NDArray[np.int32] | None:
         """Return (N, ploidy) genotypes coded as in BCF, or None (`snvrag.site_blocks`)."""
-        return self._source.codes(record)
+        return self._source.codes(record.handle)
 
-    def _group(self) -> Iterator[tuple[int, dict[Alleles, Record]]]:
-        position, records = 0, dict[Alleles, Record]()
+    def _group(self) -> Iterator[tuple[int, dict[Alleles, SiteRecord]]]:
+        position, records = 0, dict[Alleles, SiteRecord]()
         for record in self._checked():
             if position != record.position:
                 if records:
@@ -130,9 +141,9 @@ class SiteStream:
         if records:
             yield position, records
 
-    def _checked(self) -> Iterator[Record]:
+    def _checked(self) -> Iterator[SiteRecord]:
         last = 0
-        for record in self._source.records():
+        for record in map(SiteRecord._make, self._source.records()):
             self.num_records += 1
             self.chrom = self.chrom or record.chrom
             if self.chrom != record.chrom:
@@ -189,7 +200,7 @@ class Genotypes:
     ploidy: NDArray[np.int64]
 
 
-def read_calls(stream: SiteStream, record: Record) -> Genotypes:
+def read_calls(stream: SiteStream, record: SiteRecord) -> Genotypes:
     """Return the genotypes of FORMAT/GT; one with a missing allele is missing.
 
     Raises
@@ -205,7 +216,7 @@ def read_calls(stream: SiteStream, record: Record) -> Genotypes:
     return calls
 
 
-def _calls(stream: SiteStream, record: Record) -> Genotypes | None:
+def _calls(stream: SiteStream, record: SiteRecord) -> Genotypes | None:
     codes = stream.codes(record)
     if codes is None:
         return None
@@ -225,7 +236,7 @@ def _calls(stream: SiteStream, record: Record) -> Genotypes | None:
     return Genotypes(count, count, ploidy)
 
 
-def read_dosages(stream: SiteStream, record: Record) -> Genotypes:
+def read_dosages(stream: SiteStream, record: SiteRecord) -> Genotypes:
     """Return the dosages of FORMAT/DS, else HDS, else GP, else GT, with the called genotypes.
 
     Raises
@@ -273,14 +284,14 @@ def read_dosages(stream: SiteStream, record: Record) -> Genotypes:
     return Genotypes(np.clip(dosage, 0, 2), call, ploidy)
 
 
-def alt_count(stream: SiteStream, record: Record) -> tuple[int, int]:
+def alt_count(stream: SiteStream, record: SiteRecord) -> tuple[int, int]:
     """Return the number of ALT and of all known alleles in a record's genotypes."""
     calls = read_calls(stream, record)
     known = ~np.isnan(calls.dosage)
     return int(calls.dosage[known].sum()), int(calls.ploidy[known].sum())
 
 
-def _floats(record: Record, name: str) -> NDArray[np.float64]:
+def _floats(record: SiteRecord, name: str) -> NDArray[np.float64]:
     """Return a FORMAT field as float64; what is missing or absent is NaN."""
     # htslib marks it by signalling NaNs, and converting one raises the invalid flag.
     with np.errstate(invalid="ignore"):
@@ -288,5 +299,5 @@ def _floats(record: Record, name: str) -> NDArray[np.float64]:
     return values
 
 
-def _place(record: Record) -> str:
+def _place(record: SiteRecord) -> str:
     return f"{record.chrom}:{record.position}"
