@@ -33,7 +33,7 @@ def evaluate_baselines(
     """
     device = torch.device("cpu")
     nearest, frequency = Metrics(device), Metrics(device)
-    retriever = Retriever(panel, dataset.windows, k=1)
+    retriever = Retriever(panel, dataset.windows, k=1, with_features=False)
     for keys in sampler:
         batch = dataset.__getitems__(keys)
         rows = batch.window_row

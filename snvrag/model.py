@@ -323,7 +323,8 @@ class ImputationNetwork(nn.Module):
         ALT, so the average over K needs only the weight of ALT.
         """
         alt_share = copied[..., None].to(query.dtype)
-        tokens = torch.tensor([REF, ALT], device=sites.device)[:, None].expand(-1, sites.shape[1])
+        # REF and ALT; made on the device, as a copy from the host would wait for it.
+        tokens = torch.arange(REF, ALT + 1, device=sites.device)[:, None].expand(-1, sites.shape[1])
         ref, alt = self.embedding(tokens, sites[:, None]).unbind(1)
         gate = self.gate(frequencies).sigmoid()
         pooled = (gate * ref)[:, None] + (gate * (alt - ref))[:, None] * alt_share

@@ -109,6 +109,7 @@ class Feed:
             segment_flank=config.segment_flank,
             cache_bytes=int(config.cache_mb * 2**20),
             decay_sites=config.decay_sites,
+            with_features=config.weighting == "local",
             threads=config.threads or None,
         )
         self.loader: DataLoader[Batch] = DataLoader(
