@@ -1,6 +1,6 @@
 """One training step of the default preset, and how much of it waits for data, on one thread.
 
-The data part is what `snvrag.train.Feed` does between two steps: the batch from its keys (masks,
+The data part is what `snvrag.feed.Feed` does between two steps: the batch from its keys (masks,
 alleles, frequencies) and the neighbours with their match features. The indexes are in the cache, as
 they are for all but the first batches of an epoch (an epoch has 17,500 steps at this size; what
 building them costs is in bench_epoch_switch.py). The rest is forward, loss, backward, clipping and
@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from snvrag.config import Config
 from snvrag.dataset import Batch, Key, Targets
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
-from snvrag.loss import imputation_loss
 from snvrag.panel import Panel
 from snvrag.retriever import Neighbours
 from snvrag.sources import Sources
-from snvrag.train import Trainer
+from snvrag.step import add_gradients, learning_rate, optimizer_step
+from snvrag.sums import EpochSums
+from snvrag.trainer import Trainer
 
 NUM_WINDOWS = 20
 EPOCH = 4  # half of the common sites are hidden
@@ -92,12 +93,20 @@ class Steps:
         return batch, self.neighbours(batch)
 
     def network(self, batch: Batch, neighbours: Neighbours) -> torch.Tensor:
-        trainer = self.trainer
-        prediction = trainer.network(batch, neighbours)
-        loss = imputation_loss(prediction, batch, trainer.config.focal_gamma)
-        torch.autograd.backward(loss)
-        trainer._optimizer_step()
-        return loss.detach()
+        trainer, config = self.trainer, self.trainer.config
+        sums = EpochSums(trainer.device)
+        add_gradients(
+            trainer.network,
+            [(batch, neighbours)],
+            batch.num_scored,
+            gamma=config.focal_gamma,
+            device=trainer.device,
+            autocast=trainer.autocast(),
+            sums=sums,
+        )
+        rate = learning_rate(config, trainer.step, len(self.feed.sampler))
+        optimizer_step(trainer.network, trainer.optimizer, rate=rate, clip=config.clip)
+        return sums.loss
 
     def step(self) -> torch.Tensor:
         return self.network(*self.data())

@@ -19,7 +19,7 @@ from snvrag.checkpoint import load_checkpoint
 from snvrag.config import Config
 from snvrag.dataset import Key
 from snvrag.sources import load_sources
-from snvrag.train import VALIDATION_SEED, Trainer
+from snvrag.trainer import VALIDATION_SEED, Trainer
 
 NUM_SHOWN = 8
 NUM_SITES = 110

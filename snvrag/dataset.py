@@ -152,6 +152,13 @@ class Batch:
         return int(self.alleles.shape[0])
 
     @property
+    def num_scored(self) -> int:
+        """Scored sites, over all samples: what the batch's loss is a sum of. Costs next to nothing
+        on the CPU; on a GPU, reading it would wait for the device.
+        """
+        return int(self.scored.sum(1)[self.window_row].sum())
+
+    @property
     def tokens(self) -> Tensor:
         """(B, 2, L) int64: what the network sees."""
         hidden = self.hidden[self.window_row][:, None, :]
@@ -160,6 +167,15 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """Return the batch of samples ``start`` to ``stop`` only; its windows stay as they are."""
+        per_window = ("windows", "hidden", "scored", "panel_af", "position")
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, value in values.items():
+            if isinstance(value, Tensor) and name not in per_window:
+                values[name] = value[start:stop]
+        return Batch(**values)
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory (a data loader calls this)."""
@@ -175,6 +191,9 @@ class Batch:
 
 class KeySampler(Sampler[list[Key]]):
     """Batches of keys of one epoch; their order is a pure function of (seed, epoch).
+
+    Before it is iterated, ``epoch`` and ``first`` are set: iteration begins at that epoch's
+    batch ``first``, and those before it are never made. The length is that of the whole epoch.
 
     Parameters
     ----------
@@ -204,6 +223,7 @@ class KeySampler(Sampler[list[Key]]):
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
+        self.first = 0
 
     def __len__(self) -> int:
         if self.shuffle == "window":
@@ -212,7 +232,7 @@ class KeySampler(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch
-        for pairs in self._batches(epoch):
+        for pairs in self._batches(epoch)[self.first :]:
             windows, samples = np.divmod(pairs, self.num_samples)
             yield [
                 Key(epoch, window, sample)

@@ -31,11 +31,14 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
 
 
 def imputation_loss(prediction: Prediction, batch: Batch, gamma: float) -> Tensor:
-    """Return 3 + 3 parts of haplotype loss and 4 of genotype loss, averaged over scored sites."""
+    """Return the sum over scored sites of 3 + 3 parts of haplotype loss and 4 of genotype loss.
+
+    A sum, not a mean, so that losses of batches add up: whoever wants the mean divides by the sites
+    of all of them (`Batch.num_scored`).
+    """
     scored = batch.scored[batch.window_row]
-    weight = scored / scored.sum().clamp_min(1)
     alleles = batch.alleles.long().clamp_max(1)
     haplotypes = focal_loss(prediction.haplotypes, alleles, gamma).sum(1)
     genotypes = focal_loss(prediction.genotypes, alleles.sum(1), gamma)
     total = HAPLOTYPE_WEIGHT * haplotypes + GENOTYPE_WEIGHT * genotypes
-    return (total * weight).sum()
+    return (total * scored).sum()

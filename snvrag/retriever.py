@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
@@ -48,12 +49,18 @@ class Neighbours:
 
     def to(self, device: torch.device) -> Neighbours:
         """Return them on another device."""
-        return Neighbours(
-            self.alleles.to(device, non_blocking=True),
-            self.features.to(device, non_blocking=True),
-            self.indices.to(device, non_blocking=True),
-            self.distances.to(device, non_blocking=True),
-        )
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def rows(self, start: int, stop: int) -> Neighbours:
+        """Return those of samples ``start`` to ``stop`` only."""
+        return self._map(lambda tensor: tensor[start:stop])
+
+    def pin_memory(self) -> Neighbours:
+        """Return them in page-locked memory."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Neighbours:
+        return Neighbours(**{f.name: change(getattr(self, f.name)) for f in fields(self)})
 
 
 @dataclass(frozen=True)

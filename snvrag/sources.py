@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,15 @@ class Sources:
     train: Targets
     validation: Targets
     report: tuple[str, ...]
+
+
+def fingerprint(sources: Sources) -> str:
+    """Return what identifies the data of a run: reference, training and validation haplotypes."""
+    parts = [sources.panel.fingerprint, sources.validation.haplotypes.fingerprint]
+    if sources.train.haplotypes is not sources.panel:
+        present = hashlib.sha256(sources.train.present.tobytes()).hexdigest()
+        parts += [sources.train.haplotypes.fingerprint, present]
+    return "-".join(parts)
 
 
 def demo_file(name: str) -> str:

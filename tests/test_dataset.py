@@ -385,3 +385,33 @@ def test_a_sampler_in_use_keeps_its_epoch():
     sampler.epoch = 1
     keys += [key for batch in running for key in batch]
     assert {key.epoch for key in keys} == {0}
+
+
+@pytest.mark.parametrize("shuffle", ["full", "window", "none"])
+@pytest.mark.parametrize("first", [0, 1, 5, 13, 99])
+def test_a_sampler_begins_where_it_is_told(shuffle, first):
+    sampler = KeySampler(5, 20, 8, seed=3, shuffle=shuffle)
+    sampler.epoch = 2
+    whole = list(sampler)
+    sampler.first = first
+    assert list(sampler) == whole[first:]
+    assert len(sampler) == len(whole)
+
+
+def test_rows_of_a_batch(world):
+    """Every sample with the windows, masks and frequencies that it had."""
+    dataset = world.dataset(50, 7)
+    keys = [Key(3, window, sample) for sample, window in enumerate([2, 0, 2, 3, 1])]
+    batch = dataset.__getitems__(keys)
+    part = batch.rows(1, 4)
+    assert part.num_samples == 3
+    assert part.num_scored == sum(int(batch.scored[batch.window_row[b]].sum()) for b in range(1, 4))
+    for b in range(3):
+        alone = dataset.__getitems__([keys[b + 1]])
+        assert torch.equal(part.tokens[b], alone.tokens[0])
+        for name in ("hidden", "scored", "panel_af", "position", "windows"):
+            of_part = getattr(part, name)[part.window_row[b]]
+            assert torch.equal(of_part, getattr(alone, name)[0]), name
+        for name in ("sample", "panel_sample", "alleles", "af", "population_af",
+                     "genotype_frequency"):  # fmt: skip
+            assert torch.equal(getattr(part, name)[b], getattr(alone, name)[0]), name

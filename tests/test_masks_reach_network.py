@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from snvrag import train
+from snvrag import report
 from snvrag.config import Config, parse_arguments
 from snvrag.dataset import MASK, Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
+from snvrag.feed import Feed
 from snvrag.sources import Sources, load_sources
-from snvrag.train import Feed, Trainer
+from snvrag.trainer import Trainer
 from snvrag.windows import Windows
 
 EPOCHS = (0, 1, 2)
@@ -66,7 +67,7 @@ def world(mosaic_haplotypes, make_panel):
 
 
 def loader(world, workers: int, method: str | None, persistent: bool) -> DataLoader[Batch]:
-    """As `train.Feed` makes it, but for `persistent`."""
+    """As `Feed` makes it, but for `persistent`."""
     panel, targets, windows, _ = world
     return DataLoader(
         WindowDataset(panel, targets, windows, MaskRule()),
@@ -113,7 +114,6 @@ def test_masks_through_the_feed(world, workers, method):
         targets,
         windows,
         MaskRule(),
-        torch.device("cpu"),
         training=True,
     )
     assert feed.loader.persistent_workers == (workers > 0)
@@ -141,7 +141,6 @@ def test_masks_of_a_whole_training(tmp_path, tiny_arguments, monkeypatch):
         seen.append((module.training, batch.epoch))
 
     trainer.network.register_forward_pre_hook(look)
-    report = train.report
     monkeypatch.setattr(report, "plot_metrics", lambda *_: True)
     trainer.fit()
 

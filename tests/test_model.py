@@ -24,7 +24,7 @@ from snvrag.model import (
     sinusoid,
 )
 from snvrag.retriever import Retriever
-from snvrag.train import network_size
+from snvrag.trainer import network_size
 from snvrag.windows import Windows
 
 NUM_SITES = 130

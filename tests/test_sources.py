@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from snvrag import _core
 from snvrag.config import Config, parse_arguments
 from snvrag.errors import InputError
-from snvrag.sources import held_out, load_sources
-from snvrag.train import fingerprint
+from snvrag.sources import fingerprint, held_out, load_sources
 
 HELD = np.array([0, 6, 12, 18])
 KEPT = np.setdiff1d(np.arange(24), HELD)

@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 import torch
 
-from snvrag import report, train
+from snvrag import report, train, trainer
 from snvrag.config import Config, parse_arguments
+from snvrag.early_stopping import EarlyStopping
 from snvrag.sources import load_sources
-from snvrag.train import EarlyStopping, Trainer, choose_device, main
+from snvrag.train import main
+from snvrag.trainer import Trainer, choose_device
 
 # Python 3.12 and later warn of every fork() of a process with threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -236,14 +238,14 @@ def interrupted(tmp_path_factory, run):
     """A run stopped by Ctrl-C in the middle of its second epoch; a folder to copy."""
     folder = tmp_path_factory.mktemp("interrupted")
     with pytest.MonkeyPatch.context() as patch:
-        step = Trainer._optimizer_step
+        step, taken = trainer.optimizer_step, []
 
-        def stop(trainer):
-            step(trainer)
-            if trainer.step == 9:
+        def stop(*arguments, **options):
+            taken.append(step(*arguments, **options))
+            if len(taken) == 9:
                 raise KeyboardInterrupt
 
-        patch.setattr(Trainer, "_optimizer_step", stop)
+        patch.setattr(trainer, "optimizer_step", stop)
         out, err = run(folder, code=130)
     assert "Epoch 2/3" in out
     assert err == "snvrag.train: interrupted: continue with --resume and the newest checkpoint\n"
@@ -466,8 +468,6 @@ def test_plot_without_matplotlib(run, tmp_path, monkeypatch):
 def test_every_option_is_read_somewhere():
     """An option that nothing reads would be a promise without a keeper."""
     folder = Path(train.__file__).parent
-    text = "".join(
-        (folder / f"{name}.py").read_text() for name in ("train", "sources", "checkpoint")
-    )
+    text = "".join(path.read_text() for path in folder.glob("*.py"))
     unread = [field.name for field in fields(Config) if f"config.{field.name}" not in text]
     assert unread == []

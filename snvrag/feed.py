@@ -1,0 +1,101 @@
+"""The feed: batches in an epoch's order, each with its neighbours, grouped by optimizer steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+from torch.utils.data import DataLoader
+
+from .config import Config
+from .dataset import Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
+from .retriever import Neighbours, Retriever
+from .sources import Sources
+from .windows import Windows
+
+Group = list[tuple[Batch, Neighbours]]
+
+
+class Feed:
+    """Batches with their neighbours, and how long they took.
+
+    Parameters
+    ----------
+    config : Config
+    sources : Sources
+    targets : Targets
+        The samples: of training or of validation.
+    windows : Windows
+    rule : MaskRule
+    pin : bool
+        Whether batches lie in page-locked memory, from which a copy to a GPU does not wait.
+    training : bool
+        Whether the order is shuffled as configured.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        sources: Sources,
+        targets: Targets,
+        windows: Windows,
+        rule: MaskRule,
+        *,
+        pin: bool = False,
+        training: bool,
+    ) -> None:
+        self.pin = pin
+        self.dataset = WindowDataset(sources.panel, targets, windows, rule)
+        self.sampler = KeySampler(
+            len(windows),
+            targets.haplotypes.num_samples,
+            config.batch_size,
+            seed=config.seed,
+            shuffle=config.shuffle if training else "none",  # type: ignore[arg-type]
+        )
+        self.retriever = Retriever(
+            sources.panel,
+            windows,
+            k=config.k,
+            segment_size=config.segment_size,
+            segment_flank=config.segment_flank,
+            cache_bytes=int(config.cache_mb * 2**20),
+            decay_sites=config.decay_sites,
+            with_features=config.weighting == "local",
+            threads=config.threads or None,
+        )
+        self.loader: DataLoader[Batch] = DataLoader(
+            self.dataset,
+            batch_sampler=self.sampler,
+            collate_fn=as_batch,
+            num_workers=config.workers,
+            multiprocessing_context=config.start_method if config.workers else None,
+            persistent_workers=config.workers > 0,
+            # A loader without one of its own would draw from the generator that dropout uses.
+            generator=torch.Generator(),
+        )
+        self.waited_seconds = 0.0
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, Neighbours]]:
+        """Yield an epoch's batches on the CPU, from the one numbered ``first`` on."""
+        self.sampler.epoch, self.sampler.first = epoch, first
+        for batch in self.loader:
+            neighbours = self.retriever.retrieve(batch)
+            yield (batch.pin_memory(), neighbours.pin_memory()) if self.pin else (batch, neighbours)
+
+    def groups(self, epoch: int, size: int, first: int = 0) -> Iterator[Group]:
+        """Yield an epoch's batches in groups of ``size``, one an optimizer step.
+
+        The last group of an epoch may be shorter. `waited_seconds` counts from 0 at every call.
+        """
+        self.waited_seconds = 0.0
+        batches = self.epoch(epoch, first)
+        while True:
+            start = time.perf_counter()
+            group = list(islice(batches, size))
+            self.waited_seconds += time.perf_counter() - start
+            if not group:
+                return
+            yield group

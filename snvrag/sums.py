@@ -1,0 +1,42 @@
+"""What an epoch adds up: loss, scored sites and the counts of the metrics."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .dataset import Batch
+from .metrics import Metrics
+from .model import Prediction
+
+
+class EpochSums:
+    """Sums over batches, kept on the device in float64; reading them waits for the device.
+
+    Attributes
+    ----------
+    loss : () float64
+        Sum of `imputation_loss`.
+    num_scored : () float64
+        Scored sites, over all samples.
+    metrics : Metrics
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.num_scored = torch.zeros_like(self.loss)
+        self.metrics = Metrics(device)
+
+    @torch.no_grad()
+    def add_batch(self, loss: Tensor, prediction: Prediction, batch: Batch) -> None:
+        """Add a batch whose loss is a sum over its scored sites."""
+        rows = batch.window_row
+        scored = batch.scored[rows]
+        self.loss += loss.double()
+        self.num_scored += scored.sum()
+        self.metrics.update(prediction.hap_dosage, batch.alleles, scored, batch.panel_af[rows])
+
+    @property
+    def mean_loss(self) -> float:
+        """Loss of a scored site; 0 where there was none. Waits for the device."""
+        return float(self.loss / self.num_scored.clamp_min(1))
