@@ -85,7 +85,7 @@ class Config:
     copying: bool = _option(True, "network", "start the prediction from the neighbours' weighed alleles")
 
     epochs: int = _option(6, "training", "passes over all samples and windows")
-    batch_size: int = _option(16, "training", "samples (two haplotypes each) in a step's batch")
+    batch_size: int = _option(16, "training", "samples (two haplotypes each) in a batch, cut over the processes of torchrun")
     accumulation: int = _option(1, "training", "batches whose gradients are added up before a step")
     learning_rate: float = _option(3e-3, "training", "of Adam, after warm-up")
     warmup_steps: int = _option(30, "training", "steps over which the learning rate rises")
@@ -108,8 +108,9 @@ class Config:
     workers: int = _option(0, "run", "processes that make batches; 0: this one")
     start_method: str = _option(
         "fork", "run", "how --workers are started", choices=("fork", "spawn", "forkserver"))
-    threads: int = _option(0, "run", "threads of the computation; 0: all cores")
+    threads: int = _option(0, "run", "threads of the computation, of each process; 0: all cores")
     device: str = _option("auto", "run", "cpu, cuda, cuda:N, or auto: a GPU where there is one")
+    rank_timeout: float = _option(10.0, "run", "minutes that the processes of torchrun wait for each other")
     amp: bool = _option(True, "run", "bfloat16 autocast on a GPU")
     log_every: int = _option(10, "run", "steps between updates of the progress bar's loss and recall")
     plot: bool = _option(True, "run", "write metrics.png at the end, if matplotlib is installed")
@@ -134,11 +135,12 @@ class Config:
         check("seed", self.seed < 2**63, "below 2**63")
         check("threads", self.threads <= 1024, "at most 1024")
         check("min_gain", self.min_gain >= 0, "at least 0")
-        for name in ("learning_rate", "clip", "cache_mb", "decay_sites", "focal_gamma", "min_gain"):
+        for name in ("learning_rate", "clip", "cache_mb", "decay_sites", "focal_gamma", "min_gain",
+                     "rank_timeout"):  # fmt: skip
             check(name, math.isfinite(getattr(self, name)), "finite")
         check("val_fraction", 0 < self.val_fraction < 1, "between 0 and 1")
         check("dropout", 0 <= self.dropout < 1, "from 0 to below 1")
-        for name in ("learning_rate", "clip", "cache_mb", "decay_sites"):
+        for name in ("learning_rate", "clip", "cache_mb", "decay_sites", "rank_timeout"):
             check(name, getattr(self, name) > 0, "above 0")
         check("heads", self.width % self.heads == 0, f"a divisor of --width {self.width}")
         check(
@@ -156,7 +158,7 @@ class Config:
 # remaining epochs compute, except that there may be more of them.
 FREE_FIELDS = frozenset(
     {"panel", "train", "populations", "val_samples", "output", "resume", "resume_epoch", "workers",
-     "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "overwrite"}
+     "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "rank_timeout", "overwrite"}
 )  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -282,8 +282,11 @@ class WindowDataset(Dataset[Batch]):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """Return one batch for the keys, which must share their epoch."""
-        epoch = keys[0].epoch
+        """Return one batch for the keys, which must share their epoch.
+
+        Without keys, it is a batch of no samples and of epoch -1.
+        """
+        epoch = keys[0].epoch if keys else -1
         if any(key.epoch != epoch for key in keys):
             raise ValueError("keys must be of one epoch")
         window_of = np.array([key.window for key in keys], np.int64)
@@ -336,7 +339,7 @@ class WindowDataset(Dataset[Batch]):
         size = self._panel.num_samples
         own = self.targets.panel_sample[samples]
         in_panel = own >= 0
-        # The genotype that the panel has of each sample; 3, which is none, if it has not the sample.
+        # The genotype that the panel has of each sample; 3, which is none, if it lacks the sample.
         genotype = np.full((samples.size, stop - start), 3, np.uint8)
         if self.targets.haplotypes is self._panel:
             genotype[:] = truth[:, 0] + truth[:, 1]

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from .config import Config
 from .dataset import Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
+from .distributed import ALONE, Ranks, RankSampler
 from .retriever import Neighbours, Retriever
 from .sources import Sources
 from .windows import Windows
@@ -31,6 +32,8 @@ class Feed:
     rule : MaskRule
     pin : bool
         Whether batches lie in page-locked memory, from which a copy to a GPU does not wait.
+    ranks : Ranks
+        Training batches are cut over them; those of validation stay whole, and go round.
     training : bool
         Whether the order is shuffled as configured.
     """
@@ -44,6 +47,7 @@ class Feed:
         rule: MaskRule,
         *,
         pin: bool = False,
+        ranks: Ranks = ALONE,
         training: bool,
     ) -> None:
         self.pin = pin
@@ -68,7 +72,7 @@ class Feed:
         )
         self.loader: DataLoader[Batch] = DataLoader(
             self.dataset,
-            batch_sampler=self.sampler,
+            batch_sampler=RankSampler(self.sampler, ranks, cut_batches=training),
             collate_fn=as_batch,
             num_workers=config.workers,
             multiprocessing_context=config.start_method if config.workers else None,
@@ -88,7 +92,8 @@ class Feed:
     def groups(self, epoch: int, size: int, first: int = 0) -> Iterator[Group]:
         """Yield an epoch's batches in groups of ``size``, one an optimizer step.
 
-        The last group of an epoch may be shorter. `waited_seconds` counts from 0 at every call.
+        The last group of an epoch may be shorter. Batches of which this rank has no part are left
+        out; a group of none but these is empty. `waited_seconds` counts from 0 at every call.
         """
         self.waited_seconds = 0.0
         batches = self.epoch(epoch, first)
@@ -98,4 +103,4 @@ class Feed:
             self.waited_seconds += time.perf_counter() - start
             if not group:
                 return
-            yield group
+            yield [pair for pair in group if pair[0].num_samples]

@@ -41,6 +41,13 @@ def open_log(path: Path) -> None:
     log.propagate = False
 
 
+def no_log() -> None:
+    """Drop log lines: another process of the run has them."""
+    close_log()
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
+
+
 def close_log() -> None:
     """Close what `open_log` opened."""
     for handler in list(log.handlers):

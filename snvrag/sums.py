@@ -9,9 +9,14 @@ from .dataset import Batch
 from .metrics import Metrics
 from .model import Prediction
 
+_LOSS_UNITS = 2.0**20
+
 
 class EpochSums:
-    """Sums over batches, kept on the device in float64; reading them waits for the device.
+    """Sums over batches, kept on the device; reading them waits for the device.
+
+    They are exact whatever the order, so every division over batches and ranks gives the same: a
+    batch's loss is rounded to a multiple of 2^-20, which float64 adds exactly up to 2^33.
 
     Attributes
     ----------
@@ -32,9 +37,13 @@ class EpochSums:
         """Add a batch whose loss is a sum over its scored sites."""
         rows = batch.window_row
         scored = batch.scored[rows]
-        self.loss += loss.double()
+        self.loss += (loss.double() * _LOSS_UNITS).round() / _LOSS_UNITS
         self.num_scored += scored.sum()
         self.metrics.update(prediction.hap_dosage, batch.alleles, scored, batch.panel_af[rows])
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return what is added up over ranks."""
+        return self.loss, self.num_scored, self.metrics.sums
 
     @property
     def mean_loss(self) -> float:

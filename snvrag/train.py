@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import torch
 from . import report
 from .checkpoint import check_resumable, load_checkpoint, prepare_output, restore_best
 from .config import Config, parse_arguments
-from .errors import InputError
+from .distributed import Ranks, launched
+from .errors import InputError, LostRankError, ToldInputError
 from .report import log
 from .sources import fingerprint, load_sources
 from .trainer import Trainer
@@ -23,20 +26,30 @@ def train(config: Config) -> list[dict[str, Any]]:
     """Run a whole training as configured; return the metrics of every epoch."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    content = load_checkpoint(config.resume) if config.resume else None
-    sources = load_sources(config)
-    trainer = Trainer(config, sources)
-    first_epoch = 0
-    if content is not None:
-        check_resumable(config.resume, content, config, fingerprint(sources))
-        first_epoch = trainer.restore(content)
-    prepare_output(config)
-    try:
-        report.open_log(Path(config.output) / "train.log")
-        text = json.dumps(config.to_dict(), indent=2) + "\n"
-        (Path(config.output) / "config.json").write_text(text, encoding="utf-8")
+    ranks = Ranks.start(config.rank_timeout)
+    with ranks.together():
+        content = load_checkpoint(config.resume) if config.resume else None
+        sources = load_sources(config)
+        trainer = Trainer(config, sources, ranks)
+        first_epoch = 0
         if content is not None:
-            restore_best(config.resume, trainer.stopping.best_epoch, config.output)
+            check_resumable(config.resume, content, config, fingerprint(sources))
+            first_epoch = trainer.restore(content)
+    if ranks.size > 1:
+        ranks.require_same("panel or samples", fingerprint(sources))
+        ranks.require_same("position to start at", (first_epoch, trainer.step))
+    with ranks.together():
+        if ranks.is_writer:
+            prepare_output(config)
+    try:
+        if ranks.is_writer:
+            report.open_log(Path(config.output) / "train.log")
+            text = json.dumps(config.to_dict(), indent=2) + "\n"
+            (Path(config.output) / "config.json").write_text(text, encoding="utf-8")
+            if content is not None:
+                restore_best(config.resume, trainer.stopping.best_epoch, config.output)
+        else:
+            report.no_log()
         for line in sources.report:
             log.info("%s", line)
         windows = trainer.windows
@@ -46,6 +59,10 @@ def train(config: Config) -> list[dict[str, Any]]:
             len(windows), config.window_size,
             f", flanks of {config.flank}" if config.flank else "", num_parameters, trainer.device,
         )  # fmt: skip
+        if ranks.size > 1:
+            log.info(
+                "ranks: %d, each with its part of a batch of %d", ranks.size, config.batch_size
+            )
         if content is not None:
             log.info("Resumed from %s: continuing at epoch index %d", config.resume, first_epoch)
             planned = content["config"]["epochs"]
@@ -60,16 +77,27 @@ def train(config: Config) -> list[dict[str, Any]]:
         raise InputError(f"{place}: cannot be written ({error.strerror or error})") from error
     finally:
         report.close_log()
+    ranks.close()
     return trainer.history
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     try:
-        train(parse_arguments(arguments))
+        # What is wrong with the arguments is so at every rank: the first says it.
+        with redirect_stderr(StringIO()) if launched()[0] else nullcontext():
+            config = parse_arguments(arguments)
     except InputError as error:
-        print(f"snvrag.train: error: {error}", file=sys.stderr)
+        return _fail(error) if not launched()[0] else 2
+    try:
+        train(config)
+    except ToldInputError:
         return 2
+    except InputError as error:
+        return _fail(error)
+    except LostRankError as error:
+        _fail(error)
+        return 1
     except KeyboardInterrupt:
         print(
             "snvrag.train: interrupted: continue with --resume and the newest checkpoint",
@@ -77,6 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 130
     return 0
+
+
+def _fail(error: Exception) -> int:
+    print(f"snvrag.train: error: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

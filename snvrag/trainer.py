@@ -15,6 +15,7 @@ from .baselines import evaluate_baselines
 from .checkpoint import checkpoint_path, mark_best, save_checkpoint
 from .config import Config
 from .dataset import KeySampler, MaskRule
+from .distributed import ALONE, Ranks
 from .early_stopping import EarlyStopping
 from .errors import InputError
 from .feed import Feed
@@ -33,10 +34,11 @@ VALIDATION_SEED = 2024
 class Trainer:
     """A run: everything that its checkpoint holds, and what can be made again from files."""
 
-    def __init__(self, config: Config, sources: Sources) -> None:
+    def __init__(self, config: Config, sources: Sources, ranks: Ranks = ALONE) -> None:
         self.config = config
+        self.ranks = ranks
         self.sources = sources
-        self.device = choose_device(config.device)
+        self.device = choose_device(config.device, ranks)
         windows = Windows.split(sources.panel.num_sites, config.window_size, config.flank)
         self.windows = windows
         if config.mask_generator == "mt19937" and len(windows) > 10_000:
@@ -54,10 +56,17 @@ class Trainer:
         fixed = MaskRule((config.val_rate,), 1, rule.rare_rate, rule.rare_threshold, rule.generator)
         pin = self.device.type == "cuda"
         self.train_feed = Feed(
-            config, sources, sources.train, windows, rule, pin=pin, training=True
+            config, sources, sources.train, windows, rule, pin=pin, ranks=ranks, training=True
         )
         self.val_feed = Feed(
-            config, sources, sources.validation, windows, fixed, pin=pin, training=False
+            config,
+            sources,
+            sources.validation,
+            windows,
+            fixed,
+            pin=pin,
+            ranks=ranks,
+            training=False,
         )
         # Loads the kernels, which the first call after installation compiles: no part of a switch.
         af_guided_masks(
@@ -78,7 +87,7 @@ class Trainer:
         """Train from an epoch index to the end."""
         config = self.config
         baselines = evaluate_baselines(
-            self.sources.panel, self.val_feed.dataset, self._validation_sampler()
+            self.sources.panel, self.val_feed.dataset, self._validation_sampler(), self.ranks
         )
         for epoch in range(first_epoch, config.epochs):
             if self.stopping.should_stop:
@@ -112,7 +121,8 @@ class Trainer:
                 log.info("%s", line)
             is_best = self.stopping.update(epoch, results["f1_overall"])
             self._save(epoch, is_best)
-            report.write_metrics(Path(config.output) / "metrics.csv", self.history)
+            if self.ranks.is_writer:
+                report.write_metrics(Path(config.output) / "metrics.csv", self.history)
         if self.stopping.should_stop:
             log.info(
                 "Early stopping: F1 gained no more than %s in %d epochs (best: epoch %d, %.4f)",
@@ -148,17 +158,25 @@ class Trainer:
         steps_an_epoch = -(-num_batches // config.accumulation)
         sums = EpochSums(self.device)
         started = time.perf_counter()
-        bar = tqdm(total=steps_an_epoch, unit="step", disable=None, leave=False)
+        bar = tqdm(
+            total=steps_an_epoch,
+            unit="step",
+            disable=None if self.ranks.is_writer else True,
+            leave=False,
+        )
         for i, group in enumerate(feed.groups(epoch, config.accumulation)):
+            (num_scored,) = self.ranks.sum_integers(sum(batch.num_scored for batch, _ in group))
+            torch.manual_seed(self.ranks.step_seed(config.seed, self.step))
             add_gradients(
                 self.network,
                 group,
-                sum(batch.num_scored for batch, _ in group),
+                num_scored,
                 gamma=config.focal_gamma,
                 device=self.device,
                 autocast=self.autocast(),
                 sums=sums,
             )
+            self.ranks.add_up_gradients(self.network)
             optimizer_step(
                 self.network,
                 self.optimizer,
@@ -173,6 +191,7 @@ class Trainer:
                     recall=f"{sums.metrics.compute()['recall_overall']:.4f}",
                 )
         bar.close()
+        self.ranks.add_up(*sums.tensors())
         self.data_share = feed.waited_seconds / (time.perf_counter() - started)
         statistics = feed.retriever.statistics
         switch_seconds += statistics.first_build_seconds + statistics.first_search_seconds
@@ -197,6 +216,7 @@ class Trainer:
                 prediction = self.network(batch, neighbours.to(self.device))
                 loss = imputation_loss(prediction, batch, self.config.focal_gamma)
             sums.add_batch(loss, prediction, batch)
+        self.ranks.add_up(*sums.tensors())
         return sums.mean_loss, sums.metrics.compute()
 
     def autocast(self) -> torch.autocast:
@@ -218,6 +238,11 @@ class Trainer:
     # --- checkpoints and the end ------------------------------------------------------------------
 
     def _save(self, epoch: int, is_best: bool) -> None:
+        with self.ranks.together():
+            if self.ranks.is_writer:
+                self._write(epoch, is_best)
+
+    def _write(self, epoch: int, is_best: bool) -> None:
         path = checkpoint_path(self.config.output, epoch)
         random_state = {"torch": torch.get_rng_state()}
         if self.device.type == "cuda":
@@ -257,6 +282,8 @@ class Trainer:
         return int(content["epoch"]) + 1
 
     def _finish(self, baselines: dict[str, dict[str, float]]) -> None:
+        if not self.ranks.is_writer:
+            return
         log.info("")
         log.info("Validation, hidden sites, by epoch and beside the baselines:")
         for line in report.summary_table(self.history, baselines):
@@ -283,10 +310,14 @@ def network_size(config: Config) -> NetworkSize:
     )
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device that ``--device`` names."""
+def choose_device(name: str, ranks: Ranks = ALONE) -> torch.device:
+    """Return the device that ``--device`` names; of several ranks, each has a GPU of its own."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if ranks.size > 1 and name.startswith("cuda"):
+        if name != "cuda":
+            raise InputError(f"--device must be cpu, cuda or auto for several ranks, got {name}")
+        name = f"cuda:{ranks.local_rank}"
     try:
         device = torch.device(name)
     except RuntimeError:
