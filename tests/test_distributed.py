@@ -79,7 +79,7 @@ def _in_rank(environment: dict[str, Any], work: Callable[[int], Any], pipe: Any)
 
 def test_alone_nothing_changes():
     tensor, network = torch.tensor([1.5]), torch.nn.Linear(1, 1)
-    assert ALONE == Ranks.start(1.0)
+    assert Ranks.start(1.0) == ALONE
     assert ALONE.is_writer
     assert ALONE.sum_integers(3, 4) == [3, 4]
     ALONE.add_up(tensor)
@@ -88,7 +88,7 @@ def test_alone_nothing_changes():
     assert network.weight.grad is None
     assert ALONE.of_writer("x") == "x"
     ALONE.require_same("x", 1)
-    with pytest.raises(InputError, match="^mine$") as told, ALONE.together():
+    with pytest.raises(InputError, match=r"^mine$") as told, ALONE.together():
         raise InputError("mine")
     assert type(told.value) is InputError
 
