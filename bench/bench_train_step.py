@@ -27,8 +27,6 @@ from snvrag.kernels import pack_haplotypes, unpack_haplotypes
 from snvrag.panel import Panel
 from snvrag.retriever import Neighbours
 from snvrag.sources import Sources
-from snvrag.step import add_gradients, learning_rate, optimizer_step
-from snvrag.sums import EpochSums
 from snvrag.trainer import Trainer
 
 NUM_WINDOWS = 20
@@ -93,20 +91,8 @@ class Steps:
         return batch, self.neighbours(batch)
 
     def network(self, batch: Batch, neighbours: Neighbours) -> torch.Tensor:
-        trainer, config = self.trainer, self.trainer.config
-        sums = EpochSums(trainer.device)
-        add_gradients(
-            trainer.network,
-            [(batch, neighbours)],
-            batch.num_scored,
-            gamma=config.focal_gamma,
-            device=trainer.device,
-            autocast=trainer.autocast(),
-            sums=sums,
-        )
-        rate = learning_rate(config, trainer.step, len(self.feed.sampler))
-        optimizer_step(trainer.network, trainer.optimizer, rate=rate, clip=config.clip)
-        return sums.loss
+        self.trainer.take_step([(batch, neighbours)])
+        return self.trainer.sums.loss
 
     def step(self) -> torch.Tensor:
         return self.network(*self.data())

@@ -103,8 +103,14 @@ class Config:
 
     output: str = _option("snvrag_output", "run", "folder for checkpoints, log, metrics.csv and plot")
     overwrite: bool = _option(False, "run", "replace the checkpoints of an earlier run in --output")
-    resume: str = _option("", "run", "continue from this checkpoint, at the epoch after it")
+    resume: str = _option(
+        "", "run", "continue from this checkpoint; auto: from the newest whole one in --output, or afresh "
+        "where there is none")
     resume_epoch: int = _option(-1, "run", "with --resume: the epoch index expected next; -1: not checked")
+    save_every_minutes: float = _option(
+        15.0, "run", "minutes after which a checkpoint is saved in the middle of an epoch; 0: only on "
+        "SIGTERM, SIGINT and SIGUSR1")
+    keep: int = _option(0, "run", "newest epoch checkpoints to keep, beside the best; 0: all")
     workers: int = _option(0, "run", "processes that make batches; 0: this one")
     start_method: str = _option(
         "fork", "run", "how --workers are started", choices=("fork", "spawn", "forkserver"))
@@ -126,7 +132,8 @@ class Config:
                      "batch_size", "accumulation", "log_every"):  # fmt: skip
             check(name, getattr(self, name) >= 1, "at least 1")
         for name in ("flank", "segment_size", "segment_flank", "span", "warmup_steps", "patience",
-                     "workers", "threads", "seed", "focal_gamma"):  # fmt: skip
+                     "workers", "threads", "seed", "focal_gamma", "keep",
+                     "save_every_minutes"):  # fmt: skip
             check(name, getattr(self, name) >= 0, "at least 0")
         for name in ("val_rate", "rare_rate", "rare_threshold", "final_rate"):
             check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
@@ -136,7 +143,7 @@ class Config:
         check("threads", self.threads <= 1024, "at most 1024")
         check("min_gain", self.min_gain >= 0, "at least 0")
         for name in ("learning_rate", "clip", "cache_mb", "decay_sites", "focal_gamma", "min_gain",
-                     "rank_timeout"):  # fmt: skip
+                     "save_every_minutes", "rank_timeout"):  # fmt: skip
             check(name, math.isfinite(getattr(self, name)), "finite")
         check("val_fraction", 0 < self.val_fraction < 1, "between 0 and 1")
         check("dropout", 0 <= self.dropout < 1, "from 0 to below 1")
@@ -158,8 +165,12 @@ class Config:
 # remaining epochs compute, except that there may be more of them.
 FREE_FIELDS = frozenset(
     {"panel", "train", "populations", "val_samples", "output", "resume", "resume_epoch", "workers",
-     "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "rank_timeout", "overwrite"}
+     "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "overwrite",
+     "save_every_minutes", "keep", "rank_timeout"}
 )  # fmt: skip
+
+# Of these, what a log should tell when it differs.
+NOTED_FIELDS = FREE_FIELDS - {"output", "resume", "resume_epoch", "overwrite"}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},

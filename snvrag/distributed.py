@@ -16,11 +16,14 @@ may cut its batches smaller than the others), and a mean over ranks where a sum 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -69,9 +72,15 @@ class Ranks:
         if size == 1:
             return cls()
         ranks = cls(rank, size, int(os.environ.get("LOCAL_RANK", rank)))
+        if ranks.local_rank < torch.cuda.device_count():
+            torch.cuda.set_device(ranks.local_rank)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        timeout = timedelta(minutes=timeout_minutes)
         with ranks._watched():
-            dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+            store = _fresh_store(rank, size, timeout)
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=size, timeout=timeout
+            )
         return ranks
 
     def close(self) -> None:
@@ -92,6 +101,15 @@ class Ranks:
         sequence = np.random.SeedSequence([seed, step, self.rank])
         return int(sequence.generate_state(1, np.uint64)[0])
 
+    def largest(self, *values: int) -> list[int]:
+        """Return the largest over ranks of some integers, as `sum_integers` their sums."""
+        if self.size == 1:
+            return list(values)
+        greatest = torch.tensor(values, dtype=torch.int64)
+        with self._watched():
+            dist.all_reduce(greatest, dist.ReduceOp.MAX)
+        return greatest.tolist()
+
     def sum_integers(self, *values: int) -> list[int]:
         """Return the sums over ranks of some integers. No GPU is waited for: they go by gloo."""
         if self.size == 1:
@@ -108,22 +126,24 @@ class Ranks:
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
-    def add_up_gradients(self, network: nn.Module) -> None:
-        """Replace a network's gradients by their sums over ranks.
+    def add_up_gradients(self, network: nn.Module, losses: Tensor) -> Tensor:
+        """Replace a network's gradients by their sums over ranks; return the sums of the losses.
 
         Costs a copy of all gradients. Without a gradient at one rank, which had no batch in this
-        step, a parameter has that of the others.
+        step, a parameter has that of the others. The losses go along, so that all ranks see one
+        that is not finite.
         """
         if self.size == 1:
-            return
+            return losses
         parameters = [p for p in network.parameters() if p.requires_grad]
         parts = [p.new_zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in parameters]
-        sums = torch.cat(parts)
+        sums = torch.cat([losses, *parts])
         self.add_up(sums)
-        start = 0
+        start = losses.numel()
         for parameter in parameters:
             parameter.grad = sums[start : start + parameter.numel()].view_as(parameter)
             start += parameter.numel()
+        return sums[: losses.numel()]
 
     def of_writer(self, value: Value) -> Value:
         """Return rank 0's value."""
@@ -198,6 +218,35 @@ def launched() -> tuple[int, int]:
     return int(os.environ["RANK"]), int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def _fresh_store(rank: int, size: int, timeout: timedelta) -> Any:
+    """Return what the ranks find each other by, without what an earlier attempt has left in it.
+
+    After a restart by torchrun, its store still has the addresses of the processes that are gone,
+    and the number of restarts in the environment is not the same on every machine. So each rank
+    says a name that it has just made up, and rank 0 tells it the attempt's until it is heard.
+    """
+    store, _, _ = next(iter(dist.rendezvous("env://", rank, size, timeout=timeout)))  # type: ignore[attr-defined]
+    if rank > 0:
+        name = uuid4().hex
+        store.set(f"rank {rank}", name)
+        attempt = store.get(f"attempt of {name}").decode()
+        store.set(f"{attempt} {rank}", "heard")
+        return dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+    attempt = uuid4().hex
+    deaf = set(range(1, size))
+    deadline = time.monotonic() + timeout.total_seconds()
+    while deaf:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"rank {min(deaf)} has not come")
+        for other in sorted(deaf):
+            if store.check([f"rank {other}"]):
+                store.set(f"attempt of {store.get(f'rank {other}').decode()}", attempt)
+            if store.check([f"{attempt} {other}"]):
+                deaf.remove(other)
+        time.sleep(0.005)
+    return dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+
+
 class RankSampler(Sampler[list[Key]]):
     """A rank's share of the keys of a `KeySampler`, whose epoch and first batch it goes by.
 
@@ -206,8 +255,9 @@ class RankSampler(Sampler[list[Key]]):
     whole : KeySampler
     ranks : Ranks
     cut_batches : bool
-        True: every batch is cut over the ranks, and a rank that gets no key of it has an empty list
-        in its place. False: batches stay whole, and number i goes to rank i modulo N.
+        True: every batch is cut over the ranks. False: batches stay whole, and number i goes to
+        rank i modulo N. A rank that gets no key while others do has an empty list in its place, so
+        that all ranks have equally many.
     """
 
     def __init__(self, whole: KeySampler, ranks: Ranks, *, cut_batches: bool) -> None:
@@ -217,8 +267,9 @@ class RankSampler(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         rank, size = self.ranks.rank, self.ranks.size
-        for number, keys in enumerate(self.whole, start=self.whole.first):
-            if self.cut_batches:
+        batches = iter(self.whole)
+        if self.cut_batches:
+            for keys in batches:
                 yield keys[len(keys) * rank // size : len(keys) * (rank + 1) // size]
-            elif number % size == rank:
-                yield keys
+        while several := list(islice(batches, size)):
+            yield several[rank] if rank < len(several) else []

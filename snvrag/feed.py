@@ -13,6 +13,7 @@ from .config import Config
 from .dataset import Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
 from .distributed import ALONE, Ranks, RankSampler
 from .retriever import Neighbours, Retriever
+from .signals import ignore_signals
 from .sources import Sources
 from .windows import Windows
 
@@ -20,7 +21,7 @@ Group = list[tuple[Batch, Neighbours]]
 
 
 class Feed:
-    """Batches with their neighbours, and how long they took.
+    """Batches with their neighbours, and in ``waited_seconds`` how long they took.
 
     Parameters
     ----------
@@ -33,7 +34,8 @@ class Feed:
     pin : bool
         Whether batches lie in page-locked memory, from which a copy to a GPU does not wait.
     ranks : Ranks
-        Training batches are cut over them; those of validation stay whole, and go round.
+        Training batches are cut over them; those of validation stay whole, and go round. Where a
+        rank has no part, its batch has no samples.
     training : bool
         Whether the order is shuffled as configured.
     """
@@ -77,6 +79,7 @@ class Feed:
             num_workers=config.workers,
             multiprocessing_context=config.start_method if config.workers else None,
             persistent_workers=config.workers > 0,
+            worker_init_fn=ignore_signals,
             # A loader without one of its own would draw from the generator that dropout uses.
             generator=torch.Generator(),
         )
@@ -92,10 +95,8 @@ class Feed:
     def groups(self, epoch: int, size: int, first: int = 0) -> Iterator[Group]:
         """Yield an epoch's batches in groups of ``size``, one an optimizer step.
 
-        The last group of an epoch may be shorter. Batches of which this rank has no part are left
-        out; a group of none but these is empty. `waited_seconds` counts from 0 at every call.
+        The last group of an epoch may be shorter. What they took is added to `waited_seconds`.
         """
-        self.waited_seconds = 0.0
         batches = self.epoch(epoch, first)
         while True:
             start = time.perf_counter()
@@ -103,4 +104,4 @@ class Feed:
             self.waited_seconds += time.perf_counter() - start
             if not group:
                 return
-            yield [pair for pair in group if pair[0].num_samples]
+            yield group

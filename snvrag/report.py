@@ -1,4 +1,4 @@
-"""What a run tells: log lines, the table at the end, metrics.csv and the plot."""
+"""What a run tells: log lines, the table at the end, metrics.csv, timing.csv and the plot."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .files import unwritable, whole_file, write_text
 from .metrics import STRATA
 
 METRICS = ("recall", "precision", "f1", "r2")
 COLUMNS = ("epoch", "mask_rate", "train_loss", "val_loss",
-           *(f"{metric}_{stratum}" for stratum in STRATA for metric in METRICS),
-           "seconds", "data_share")  # fmt: skip
+           *(f"{metric}_{stratum}" for stratum in STRATA for metric in METRICS))  # fmt: skip
+TIMING_COLUMNS = ("epoch", "seconds", "data_share")
+# Lines that tell of the machine and of interruptions begin with these; all others tell of the
+# result, and are the same in every run of the same configuration on a CPU.
+RUN_LINES = ("JIT cache: ", "Time: ", "Saved ", "Resumed ", "Note: ", "Warning: ", "Plot: ",
+             "No plot: ")  # fmt: skip
 
 log = logging.getLogger("snvrag")
 
@@ -31,10 +36,54 @@ class _BarHandler(logging.Handler):
         sys.stdout.flush()
 
 
-def open_log(path: Path) -> None:
-    """Send log lines to standard output and to the end of a file."""
+class _FileHandler(logging.Handler):
+    """Lines at the end of a file, each there when the call returns.
+
+    Unlike `logging.FileHandler`, it lets a full disk end the run.
+    """
+
+    def __init__(self, path: Path, keep_bytes: int | None) -> None:
+        super().__init__()
+        self.path = path
+        try:
+            self._stream = open(path, "ab", buffering=0)  # noqa: SIM115
+            if keep_bytes is not None and self.num_bytes > keep_bytes:
+                self._stream.truncate(keep_bytes)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    @property
+    def num_bytes(self) -> int:
+        return os.fstat(self._stream.fileno()).st_size
+
+    def emit(self, record: logging.LogRecord) -> None:
+        left = (self.format(record) + "\n").encode()
+        try:
+            while left:
+                left = left[self._stream.write(left) :]
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def flush_to_disk(self) -> None:
+        os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def open_log(path: Path, keep_bytes: int | None = 0) -> None:
+    """Send log lines to standard output and to the end of a file.
+
+    Parameters
+    ----------
+    path : Path
+    keep_bytes : int or None
+        Cut the file back to this length first: what a run wrote after the checkpoint that is
+        continued will be written again. None: leave it as it is.
+    """
     close_log()
-    for handler in (_BarHandler(), logging.FileHandler(path, encoding="utf-8")):
+    for handler in (_BarHandler(), _FileHandler(path, keep_bytes)):
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -46,6 +95,20 @@ def no_log() -> None:
     close_log()
     log.addHandler(logging.NullHandler())
     log.propagate = False
+
+
+def log_bytes() -> int:
+    """Bring the log to the disk and return its length; 0 where there is none."""
+    for handler in log.handlers:
+        if isinstance(handler, _FileHandler):
+            handler.flush_to_disk()
+            return handler.num_bytes
+    return 0
+
+
+def result_lines(text: str) -> list[str]:
+    """Return the lines of a log that tell of the result, not of the machine or interruptions."""
+    return [line for line in text.splitlines() if not line.startswith(RUN_LINES)]
 
 
 def close_log() -> None:
@@ -87,15 +150,13 @@ def summary_table(
     return lines
 
 
-def write_metrics(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Write metrics.csv anew: one line an epoch, through a temporary name."""
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Write a CSV file anew: one line a row, whole or not at all."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: row[name] for name in COLUMNS} for row in history)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(temporary, path)
+    writer.writerows({name: row[name] for name in columns} for row in rows)
+    write_text(path, text.getvalue())
 
 
 def plot_metrics(
@@ -124,7 +185,6 @@ def plot_metrics(
     axes.plot([], [], color="grey", linestyle=":", label="copying the nearest")
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, dpi=130, format="png")
-    os.replace(temporary, path)
+    with whole_file(path) as stream:
+        figure.savefig(stream, dpi=130, format="png")
     return True

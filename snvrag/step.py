@@ -24,7 +24,8 @@ def add_gradients(
     device: torch.device,
     autocast: AbstractContextManager[Any],
     sums: EpochSums,
-) -> None:
+    parts: int = 1,
+) -> list[Tensor]:
     """Add the gradient of a group's mean loss to the parameters'.
 
     The sum of the losses is divided by the scored sites of the whole group, so the gradient is the
@@ -44,26 +45,53 @@ def add_gradients(
         Entered for each forward pass.
     sums : EpochSums
         To which losses and counts are added.
+    parts : int
+        Pieces that each batch is computed in, to need less memory.
+
+    Returns
+    -------
+    list of () float32
+        Sum of the losses of each batch, on the device.
     """
-    for batch, neighbours in group:
-        batch = batch.to(device)
-        with autocast:
-            prediction = network(batch, neighbours.to(device))
-            loss = imputation_loss(prediction, batch, gamma)
-        torch.autograd.backward(loss / max(1, num_scored))
-        sums.add_batch(loss.detach(), prediction, batch)
+    losses = []
+    for whole_batch, all_neighbours in group:
+        total = torch.zeros((), device=device)
+        size = max(1, -(-whole_batch.num_samples // parts))
+        for start in range(0, whole_batch.num_samples, size):
+            batch, neighbours = whole_batch, all_neighbours
+            if parts > 1:
+                batch = batch.rows(start, start + size)
+                neighbours = neighbours.rows(start, start + size)
+            batch = batch.to(device)
+            with autocast:
+                prediction = network(batch, neighbours.to(device))
+                loss = imputation_loss(prediction, batch, gamma)
+            torch.autograd.backward(loss / max(1, num_scored))
+            total += loss.detach()
+            sums.add_batch(loss.detach(), prediction, batch)
+        losses.append(total)
+    return losses
 
 
-def optimizer_step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, *, rate: float, clip: float
-) -> Tensor:
-    """Clip the gradient and step along it; return its norm before clipping, on the device."""
+def optimizer_step(optimizer: torch.optim.Optimizer, rate: float, bad: Tensor | None) -> None:
+    """Step along the gradient and clear it.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        With a fused implementation where ``bad`` is given.
+    rate : float
+        The learning rate.
+    bad : () float32, optional
+        On the device: where it is 1, parameters and moments stay as they are. The device decides,
+        and nobody waits for it.
+    """
     for parameters in optimizer.param_groups:
         parameters["lr"] = rate
-    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+    if bad is not None:  # as torch's gradient scaler tells its fused optimizers
+        optimizer.grad_scale, optimizer.found_inf = None, bad  # type: ignore[attr-defined]
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return norm
 
 
 def learning_rate(config: Config, step: int, steps_an_epoch: int) -> float:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .dataset import Batch
+from .distributed import Ranks
 from .metrics import Metrics
 from .model import Prediction
 
@@ -41,11 +42,35 @@ class EpochSums:
         self.num_scored += scored.sum()
         self.metrics.update(prediction.hap_dosage, batch.alleles, scored, batch.panel_af[rows])
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        """Return what is added up over ranks."""
-        return self.loss, self.num_scored, self.metrics.sums
+    def add(self, other: EpochSums, bad: Tensor) -> None:
+        """Add other sums; where ``bad``, a scalar on the device, is not 0, add nothing."""
+        for mine, theirs in zip(self._tensors().values(), other._tensors().values(), strict=True):
+            mine += torch.where(bad == 0, theirs, 0)
+
+    def over(self, ranks: Ranks) -> EpochSums:
+        """Return the sums over all ranks, which must call this together."""
+        total = EpochSums(self.loss.device)
+        total.restore(self._tensors())
+        ranks.add_up(*total._tensors().values())
+        return total
 
     @property
     def mean_loss(self) -> float:
         """Loss of a scored site; 0 where there was none. Waits for the device."""
         return float(self.loss / self.num_scored.clamp_min(1))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the sums for a checkpoint, on the CPU."""
+        return {name: tensor.cpu() for name, tensor in self._tensors().items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over the sums of a checkpoint."""
+        for name, tensor in self._tensors().items():
+            tensor.copy_(state[name])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            "loss": self.loss,
+            "num_scored": self.num_scored,
+            "metrics": self.metrics.sums,
+        }

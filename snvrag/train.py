@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stderr
@@ -13,82 +14,118 @@ from typing import Any
 import torch
 
 from . import report
-from .checkpoint import check_resumable, load_checkpoint, prepare_output, restore_best
 from .config import Config, parse_arguments
 from .distributed import Ranks, launched
 from .errors import InputError, LostRankError, ToldInputError
+from .files import unwritable, write_text
+from .output import is_inside, prepare_output, restore_best, set_aside_later
 from .report import log
-from .sources import fingerprint, load_sources
+from .resume import Resumed, changed_options, check_resumable, find_checkpoint
+from .signals import Stopped
+from .sources import Sources, fingerprint, load_sources
 from .trainer import Trainer
 
 
 def train(config: Config) -> list[dict[str, Any]]:
-    """Run a whole training as configured; return the metrics of every epoch."""
+    """Run a whole training as configured; return the metrics of every epoch.
+
+    Raises
+    ------
+    InputError
+        For what the user can mend: files, options, a full disk.
+    Stopped
+        When SIGTERM or SIGINT ended it, after a checkpoint was saved.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
     ranks = Ranks.start(config.rank_timeout)
+    resumed: Resumed | None = None
+    warnings: list[str] = []
     with ranks.together():
-        content = load_checkpoint(config.resume) if config.resume else None
+        if ranks.is_writer:
+            resumed, warnings = find_checkpoint(config)
         sources = load_sources(config)
         trainer = Trainer(config, sources, ranks)
-        first_epoch = 0
-        if content is not None:
-            check_resumable(config.resume, content, config, fingerprint(sources))
-            first_epoch = trainer.restore(content)
     if ranks.size > 1:
         ranks.require_same("panel or samples", fingerprint(sources))
-        ranks.require_same("position to start at", (first_epoch, trainer.step))
+    resumed = ranks.of_writer(resumed)
     with ranks.together():
+        if resumed is not None:
+            check_resumable(resumed.path, resumed.content, config, fingerprint(sources))
+            trainer.restore(resumed.content)
         if ranks.is_writer:
-            prepare_output(config)
+            prepare_output(config, resumed.path if resumed else None)
     try:
-        if ranks.is_writer:
-            report.open_log(Path(config.output) / "train.log")
-            text = json.dumps(config.to_dict(), indent=2) + "\n"
-            (Path(config.output) / "config.json").write_text(text, encoding="utf-8")
-            if content is not None:
-                restore_best(config.resume, trainer.stopping.best_epoch, config.output)
+        with ranks.together():
+            if ranks.is_writer:
+                _open_output(config, trainer, resumed)
+            else:
+                report.no_log()
+        for warning in warnings:
+            log.info("Warning: %s", warning)
+        if resumed is None:
+            _log_sources(config, sources, trainer)
         else:
-            report.no_log()
-        for line in sources.report:
-            log.info("%s", line)
-        windows = trainer.windows
-        num_parameters = sum(p.numel() for p in trainer.network.parameters())
-        log.info(
-            "windows: %d of at most %d sites%s; network: %d parameters on %s",
-            len(windows), config.window_size,
-            f", flanks of {config.flank}" if config.flank else "", num_parameters, trainer.device,
-        )  # fmt: skip
-        if ranks.size > 1:
-            log.info(
-                "ranks: %d, each with its part of a batch of %d", ranks.size, config.batch_size
-            )
-        if content is not None:
-            log.info("Resumed from %s: continuing at epoch index %d", config.resume, first_epoch)
-            planned = content["config"]["epochs"]
-            if planned != config.epochs and config.final_rate < 1:
-                log.info(
-                    "Note: --epochs was %d, is %d: the learning rate follows the new length",
-                    planned, config.epochs,
-                )  # fmt: skip
-        trainer.fit(first_epoch)
+            _log_resumed(config, trainer, resumed)
+        trainer.fit()
     except OSError as error:
-        place = error.filename or config.output
-        raise InputError(f"{place}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(Path(error.filename or config.output), error) from error
     finally:
         report.close_log()
     ranks.close()
     return trainer.history
 
 
+def _open_output(config: Config, trainer: Trainer, resumed: Resumed | None) -> None:
+    """Bring the output folder to where the run begins."""
+    folder = Path(config.output)
+    log_bytes: int | None = 0
+    if resumed is not None:
+        log_bytes = resumed.content["log_bytes"] if is_inside(resumed.path, folder) else None
+        if config.resume != "auto":  # for which all that went further is damaged
+            set_aside_later(resumed.path, trainer.epoch - 1, folder)
+        restore_best(resumed.path, trainer.stopping.best_epoch, folder)
+    report.open_log(folder / "train.log", log_bytes)
+    write_text(folder / "config.json", json.dumps(config.to_dict(), indent=2) + "\n")
+    trainer.tidy_output()
+
+
+def _log_sources(config: Config, sources: Sources, trainer: Trainer) -> None:
+    for line in sources.report:
+        log.info("%s", line)
+    log.info(
+        "windows: %d of at most %d sites%s; network: %d parameters on %s",
+        len(trainer.windows), config.window_size,
+        f", flanks of {config.flank}" if config.flank else "",
+        sum(p.numel() for p in trainer.network.parameters()), trainer.device,
+    )  # fmt: skip
+    if trainer.ranks.size > 1:
+        log.info("batches are cut over %d ranks", trainer.ranks.size)
+
+
+def _log_resumed(config: Config, trainer: Trainer, resumed: Resumed) -> None:
+    place = f", batch {trainer.position}" if trainer.position else ""
+    log.info("Resumed from %s: continuing at epoch index %d%s", resumed.path, trainer.epoch, place)
+    for change in changed_options(resumed.content, config):
+        log.info("Note: %s", change)
+    if resumed.content["config"]["epochs"] != config.epochs and config.final_rate < 1:
+        log.info("Note: the learning rate follows the new number of --epochs")
+    then, now = resumed.content["progress"]["ranks"], trainer.ranks.size
+    if then != now:
+        log.info("Note: %d ranks then, %d now: sums are rounded and dropout drawn anew", then, now)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    rank, _ = launched()
+    # What is wrong with the arguments is so at every rank, and a signal stops all: the first says
+    # it. What else ends a rank it says itself.
+    quiet = redirect_stderr(StringIO()) if rank else nullcontext()
     try:
-        # What is wrong with the arguments is so at every rank: the first says it.
-        with redirect_stderr(StringIO()) if launched()[0] else nullcontext():
+        with quiet:
             config = parse_arguments(arguments)
     except InputError as error:
-        return _fail(error) if not launched()[0] else 2
+        return 2 if rank else _fail(error)
     try:
         train(config)
     except ToldInputError:
@@ -98,12 +135,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LostRankError as error:
         _fail(error)
         return 1
-    except KeyboardInterrupt:
+    except Stopped as stopped:
+        if rank:
+            return stopped.exit_code
         print(
-            "snvrag.train: interrupted: continue with --resume and the newest checkpoint",
+            f"snvrag.train: stopped by {stopped}, state saved: continue with --resume auto",
             file=sys.stderr,
         )
-        return 130
+        return stopped.exit_code
+    except KeyboardInterrupt:
+        print(
+            "snvrag.train: interrupted: continue with --resume auto from the newest checkpoint",
+            file=sys.stderr,
+        )
+        return 128 + signal.SIGINT
     return 0
 
 

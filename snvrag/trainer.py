@@ -12,62 +12,63 @@ from tqdm import tqdm
 
 from . import report
 from .baselines import evaluate_baselines
-from .checkpoint import checkpoint_path, mark_best, save_checkpoint
+from .checkpoint import checkpoint_path, save_checkpoint, step_path
 from .config import Config
-from .dataset import KeySampler, MaskRule
+from .dataset import KeySampler
 from .distributed import ALONE, Ranks
 from .early_stopping import EarlyStopping
 from .errors import InputError
-from .feed import Feed
+from .feed import Feed, Group
 from .kernels import af_guided_masks
 from .loss import imputation_loss
-from .model import ImputationNetwork, NetworkSize
+from .model import ImputationNetwork
+from .output import mark_best, remove_old
 from .report import log
+from .setup import choose_device, mask_rules, network_size, split_windows
+from .signals import Requests, Stopped, listening
 from .sources import Sources, fingerprint
 from .step import add_gradients, learning_rate, optimizer_step
 from .sums import EpochSums
-from .windows import Windows
+from .watch import FiniteWatch, Moment
 
 VALIDATION_SEED = 2024
 
 
 class Trainer:
-    """A run: everything that its checkpoint holds, and what can be made again from files."""
+    """A run: everything that its checkpoint holds, and what can be made again from files.
+
+    Attributes
+    ----------
+    epoch : int
+        Index of the epoch that is being trained, or comes next.
+    position : int
+        Batches of it that are done, a whole number of optimizer steps.
+    step : int
+        Optimizer steps done, over all epochs.
+    sums : EpochSums
+        Of this rank's part of the batches that are done in this epoch.
+    history, timing : list of dict
+        A row for each whole epoch: what it gave, and what it took. Only the first is the same on
+        every machine and in a run that was interrupted.
+    """
 
     def __init__(self, config: Config, sources: Sources, ranks: Ranks = ALONE) -> None:
         self.config = config
         self.ranks = ranks
         self.sources = sources
+        self.folder = Path(config.output)
         self.device = choose_device(config.device, ranks)
-        windows = Windows.split(sources.panel.num_sites, config.window_size, config.flank)
+        windows = split_windows(config, sources.panel.num_sites)
         self.windows = windows
-        if config.mask_generator == "mt19937" and len(windows) > 10_000:
-            raise InputError(
-                f"--mask-generator mt19937: at most 10000 windows, the panel has {len(windows)}: "
-                "take philox, or a larger --window-size"
-            )
-        rule = MaskRule(
-            config.mask_rates,
-            config.epochs_per_rate,
-            config.rare_rate,
-            config.rare_threshold,
-            config.mask_generator,  # type: ignore[arg-type]
-        )
-        fixed = MaskRule((config.val_rate,), 1, rule.rare_rate, rule.rare_threshold, rule.generator)
-        pin = self.device.type == "cuda"
+        rule, fixed = mask_rules(config)
+        on_gpu = self.device.type == "cuda"
         self.train_feed = Feed(
-            config, sources, sources.train, windows, rule, pin=pin, ranks=ranks, training=True
+            config, sources, sources.train, windows, rule, pin=on_gpu, ranks=ranks, training=True
         )
         self.val_feed = Feed(
-            config,
-            sources,
-            sources.validation,
-            windows,
-            fixed,
-            pin=pin,
-            ranks=ranks,
+            config, sources, sources.validation, windows, fixed, pin=on_gpu, ranks=ranks,
             training=False,
-        )
+        )  # fmt: skip
         # Loads the kernels, which the first call after installation compiles: no part of a switch.
         af_guided_masks(
             sources.panel.af, windows.starts, windows.stops, seed=0, rate=0.0,
@@ -75,68 +76,86 @@ class Trainer:
         )  # fmt: skip
         torch.manual_seed(config.seed)
         self.network = ImputationNetwork(network_size(config)).to(self.device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=config.learning_rate, fused=on_gpu
+        )
         self.stopping = EarlyStopping(config.patience, config.min_gain)
-        self.step = 0
-        self.data_share = 0.0
+        self.epoch = self.position = self.step = 0
+        self.steps_an_epoch = -(-len(self.train_feed.sampler) // config.accumulation)
+        self.sums = EpochSums(self.device)
         self.history: list[dict[str, Any]] = []
+        self.timing: list[dict[str, Any]] = []
+        # Of this epoch, over interruptions.
+        self.seconds = self.train_seconds = self.waited_seconds = 0.0
+        self._ticked_at = 0.0
+        self.requests = Requests()
+        self._watch = FiniteWatch(self.device)
+        self._saved_at = time.monotonic()
 
     # --- the loop ---------------------------------------------------------------------------------
 
-    def fit(self, first_epoch: int = 0) -> None:
-        """Train from an epoch index to the end."""
-        config = self.config
+    def fit(self) -> None:
+        """Train to the end.
+
+        Raises
+        ------
+        Stopped
+            When a signal asked for it, after a checkpoint was saved.
+        InputError
+            If a loss is not finite, or a file cannot be written.
+        """
         baselines = evaluate_baselines(
             self.sources.panel, self.val_feed.dataset, self._validation_sampler(), self.ranks
         )
-        for epoch in range(first_epoch, config.epochs):
-            if self.stopping.should_stop:
-                break
-            started = time.perf_counter()
-            log.info("Epoch %d/%d", epoch + 1, config.epochs)
-            train_loss = self._train_epoch(epoch)
-            val_loss, results = self._validate()
-            seconds = time.perf_counter() - started
-            rule = self.train_feed.dataset.mask_rule
-            row = {
-                "epoch": epoch,
-                "mask_rate": rule.rate(epoch),
-                "train_loss": train_loss,
-                "val_loss": val_loss,
-                **results,
-                "seconds": seconds,
-                "data_share": self.data_share,
-            }
-            self.history.append(row)
-            log.info(
-                "Train loss %.4f, validation loss %.4f, %.1f s, %.1f%% of the training time spent "
-                "waiting for data",
-                train_loss, val_loss, seconds, 100 * self.data_share,
-            )  # fmt: skip
-            log.info(
-                "Validation Metrics: (hidden sites of %d samples, seed %d, rate %.2f)",
-                self.sources.validation.haplotypes.num_samples, VALIDATION_SEED, config.val_rate,
-            )  # fmt: skip
-            for line in report.metrics_lines(results):
-                log.info("%s", line)
-            is_best = self.stopping.update(epoch, results["f1_overall"])
-            self._save(epoch, is_best)
-            if self.ranks.is_writer:
-                report.write_metrics(Path(config.output) / "metrics.csv", self.history)
+        with listening(self.requests):
+            while self.epoch < self.config.epochs and not self.stopping.should_stop:
+                self._ticked_at = time.perf_counter()
+                self._train_epoch()
+                self._end_epoch(*self._validate())
         if self.stopping.should_stop:
             log.info(
                 "Early stopping: F1 gained no more than %s in %d epochs (best: epoch %d, %.4f)",
-                config.min_gain, self.stopping.bad_epochs,
+                self.config.min_gain, self.stopping.bad_epochs,
                 self.stopping.best_epoch + 1, self.stopping.best_f1,
             )  # fmt: skip
         self._finish(baselines)
 
-    def _train_epoch(self, epoch: int) -> float:
-        config = self.config
-        feed = self.train_feed
+    def _train_epoch(self) -> None:
+        config, feed = self.config, self.train_feed
+        switch_seconds = self._switch_epoch()
+        self.network.train()
+        bar = tqdm(
+            total=self.steps_an_epoch, initial=-(-self.position // config.accumulation),
+            unit="step", disable=None if self.ranks.is_writer else True, leave=False,
+        )  # fmt: skip
+        for group in feed.groups(self.epoch, config.accumulation, self.position):
+            self.take_step(group)
+            bar.update()
+            if self.step % config.log_every == 0:
+                self._check_finite()
+                bar.set_postfix(
+                    loss=f"{self.sums.mean_loss:.4f}",
+                    recall=f"{self.sums.metrics.compute()['recall_overall']:.4f}",
+                )
+            self._answer_requests()
+        self._check_finite()
+        bar.close()
+        self._tick()
+        statistics = feed.retriever.statistics
+        switch_seconds += statistics.first_build_seconds + statistics.first_search_seconds
+        log.info(
+            "JIT cache: %d builds in %.1f ms, %d hits, %.1f MB, %d stale dropped, "
+            "searches %.1f ms, epoch switch %.2f ms",
+            statistics.num_builds, 1e3 * statistics.build_seconds, statistics.num_hits,
+            feed.retriever.num_bytes / 2**20, statistics.num_dropped,
+            1e3 * statistics.search_seconds, 1e3 * switch_seconds,
+        )  # fmt: skip
+
+    def _switch_epoch(self) -> float:
+        """Begin an epoch, or go on with it; return the seconds that the masks took."""
         started = time.perf_counter()
-        feed.retriever.begin_epoch(epoch)
-        rule = feed.dataset.mask_rule
+        epoch, rule = self.epoch, self.train_feed.dataset.mask_rule
+        self.train_feed.retriever.begin_epoch(epoch)
         masks = af_guided_masks(
             self.sources.panel.af,
             self.windows.starts,
@@ -147,62 +166,45 @@ class Trainer:
             rare_threshold=rule.rare_threshold,
             generator=rule.generator,
         )
-        switch_seconds = time.perf_counter() - started
-        log.info(
-            "[AF-Guided Masking] seed %d, rate %.2f, rare sites %.2f: %.1f%% of sites hidden",
-            epoch, rule.rate(epoch), rule.rare_rate, 100 * masks.mean(),
-        )  # fmt: skip
+        seconds = time.perf_counter() - started
+        if self.position == 0:
+            log.info("Epoch %d/%d", epoch + 1, self.config.epochs)
+            log.info(
+                "[AF-Guided Masking] seed %d, rate %.2f, rare sites %.2f: %.1f%% of sites hidden",
+                epoch, rule.rate(epoch), rule.rare_rate, 100 * masks.mean(),
+            )  # fmt: skip
+        return seconds
 
-        self.network.train()
-        num_batches = len(feed.sampler)
-        steps_an_epoch = -(-num_batches // config.accumulation)
+    def take_step(self, group: Group) -> None:
+        """Take one optimizer step along the gradient of a group of batches."""
+        config = self.config
+        (num_scored,) = self.ranks.sum_integers(sum(batch.num_scored for batch, _ in group))
+        torch.manual_seed(self.ranks.step_seed(config.seed, self.step))
+        before = Moment(self.step, self.position, self._random_state())
         sums = EpochSums(self.device)
-        started = time.perf_counter()
-        bar = tqdm(
-            total=steps_an_epoch,
-            unit="step",
-            disable=None if self.ranks.is_writer else True,
-            leave=False,
+        losses = add_gradients(
+            self.network,
+            group,
+            num_scored,
+            gamma=config.focal_gamma,
+            device=self.device,
+            autocast=self.autocast(),
+            sums=sums,
         )
-        for i, group in enumerate(feed.groups(epoch, config.accumulation)):
-            (num_scored,) = self.ranks.sum_integers(sum(batch.num_scored for batch, _ in group))
-            torch.manual_seed(self.ranks.step_seed(config.seed, self.step))
-            add_gradients(
-                self.network,
-                group,
-                num_scored,
-                gamma=config.focal_gamma,
-                device=self.device,
-                autocast=self.autocast(),
-                sums=sums,
-            )
-            self.ranks.add_up_gradients(self.network)
-            optimizer_step(
-                self.network,
-                self.optimizer,
-                rate=learning_rate(config, self.step, steps_an_epoch),
-                clip=config.clip,
-            )
-            self.step += 1
-            bar.update()
-            if (i + 1) % config.log_every == 0:
-                bar.set_postfix(
-                    loss=f"{sums.mean_loss:.4f}",
-                    recall=f"{sums.metrics.compute()['recall_overall']:.4f}",
-                )
-        bar.close()
-        self.ranks.add_up(*sums.tensors())
-        self.data_share = feed.waited_seconds / (time.perf_counter() - started)
-        statistics = feed.retriever.statistics
-        switch_seconds += statistics.first_build_seconds + statistics.first_search_seconds
-        log.info(
-            "JIT cache: %d builds in %.1f ms, %d hits, %.1f MB, %d stale dropped, "
-            "searches %.1f ms, epoch switch %.2f ms",
-            statistics.num_builds, 1e3 * statistics.build_seconds, statistics.num_hits,
-            feed.retriever.num_bytes / 2**20, statistics.num_dropped,
-            1e3 * statistics.search_seconds, 1e3 * switch_seconds,
-        )  # fmt: skip
-        return sums.mean_loss
+        all_losses = self.ranks.add_up_gradients(self.network, torch.stack(losses))
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        self._watch.note(before, all_losses, norm)
+        on_cpu = self.device.type == "cpu"
+        if on_cpu:  # where reading costs nothing
+            self._check_finite()
+        optimizer_step(
+            self.optimizer,
+            learning_rate(config, self.step, self.steps_an_epoch),
+            None if on_cpu else self._watch.bad,
+        )
+        self.sums.add(sums, self._watch.bad)
+        self.step += 1
+        self.position += len(group)
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, dict[str, float]]:
@@ -211,13 +213,62 @@ class Trainer:
         self.network.eval()
         sums = EpochSums(self.device)
         for batch, neighbours in feed.epoch(VALIDATION_SEED):
-            batch = batch.to(self.device)
-            with self.autocast():
-                prediction = self.network(batch, neighbours.to(self.device))
-                loss = imputation_loss(prediction, batch, self.config.focal_gamma)
-            sums.add_batch(loss, prediction, batch)
-        self.ranks.add_up(*sums.tensors())
+            if batch.num_samples:
+                batch = batch.to(self.device)
+                with self.autocast():
+                    prediction = self.network(batch, neighbours.to(self.device))
+                    loss = imputation_loss(prediction, batch, self.config.focal_gamma)
+                sums.add_batch(loss, prediction, batch)
+            self._answer_requests()
+        sums = sums.over(self.ranks)
         return sums.mean_loss, sums.metrics.compute()
+
+    def _end_epoch(self, val_loss: float, results: dict[str, float]) -> None:
+        """Tell what an epoch gave and save it; the next one begins from nothing but that."""
+        self._tick()
+        epoch, train_loss = self.epoch, self.sums.over(self.ranks).mean_loss
+        rate = self.train_feed.dataset.mask_rule.rate(epoch)
+        losses = {"train_loss": train_loss, "val_loss": val_loss}
+        self.history.append({"epoch": epoch, "mask_rate": rate, **losses, **results})
+        data_share = self.waited_seconds / max(self.train_seconds, 1e-9)
+        self.timing.append({"epoch": epoch, "seconds": self.seconds, "data_share": data_share})
+        log.info(
+            "Time: %.1f s, %.1f%% of the training time spent waiting for data",
+            self.seconds, 100 * data_share,
+        )  # fmt: skip
+        log.info("Train loss %.4f, validation loss %.4f", train_loss, val_loss)
+        log.info(
+            "Validation Metrics: (hidden sites of %d samples, seed %d, rate %.2f)",
+            self.sources.validation.haplotypes.num_samples, VALIDATION_SEED, self.config.val_rate,
+        )  # fmt: skip
+        for line in report.metrics_lines(results):
+            log.info("%s", line)
+        is_best = self.stopping.update(epoch, results["f1_overall"])
+        self.epoch, self.position = epoch + 1, 0
+        self.sums = EpochSums(self.device)
+        self.seconds = self.train_seconds = self.waited_seconds = 0.0
+        path = checkpoint_path(self.folder, epoch)
+        self._save(path)
+        with self.ranks.together():
+            if self.ranks.is_writer:
+                if is_best:
+                    mark_best(path, self.folder)
+                self.tidy_output()
+        log.info("Saved %s%s", path, " (best so far)" if is_best else "")
+
+    def _finish(self, baselines: dict[str, dict[str, float]]) -> None:
+        if not self.ranks.is_writer:
+            return
+        log.info("")
+        log.info("Validation, hidden sites, by epoch and beside the baselines:")
+        for line in report.summary_table(self.history, baselines):
+            log.info("%s", line)
+        if self.config.plot:
+            plot = self.folder / "metrics.png"
+            if report.plot_metrics(plot, self.history, baselines):
+                log.info("Plot: %s", plot)
+            else:
+                log.info("No plot: matplotlib is not installed (pip install 'snvrag[plot]')")
 
     def autocast(self) -> torch.autocast:
         """Return the context of a forward pass: bfloat16 on a GPU, where ``--amp`` allows it."""
@@ -235,22 +286,75 @@ class Trainer:
         sampler.epoch = VALIDATION_SEED
         return sampler
 
-    # --- checkpoints and the end ------------------------------------------------------------------
+    def _tick(self) -> None:
+        """Add what went by since the last tick to the epoch's seconds."""
+        now = time.perf_counter()
+        self.seconds += now - self._ticked_at
+        if self.network.training:
+            self.train_seconds += now - self._ticked_at
+            self.waited_seconds += self.train_feed.waited_seconds
+            self.train_feed.waited_seconds = 0.0
+        self._ticked_at = now
 
-    def _save(self, epoch: int, is_best: bool) -> None:
+    # --- between two steps ------------------------------------------------------------------------
+
+    def _answer_requests(self) -> None:
+        """Save what a signal or the clock asks for, and end if it is to be the end."""
+        minutes = self.config.save_every_minutes
+        is_due = 0 < 60 * minutes <= time.monotonic() - self._saved_at
+        wanted = self.requests.stop, self.requests.save, is_due and self.ranks.is_writer
+        self.requests.save = False
+        stop, save, due = self.ranks.largest(*wanted)  # so that all save, and end, at one step
+        if not (stop or save or due):
+            return
+        self._tick()
+        self._check_finite()
+        path = step_path(self.folder)
+        self._save(path)
+        log.info(
+            "Saved %s: epoch %d, after batch %d of %d",
+            path, self.epoch + 1, self.position, len(self.train_feed.sampler),
+        )  # fmt: skip
+        if stop:
+            raise Stopped(stop)
+
+    def _check_finite(self) -> None:
+        """End the run at the first loss that is not finite, with the state of before it saved."""
+        bad = self._watch.first_bad()
+        if bad is None:
+            return
+        before, batch = bad
+        self.step, self.position = before.step, before.position
+        self._set_random_state(before.random_state)
+        self.optimizer.zero_grad(set_to_none=True)
+        path = step_path(self.folder)
+        self._save(path)
+        sampler = self.train_feed.sampler
+        sampler.epoch, sampler.first = self.epoch, before.position + batch
+        names = self.sources.train.haplotypes.samples
+        keys = ", ".join(f"{key.window} {names[key.sample]}" for key in next(iter(sampler)))
+        error = InputError(
+            f"the loss or its gradient is not finite at step {before.step}, epoch index "
+            f"{self.epoch}, batch {before.position + batch} (window and sample of its keys: "
+            f"{keys}): the state of before that step is saved in {path}"
+        )
+        with self.ranks.together():  # all have it, one says it
+            raise error
+
+    # --- checkpoints ------------------------------------------------------------------------------
+
+    def _save(self, path: Path) -> None:
+        sums = self.sums.over(self.ranks)
         with self.ranks.together():
             if self.ranks.is_writer:
-                self._write(epoch, is_best)
+                self._write(path, sums)
+        self._saved_at = time.monotonic()
 
-    def _write(self, epoch: int, is_best: bool) -> None:
-        path = checkpoint_path(self.config.output, epoch)
-        random_state = {"torch": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            random_state["cuda"] = torch.cuda.get_rng_state(self.device)
+    def _write(self, path: Path, sums: EpochSums) -> None:
         save_checkpoint(
             path,
             {
-                "epoch": epoch,
+                "epoch": self.epoch - 1,
                 "step": self.step,
                 "config": self.config.to_dict(),
                 "fingerprint": fingerprint(self.sources),
@@ -259,73 +363,58 @@ class Trainer:
                 "schedule": {"step": self.step},
                 "scaler": {},  # bfloat16 needs no gradient scaling
                 "early_stopping": asdict(self.stopping),
-                "random_state": random_state,
-                "epoch_position": 0,
+                "random_state": self._random_state(),
+                "epoch_position": self.position,
+                "progress": {
+                    "sums": sums.state(),
+                    "ranks": self.ranks.size,
+                    "seconds": self.seconds,
+                    "train_seconds": self.train_seconds,
+                    "waited_seconds": self.waited_seconds,
+                },
                 "history": self.history,
+                "timing": self.timing,
+                "log_bytes": report.log_bytes(),
             },
         )
-        if is_best:
-            mark_best(path, path.parent)
-        log.info("Saved %s%s", path, " (best so far)" if is_best else "")
 
-    def restore(self, content: dict[str, Any]) -> int:
-        """Take over a checkpoint; return the epoch index to continue at."""
+    def restore(self, content: dict[str, Any]) -> None:
+        """Take over a checkpoint."""
         self.network.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        optimizer = content["optimizer"]
+        for parameters in optimizer["param_groups"]:
+            # Of the device, which may be another now.
+            parameters["fused"] = self.optimizer.defaults["fused"]
+        self.optimizer.load_state_dict(optimizer)
         self.step = int(content["schedule"]["step"])
         patience = {"patience": self.config.patience, "min_gain": self.config.min_gain}
         self.stopping = EarlyStopping(**{**content["early_stopping"], **patience})
         self.history = [dict(row) for row in content["history"]]
-        torch.set_rng_state(content["random_state"]["torch"])
-        if self.device.type == "cuda" and "cuda" in content["random_state"]:
-            torch.cuda.set_rng_state(content["random_state"]["cuda"], self.device)
-        return int(content["epoch"]) + 1
+        self.timing = [dict(row) for row in content["timing"]]
+        self.epoch = int(content["epoch"]) + 1
+        self.position = int(content["epoch_position"])
+        progress = content["progress"]
+        if self.ranks.is_writer:  # the others' part is in it
+            self.sums.restore(progress["sums"])
+        self.seconds = float(progress["seconds"])
+        self.train_seconds = float(progress["train_seconds"])
+        self.waited_seconds = float(progress["waited_seconds"])
+        self._set_random_state(content["random_state"])
 
-    def _finish(self, baselines: dict[str, dict[str, float]]) -> None:
-        if not self.ranks.is_writer:
-            return
-        log.info("")
-        log.info("Validation, hidden sites, by epoch and beside the baselines:")
-        for line in report.summary_table(self.history, baselines):
-            log.info("%s", line)
-        if self.config.plot:
-            plot = Path(self.config.output) / "metrics.png"
-            if report.plot_metrics(plot, self.history, baselines):
-                log.info("Plot: %s", plot)
-            else:
-                log.info("No plot: matplotlib is not installed (pip install 'snvrag[plot]')")
+    def tidy_output(self) -> None:
+        """Bring the output folder into agreement with the checkpoint that was saved or restored."""
+        report.write_table(self.folder / "metrics.csv", report.COLUMNS, self.history)
+        report.write_table(self.folder / "timing.csv", report.TIMING_COLUMNS, self.timing)
+        if self.position == 0:
+            remove_old(self.folder, self.epoch - 1, self.config.keep)
 
+    def _random_state(self) -> dict[str, Any]:
+        state = {"torch": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
 
-def network_size(config: Config) -> NetworkSize:
-    """Return the network that a configuration asks for."""
-    return NetworkSize(
-        width=config.width,
-        layers=config.layers,
-        heads=config.heads,
-        dropout=config.dropout,
-        span=config.span,
-        num_neighbours=config.k,
-        weighting=config.weighting,  # type: ignore[arg-type]
-        copying=config.copying,
-    )
-
-
-def choose_device(name: str, ranks: Ranks = ALONE) -> torch.device:
-    """Return the device that ``--device`` names; of several ranks, each has a GPU of its own."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if ranks.size > 1 and name.startswith("cuda"):
-        if name != "cuda":
-            raise InputError(f"--device must be cpu, cuda or auto for several ranks, got {name}")
-        name = f"cuda:{ranks.local_rank}"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"--device must be cpu, cuda, cuda:N or auto, got {name}") from None
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"--device must be cpu, cuda, cuda:N or auto, got {name}")
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            raise InputError(f"--device {name}: this machine has {count} CUDA devices")
-    return device
+    def _set_random_state(self, state: dict[str, Any]) -> None:
+        torch.set_rng_state(state["torch"])
+        if self.device.type == "cuda" and "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], self.device)

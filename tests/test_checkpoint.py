@@ -9,24 +9,22 @@ import re
 import pytest
 import torch
 
-from snvrag import checkpoint
+from snvrag import checkpoint, files
 from snvrag.checkpoint import (
     FORMAT,
-    check_resumable,
     checkpoint_path,
+    epoch_checkpoints,
     load_checkpoint,
-    restore_best,
     save_checkpoint,
 )
-from snvrag.config import FREE_FIELDS, Config
 from snvrag.errors import InputError
 
 
-def content(epoch: int = 0, config: Config = Config(), value: float = 1.0):  # noqa: B008
+def content(value: float = 1.0):
     return {
-        "epoch": epoch,
+        "epoch": 0,
         "step": 12,
-        "config": config.to_dict(),
+        "config": {"seed": 3},
         "fingerprint": "f" * 64,
         "model": {"weight": torch.full((50, 40), value)},
         "optimizer": {},
@@ -35,6 +33,9 @@ def content(epoch: int = 0, config: Config = Config(), value: float = 1.0):  # n
         "early_stopping": {},
         "random_state": {"torch": torch.get_rng_state()},
         "epoch_position": 0,
+        "progress": {},
+        "timing": [],
+        "log_bytes": 0,
         "history": [{"epoch": 0, "f1_overall": float("nan")}],
     }
 
@@ -97,7 +98,7 @@ def test_failing_at_any_step_leaves_the_old_file_whole(path, monkeypatch, step):
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint.os, step, fail)
+        patched.setattr(files.os, step, fail)
         with pytest.raises(InputError, match="Input/output error"):
             save_checkpoint(path, content(value=4.0))
     assert float(load_checkpoint(path)["model"]["weight"][0, 0]) == 3.0
@@ -118,12 +119,10 @@ def test_an_interrupted_write_leaves_the_old_file_whole(path, monkeypatch):
 def test_it_is_flushed_before_it_is_renamed(path, monkeypatch):
     done = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(checkpoint.os, "fsync", lambda f: (done.append("fsync"), fsync(f)))
-    monkeypatch.setattr(
-        checkpoint.os, "replace", lambda a, b: (done.append("replace"), replace(a, b))
-    )
+    monkeypatch.setattr(files.os, "fsync", lambda f: (done.append("fsync"), fsync(f)))
+    monkeypatch.setattr(files.os, "replace", lambda a, b: (done.append("replace"), replace(a, b)))
     save_checkpoint(path, content())
-    assert done[:2] == ["fsync", "replace"]
+    assert done == ["fsync", "replace", "fsync"]  # the file, its name, the folder
 
 
 class Evil:
@@ -135,7 +134,7 @@ class Evil:
 
 def test_no_code_of_a_file_is_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.save({"format": FORMAT, **content(), "model": Evil()}, path)
+    save_checkpoint(path, {**content(), "model": Evil()})
     with pytest.raises(InputError, match="damaged, or not a checkpoint"):
         load_checkpoint(path)
     assert not (tmp_path / "evil_was_here").exists()
@@ -156,6 +155,43 @@ def test_truncated_anywhere(path):
         with pytest.raises(InputError, match=re.escape(str(path))) as refused:
             load_checkpoint(path)
         assert "\n" not in str(refused.value)
+
+
+def test_any_flipped_bit_is_found(path):
+    """Those within the weights, too, which zip's own reader may not look at."""
+    save_checkpoint(path, content())
+    whole = path.read_bytes()
+    places = {*range(0, len(whole), 97), *range(len(whole) - 90, len(whole))}
+    places.add(whole.index(b"\x00\x00\x80\x3f" * 100) + 150)  # 1.0, in the weights
+    for place in sorted(places):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="damaged"):
+            load_checkpoint(path)
+    path.write_bytes(whole)
+    load_checkpoint(path)
+
+
+def test_bytes_too_many_are_found(path):
+    save_checkpoint(path, content())
+    with open(path, "ab") as stream:
+        stream.write(b"\n")
+    with pytest.raises(InputError, match="damaged"):
+        load_checkpoint(path)
+
+
+def test_torch_reads_it_without_snvrag(path):
+    save_checkpoint(path, content(value=0.5))
+    loaded = torch.load(path, weights_only=True)
+    assert torch.equal(loaded["model"]["weight"], content(value=0.5)["model"]["weight"])
+
+
+def test_epoch_checkpoints_by_number(tmp_path):
+    for name in ("ep10", "ep2", "ep3.tmp", "epx", "step", "best", "ep4.superseded"):
+        (tmp_path / f"rag_bert.model.{name}").touch()
+    assert list(epoch_checkpoints(tmp_path)) == [2, 10]
+    assert epoch_checkpoints(tmp_path)[10] == checkpoint_path(tmp_path, 10)
 
 
 def test_not_there_or_a_folder(tmp_path):
@@ -180,90 +216,18 @@ def test_another_format(path, other):
         load_checkpoint(path)
 
 
+def test_an_older_format(path, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr(checkpoint, "FORMAT", "snvrag checkpoint 1")
+        save_checkpoint(path, content())
+    with pytest.raises(InputError, match=re.escape(f"of this version of snvrag ({FORMAT})")):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize("name", sorted(content()))
 def test_a_missing_part(path, name):
     parts = content()
     del parts[name]
-    torch.save({"format": FORMAT, **parts}, path)
+    save_checkpoint(path, parts)
     with pytest.raises(InputError, match=f"has no {name}"):
         load_checkpoint(path)
-
-
-# --- may it be resumed ----------------------------------------------------------------------------
-
-
-def test_the_same_run_may(path):
-    config = Config(resume=str(path), resume_epoch=4)
-    check_resumable(str(path), content(3), config, "f" * 64)
-
-
-CHANGES = {
-    "window_size": 64, "flank": 3, "mask_rates": (0.5,), "epochs_per_rate": 1, "val_rate": 0.4,
-    "rare_rate": 0.6, "rare_threshold": 0.01, "mask_generator": "mt19937", "k": 3,
-    "segment_size": 0, "segment_flank": 1, "decay_sites": 2.0, "width": 32, "layers": 1,
-    "heads": 1, "span": 0, "dropout": 0.1, "weighting": "rank", "copying": False, "batch_size": 3,
-    "accumulation": 2, "learning_rate": 0.5, "warmup_steps": 1, "clip": 2.0, "focal_gamma": 1.0,
-    "shuffle": "window", "seed": 1, "region": "1:1-5", "population_column": "super",
-    "val_fraction": 0.3, "patience": 2, "min_gain": 0.5, "final_rate": 0.5,
-}  # fmt: skip
-
-
-def test_every_field_is_free_or_checked_here():
-    assert set(CHANGES) | FREE_FIELDS == set(Config().to_dict())
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_another_configuration_is_named(path, name):
-    config = Config(resume=str(path), **{name: CHANGES[name]})
-    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} was") as refused:
-        check_resumable(str(path), content(), config, "f" * 64)
-    assert str(path) in str(refused.value)
-    assert "\n" not in str(refused.value)
-    others = [
-        n for n in CHANGES if n != name and f"--{n.replace('_', '-')} was" in str(refused.value)
-    ]
-    assert others == []
-
-
-def test_all_differences_are_named(path):
-    config = Config(resume=str(path), k=3, layers=1)
-    with pytest.raises(InputError, match=r"--k was 16, is 3.*--layers was 2, is 1"):
-        check_resumable(str(path), content(), config, "f" * 64)
-
-
-def test_free_options_may_change(path):
-    config = Config(
-        resume=str(path), output="elsewhere", workers=3, start_method="spawn", threads=1, epochs=99,
-        cache_mb=1.0, plot=False, panel="renamed.vcf", overwrite=True,
-    )  # fmt: skip
-    check_resumable(str(path), content(), config, "f" * 64)
-
-
-def test_another_panel(path):
-    with pytest.raises(InputError, match="another panel") as refused:
-        check_resumable(str(path), content(), Config(resume=str(path)), "e" * 64)
-    assert "f" * 12 in str(refused.value)
-    assert "e" * 12 in str(refused.value)
-
-
-@pytest.mark.parametrize(("epoch", "asked"), [(0, 0), (0, 2), (3, 3), (10, 1)])
-def test_another_epoch_than_asked(path, epoch, asked):
-    config = Config(resume=str(path), resume_epoch=asked)
-    with pytest.raises(InputError) as refused:
-        check_resumable(str(path), content(epoch), config, "f" * 64)
-    numbers = {int(number) for number in re.findall(r"(?<![\w.-])\d+\b", str(refused.value))}
-    assert {asked, epoch + 1} <= numbers
-
-
-def test_best_that_is_resumed_from_is_never_the_one_removed(tmp_path):
-    """Its own epoch's checkpoint may be gone; then it is the only copy."""
-    best = tmp_path / "rag_bert.model.best"
-    best.write_bytes(b"weights")
-    restore_best(str(best), 3, str(tmp_path))
-    assert best.read_bytes() == b"weights"
-    other = tmp_path / "rag_bert.model.ep0"
-    other.write_bytes(b"older")
-    restore_best(str(other), 3, str(tmp_path))
-    assert not best.exists()
-    restore_best(str(other), 0, str(tmp_path))
-    assert best.read_bytes() == b"older"

@@ -6,6 +6,9 @@ import contextlib
 import io
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -83,7 +86,8 @@ def test_alone_nothing_changes():
     assert ALONE.is_writer
     assert ALONE.sum_integers(3, 4) == [3, 4]
     ALONE.add_up(tensor)
-    ALONE.add_up_gradients(network)
+    assert ALONE.add_up_gradients(network, tensor) is tensor
+    assert ALONE.largest(3, 4) == [3, 4]
     assert tensor == 1.5
     assert network.weight.grad is None
     assert ALONE.of_writer("x") == "x"
@@ -100,7 +104,7 @@ def _talk(rank: int) -> dict[str, Any]:
     if rank != 1:  # which has no batch
         network.weight.grad = torch.full((1, 2), 1.0 + rank)
         network.bias.grad = torch.full((1,), 10.0)
-    ranks.add_up_gradients(network)
+    losses = ranks.add_up_gradients(network, torch.tensor([1.0, float("nan") if rank else 1.0]))
     tensor = torch.tensor([2**53 + rank, 1], dtype=torch.int64)
     ranks.add_up(tensor)
     with ranks.together():
@@ -108,6 +112,8 @@ def _talk(rank: int) -> dict[str, Any]:
     ranks.require_same("colour", "blue")
     got = {
         "integers": ranks.sum_integers(rank, 1),
+        "largest": ranks.largest(rank, 1 - rank),
+        "losses": str(losses.tolist()),
         "tensor": tensor.tolist(),
         "weight": network.weight.grad.tolist(),
         "bias": network.bias.grad.tolist(),
@@ -121,6 +127,8 @@ def test_sums_and_words():
     assert in_ranks(3, _talk) == 3 * [
         {
             "integers": [3, 3],
+            "largest": [2, 1],
+            "losses": "[3.0, nan]",
             "tensor": [3 * 2**53 + 3, 3],
             "weight": [[4.0, 4.0]],
             "bias": [20.0],
@@ -202,7 +210,8 @@ def test_whole_batches_go_round(size):
     parts = [list(RankSampler(whole, Ranks(r, size), cut_batches=False)) for r in range(size)]
     for i, keys in enumerate(whole):
         assert parts[i % size][i // size] == keys
-    assert sum(map(len, parts)) == len(whole)
+    assert len({len(part) for part in parts}) == 1  # steps stay aligned
+    assert sum(bool(keys) for part in parts for keys in part) == len(whole)
 
 
 # --- two ranks train as one -----------------------------------------------------------------------
@@ -270,7 +279,7 @@ def test_only_rank_0_writes(spread):
     (_,), (first, second) = spread[1]
     assert "metrics.csv" in first["written"]
     assert "Epoch 2/2" in first["out"]
-    assert "ranks: 2" in first["out"]
+    assert "batches are cut over 2 ranks" in first["out"]
     assert second["written"] == []
     assert second["out"] == ""
 
@@ -296,14 +305,17 @@ def test_gradient_is_that_of_one_process(tiny_arguments, tmp_path):
         grads: list[torch.Tensor] = []
         with pytest.MonkeyPatch.context() as patch:
 
-            def keep(network: torch.nn.Module, *_: Any, **__: Any) -> torch.Tensor:
-                parts = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
+            def keep(*_: Any) -> None:
+                parts = [
+                    p.grad.flatten() for p in trainer.network.parameters() if p.grad is not None
+                ]
                 grads.append(torch.cat(parts))
-                raise StopIteration
+                raise InterruptedError
 
             patch.setattr("snvrag.trainer.optimizer_step", keep)
-            with contextlib.suppress(StopIteration):
-                trainer._train_epoch(0)
+            patch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.ones(()))
+            with contextlib.suppress(InterruptedError):
+                trainer._train_epoch()
         return grads[0].numpy()
 
     expected = torch.from_numpy(in_ranks(1, gradient)[0])
@@ -348,3 +360,113 @@ def _exit_code(arguments: list[str]) -> tuple[Any, str]:
         except SystemExit as ended:
             code = ended.code
     return code, errors.getvalue()
+
+
+# --- a rank is lost -------------------------------------------------------------------------------
+
+# With dropout, so that each rank has random numbers of its own; validation is long enough.
+LIVELY = ["--dropout", "0.2", "--flank", "5", *SPREAD]
+KILLED_AT, SAVED_AT = 10, 8  # steps, of 6 an epoch
+
+DRIVER = """
+import os, signal, sys
+from snvrag import train
+from snvrag.trainer import Trainer
+
+take_step = Trainer.take_step
+
+def hurt(trainer, group):
+    take_step(trainer, group)
+    if trainer.ranks.rank == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        if trainer.step == {saved_at}:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        if trainer.step == {killed_at}:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+Trainer.take_step = hurt
+sys.exit(train.main())
+"""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, tiny_arguments):
+    folder = tmp_path_factory.mktemp("straight") / "out"
+    arguments = [*tiny_arguments, *LIVELY, "--output", str(folder)]
+    assert [result["code"] for result in in_ranks(2, lambda rank: _train(arguments, rank))] == [
+        0,
+        0,
+    ]
+    return folder
+
+
+def test_killed_rank_and_a_restart_by_torchrun(uninterrupted, tiny_arguments, tmp_path):
+    """A signal to rank 1 alone has all save in the middle of an epoch; then it is killed. The rest
+    is torchrun's, and the weights are those of the run that nothing happened to, bit for bit."""
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER.format(saved_at=SAVED_AT, killed_at=KILLED_AT))
+    folder = tmp_path / "out"
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", "--max-restarts", "1", str(driver)),
+            *(*tiny_arguments, *LIVELY, "--output", str(folder), "--resume", "auto"),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=4 * TIMEOUT_S,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "error: rank 0: another of the 2 processes has ended" in ended.stderr
+    assert f"Resumed from {folder}/rag_bert.model.step" in ended.stdout
+    one, other = (checkpoint(place, "ep1") for place in (uninterrupted, folder))
+    assert str(one["history"]) == str(other["history"])  # NaN is not NaN
+    for name, weight in one["model"].items():
+        assert torch.equal(weight, other["model"][name]), name
+    for i, state in one["optimizer"]["state"].items():
+        assert all(torch.equal(state[name], other["optimizer"]["state"][i][name]) for name in state)
+    assert (uninterrupted / "metrics.csv").read_bytes() == (folder / "metrics.csv").read_bytes()
+
+
+def test_lost_rank_ends_the_job(tiny_arguments, tmp_path):
+    """And a signal to one rank ends all in good order."""
+
+    def work(rank: int) -> tuple[Any, str]:
+        take_step = Trainer.take_step
+
+        def hurt(trainer: Trainer, group: Any) -> None:
+            take_step(trainer, group)
+            if rank == 1 and trainer.step == 2:
+                os.kill(os.getpid(), number)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trainer, "take_step", hurt)
+            return _exit_code([*tiny_arguments, *SPREAD, "--output", str(tmp_path / str(number))])
+
+    number = signal.SIGKILL
+    (code, errors), nothing = in_ranks(2, work)
+    assert nothing is None
+    assert code == 1
+    assert errors.startswith("snvrag.train: error: rank 0: another of the 2 processes has ended")
+    assert errors.count("\n") == 1
+    number = signal.SIGTERM
+    (code, errors), second = in_ranks(2, work)
+    assert code == 143
+    assert errors.startswith("snvrag.train: stopped by SIGTERM, state saved")
+    assert second == (143, "")
+    assert checkpoint(tmp_path / str(number), "step")["step"] == 2
+
+
+def test_resumed_by_another_number_of_ranks(spread, tiny_arguments, tmp_path):
+    """One process goes on from what two saved after the first epoch."""
+    folder = tmp_path / "out"
+    arguments = [*tiny_arguments, *SPREAD, "--output", str(folder)]
+    start = str(spread[0][1] / "rag_bert.model.ep0")
+    result = _train([*arguments, "--resume", start], 0)
+    assert result["code"] == 0
+    assert "Note: 2 ranks then, 1 now" in result["out"]
+    one, other = (checkpoint(place, "ep1") for place in (folder, spread[0][1]))
+    assert one["step"] == other["step"]
+    for name, weight in one["model"].items():
+        torch.testing.assert_close(other["model"][name], weight, rtol=2e-3, atol=2e-4, msg=name)

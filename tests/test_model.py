@@ -24,7 +24,7 @@ from snvrag.model import (
     sinusoid,
 )
 from snvrag.retriever import Retriever
-from snvrag.trainer import network_size
+from snvrag.setup import network_size
 from snvrag.windows import Windows
 
 NUM_SITES = 130
@@ -430,7 +430,7 @@ def test_learns_a_batch_by_heart(world, name):
     optimizer = torch.optim.Adam(made.parameters(), 1e-2)
     losses = []
     for _ in range(60):
-        loss = imputation_loss(made(batch, neighbours), batch, 0.0)
+        loss = imputation_loss(made(batch, neighbours), batch, 0.0) / batch.num_scored
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

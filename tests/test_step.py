@@ -92,16 +92,42 @@ def test_nothing_scored_gives_no_gradient(trainer, batches):
     assert sums.mean_loss == 0
 
 
-def test_a_step_clips_and_clears(trainer):
+def test_a_step_follows_the_gradient_and_clears_it():
     network = torch.nn.Linear(3, 1, bias=False)
     optimizer = torch.optim.SGD(network.parameters(), lr=99.0)
     before = network.weight.detach().clone()
     network.weight.grad = torch.tensor([[3.0, 0.0, 4.0]])
-    norm = optimizer_step(network, optimizer, rate=0.5, clip=1.0)
-    assert float(norm) == 5
-    expected = before - 0.5 * torch.tensor([[0.6, 0.0, 0.8]])
-    torch.testing.assert_close(network.weight.detach(), expected)
+    optimizer_step(optimizer, 0.5, None)
+    torch.testing.assert_close(network.weight.detach(), before - torch.tensor([[1.5, 0.0, 2.0]]))
     assert network.weight.grad is None
+
+
+def test_the_gradient_is_clipped(tiny_arguments):
+    config = parse_arguments([*tiny_arguments, "--clip", "1e-3", "--learning-rate", "1"])
+    made = Trainer(config, load_sources(config))
+    made.optimizer = torch.optim.SGD(made.network.parameters(), lr=1.0)
+    before = [p.detach().clone() for p in made.network.parameters()]
+    made.take_step([next(made.train_feed.epoch(0))])
+    pairs = zip(made.network.parameters(), before, strict=True)
+    moved = torch.cat([(p.detach() - q).flatten() for p, q in pairs])
+    rate = learning_rate(config, 0, made.steps_an_epoch)
+    assert float(moved.norm()) == pytest.approx(1e-3 * rate, rel=1e-2)
+
+
+@pytest.mark.parametrize("bad", [0.0, 1.0])
+def test_the_device_skips_a_bad_step(bad):
+    """By the fused optimizer of a GPU, which the CPU has too."""
+    network = torch.nn.Linear(3, 1, bias=False)
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    for value in (1.0, float("nan") if bad else 2.0):
+        before = network.weight.detach().clone()
+        network.weight.grad = torch.full((1, 3), value)
+        optimizer_step(optimizer, 0.1, torch.tensor(bad if value != 1 else 0.0))
+        after = network.weight.detach().clone()
+    assert torch.equal(before, after) == bool(bad)
+    (state,) = optimizer.state.values()
+    assert float(state["step"]) == (1 if bad else 2)
+    assert torch.isfinite(state["exp_avg"]).all()
 
 
 def test_learning_rate_rises_then_follows_a_cosine():

@@ -1,0 +1,72 @@
+"""Parts of a run that a configuration alone decides."""
+
+from __future__ import annotations
+
+import torch
+
+from .config import Config
+from .dataset import MaskRule
+from .distributed import ALONE, Ranks
+from .errors import InputError
+from .model import NetworkSize
+from .windows import Windows
+
+
+def split_windows(config: Config, num_sites: int) -> Windows:
+    """Return the windows of a panel of ``num_sites`` sites."""
+    windows = Windows.split(num_sites, config.window_size, config.flank)
+    if config.mask_generator == "mt19937" and len(windows) > 10_000:
+        raise InputError(
+            f"--mask-generator mt19937: at most 10000 windows, the panel has {len(windows)}: "
+            "take philox, or a larger --window-size"
+        )
+    return windows
+
+
+def mask_rules(config: Config) -> tuple[MaskRule, MaskRule]:
+    """Return the masks of training, which follow the curriculum, and those of validation."""
+    rule = MaskRule(
+        config.mask_rates,
+        config.epochs_per_rate,
+        config.rare_rate,
+        config.rare_threshold,
+        config.mask_generator,  # type: ignore[arg-type]
+    )
+    return rule, MaskRule(
+        (config.val_rate,), 1, rule.rare_rate, rule.rare_threshold, rule.generator
+    )
+
+
+def network_size(config: Config) -> NetworkSize:
+    """Return the network that a configuration asks for."""
+    return NetworkSize(
+        width=config.width,
+        layers=config.layers,
+        heads=config.heads,
+        dropout=config.dropout,
+        span=config.span,
+        num_neighbours=config.k,
+        weighting=config.weighting,  # type: ignore[arg-type]
+        copying=config.copying,
+    )
+
+
+def choose_device(name: str, ranks: Ranks = ALONE) -> torch.device:
+    """Return the device that ``--device`` names; of several ranks, each has a GPU of its own."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if ranks.size > 1 and name.startswith("cuda"):
+        if name != "cuda":
+            raise InputError(f"--device must be cpu, cuda or auto for several ranks, got {name}")
+        name = f"cuda:{ranks.local_rank}"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"--device must be cpu, cuda, cuda:N or auto, got {name}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device must be cpu, cuda, cuda:N or auto, got {name}")
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise InputError(f"--device {name}: this machine has {count} CUDA devices")
+    return device
