@@ -117,6 +117,7 @@ class Config:
     threads: int = _option(0, "run", "threads of the computation, of each process; 0: all cores")
     device: str = _option("auto", "run", "cpu, cuda, cuda:N, or auto: a GPU where there is one")
     rank_timeout: float = _option(10.0, "run", "minutes that the processes of torchrun wait for each other")
+    compile: bool = _option(False, "run", "compile the network's layers (minutes, once a run; needs a C++ compiler, or Triton on a GPU)")
     amp: bool = _option(True, "run", "bfloat16 autocast on a GPU")
     log_every: int = _option(10, "run", "steps between updates of the progress bar's loss and recall")
     plot: bool = _option(True, "run", "write metrics.png at the end, if matplotlib is installed")
@@ -166,7 +167,7 @@ class Config:
 FREE_FIELDS = frozenset(
     {"panel", "train", "populations", "val_samples", "output", "resume", "resume_epoch", "workers",
      "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "overwrite",
-     "save_every_minutes", "keep", "rank_timeout"}
+     "save_every_minutes", "keep", "rank_timeout", "compile"}
 )  # fmt: skip
 
 # Of these, what a log should tell when it differs.

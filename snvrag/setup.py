@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+
 import torch
 
 from .config import Config
@@ -70,3 +74,13 @@ def choose_device(name: str, ranks: Ranks = ALONE) -> torch.device:
         if (device.index or 0) >= count:
             raise InputError(f"--device {name}: this machine has {count} CUDA devices")
     return device
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse ``--compile`` where the first step would fail for want of a compiler."""
+    if device.type == "cpu":
+        name = os.environ.get("CXX") or "g++"
+        if shutil.which(name) is None:
+            raise InputError(f"--compile yes: no C++ compiler {name} here; CXX names another")
+    elif importlib.util.find_spec("triton") is None:
+        raise InputError("--compile yes: on a GPU it needs Triton, which is not installed")

@@ -24,7 +24,7 @@ from .loss import imputation_loss
 from .model import ImputationNetwork
 from .output import mark_best, remove_old
 from .report import log
-from .setup import choose_device, mask_rules, network_size, split_windows
+from .setup import check_compiler, choose_device, mask_rules, network_size, split_windows
 from .signals import Requests, Stopped, listening
 from .sources import Sources, fingerprint
 from .step import add_gradients, learning_rate, optimizer_step
@@ -76,6 +76,9 @@ class Trainer:
         )  # fmt: skip
         torch.manual_seed(config.seed)
         self.network = ImputationNetwork(network_size(config)).to(self.device)
+        if config.compile:
+            check_compiler(self.device)
+            self.network.compile_blocks(-(-config.batch_size // ranks.size))
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, fused=on_gpu
         )
