@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
+from .config_file import format_settings, read_settings
 from .errors import InputError
 
 _METAVARS = {
@@ -28,9 +29,14 @@ _GROUPS = {
 }
 
 
-def _option(default: Any, group: str, text: str, *, choices: Sequence[str] = ()) -> Any:
-    """One field that is also an option; its help text names the unit."""
-    metadata = {"group": group, "help": text, "choices": tuple(choices)}
+def _option(
+    default: Any, group: str, text: str, *, choices: Sequence[str] = (), flag: bool = False
+) -> Any:
+    """One field that is also an option; its help text names the unit.
+
+    A ``flag`` means yes without a value.
+    """
+    metadata = {"group": group, "help": text, "choices": tuple(choices), "flag": flag}
     return field(default=default, metadata=metadata)
 
 
@@ -120,6 +126,7 @@ class Config:
     compile: bool = _option(False, "run", "compile the network's layers (minutes, once a run; needs a C++ compiler, or Triton on a GPU)")
     amp: bool = _option(True, "run", "bfloat16 autocast on a GPU")
     log_every: int = _option(10, "run", "steps between updates of the progress bar's loss and recall")
+    dry_run: bool = _option(False, "run", "tell what the run would do, train nothing and write nothing", flag=True)
     plot: bool = _option(True, "run", "write metrics.png at the end, if matplotlib is installed")
     # fmt: on
 
@@ -129,6 +136,10 @@ class Config:
                 option = "--" + name.replace("_", "-")
                 raise InputError(f"{option} must be {expected}, got {getattr(self, name)}")
 
+        for option in fields(self):
+            choices = option.metadata["choices"]
+            check(option.name, not choices or getattr(self, option.name) in choices,
+                  f"one of {', '.join(choices)}")  # fmt: skip
         for name in ("window_size", "epochs_per_rate", "k", "width", "layers", "heads", "epochs",
                      "batch_size", "accumulation", "log_every"):  # fmt: skip
             check(name, getattr(self, name) >= 1, "at least 1")
@@ -161,17 +172,24 @@ class Config:
         plain["mask_rates"] = list(self.mask_rates)
         return plain
 
+    def to_toml(self) -> str:
+        """Return the text of a file for ``--config``, without what belongs to one start only."""
+        groups = {option.name: option.metadata["group"] for option in fields(self)}
+        once = ("resume", "resume_epoch", "overwrite", "dry_run")
+        lasting = {name: value for name, value in self.to_dict().items() if name not in once}
+        return format_settings(lasting, groups)
+
 
 # What may differ between a checkpoint and the run that resumes it: nothing of it changes what the
 # remaining epochs compute, except that there may be more of them.
 FREE_FIELDS = frozenset(
     {"panel", "train", "populations", "val_samples", "output", "resume", "resume_epoch", "workers",
      "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "overwrite",
-     "save_every_minutes", "keep", "rank_timeout", "compile"}
+     "save_every_minutes", "keep", "dry_run", "rank_timeout", "compile"}
 )  # fmt: skip
 
 # Of these, what a log should tell when it differs.
-NOTED_FIELDS = FREE_FIELDS - {"output", "resume", "resume_epoch", "overwrite"}
+NOTED_FIELDS = FREE_FIELDS - {"output", "resume", "resume_epoch", "overwrite", "dry_run"}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
@@ -201,6 +219,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 _PRESET_HELP = (
     "defaults to start from: small trains in minutes on two cores; v18 has the sizes of V18 Embedding "
     "RAG (width 384, 12 layers, 12 heads, one neighbour for a whole window)"
+)
+
+_CONFIG_HELP = (
+    "a TOML file of options, by their names without dashes in front; those on the command line come on "
+    "top. Every run writes its own as config.toml to --output (default: none)"
 )
 
 
@@ -241,8 +264,9 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=_Formatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="small",
+    parser.add_argument("--preset", choices=sorted(PRESETS), default=None,
                         help=f"{_PRESET_HELP} (default: small)")  # fmt: skip
+    parser.add_argument("--config", metavar="FILE", default=None, help=_CONFIG_HELP)
     groups = {name: parser.add_argument_group(title) for name, title in _GROUPS.items()}
     types = get_type_hints(Config)
     for option in fields(Config):
@@ -262,6 +286,8 @@ def build_parser() -> argparse.ArgumentParser:
             settings["metavar"] = _METAVARS.get(option.name) or {
                 int: "N", float: "X", bool: "yes|no"
             }.get(kind, "TEXT")  # fmt: skip
+        if option.metadata["flag"]:
+            settings["nargs"], settings["const"] = "?", True
         if many:
             settings["nargs"] = "+"
             settings["metavar"] = "X"
@@ -272,10 +298,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> Config:
-    """Return the configuration: the preset's defaults, with the options given on top."""
+    """Return the configuration: a preset's defaults, a file's settings, then the options given."""
     given = vars(build_parser().parse_args(sys.argv[1:] if arguments is None else arguments))
-    settings = dict(PRESETS[given.pop("preset")])
-    settings.update(given)
-    if "mask_rates" in settings:
-        settings["mask_rates"] = tuple(settings["mask_rates"])
+    path, preset = given.pop("config"), given.pop("preset")
+    settings = read_settings(path, Config, also=["preset"]) if path is not None else {}
+    of_file = settings.pop("preset", "small")
+    if of_file not in PRESETS:
+        raise InputError(
+            f"--config {path}: preset must be one of {', '.join(PRESETS)}, got {of_file}"
+        )
+    settings = {**PRESETS[preset or of_file], **settings, **given}
+    settings["mask_rates"] = tuple(settings.get("mask_rates", Config.mask_rates))
     return Config(**settings)

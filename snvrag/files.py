@@ -42,9 +42,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file through `whole_file`."""
+    """Write a text file in UTF-8 through `whole_file`."""
     with whole_file(path) as stream:
-        stream.write(text.encode())
+        # File names may hold bytes that are no UTF-8.
+        stream.write(text.encode(errors="backslashreplace"))
 
 
 def flush_folder(folder: Path) -> None:

@@ -22,8 +22,8 @@ COLUMNS = ("epoch", "mask_rate", "train_loss", "val_loss",
 TIMING_COLUMNS = ("epoch", "seconds", "data_share")
 # Lines that tell of the machine and of interruptions begin with these; all others tell of the
 # result, and are the same in every run of the same configuration on a CPU.
-RUN_LINES = ("JIT cache: ", "Time: ", "Saved ", "Resumed ", "Note: ", "Warning: ", "Plot: ",
-             "No plot: ")  # fmt: skip
+RUN_LINES = ("JIT cache: ", "Time: ", "Memory: ", "Saved ", "Resumed ", "Note: ", "Warning: ",
+             "Plot: ", "No plot: ")  # fmt: skip
 
 log = logging.getLogger("snvrag")
 
@@ -57,7 +57,7 @@ class _FileHandler(logging.Handler):
         return os.fstat(self._stream.fileno()).st_size
 
     def emit(self, record: logging.LogRecord) -> None:
-        left = (self.format(record) + "\n").encode()
+        left = (self.format(record) + "\n").encode(errors="backslashreplace")
         try:
             while left:
                 left = left[self._stream.write(left) :]
@@ -148,6 +148,20 @@ def summary_table(
         values = (results[f"{metric}_{stratum}"] for metric, stratum in columns)
         lines.append(f"{name:<24}" + "".join(f"{value:>12.4f}" for value in values))
     return lines
+
+
+def log_summary(
+    history: Sequence[dict[str, Any]], baselines: dict[str, dict[str, float]], plot: Path | None
+) -> None:
+    """End a log with the table of all epochs, and draw it to ``plot`` if there is one."""
+    log.info("")
+    log.info("Validation, hidden sites, by epoch and beside the baselines:")
+    for line in summary_table(history, baselines):
+        log.info("%s", line)
+    if plot and plot_metrics(plot, history, baselines):
+        log.info("Plot: %s", plot)
+    elif plot:
+        log.info("No plot: matplotlib is not installed (pip install 'snvrag[plot]')")
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from .config import Config
+from .dataset import Batch
 from .feed import Group
 from .loss import imputation_loss
+from .retriever import Neighbours
 from .sums import EpochSums
 
 
@@ -56,12 +59,7 @@ def add_gradients(
     losses = []
     for whole_batch, all_neighbours in group:
         total = torch.zeros((), device=device)
-        size = max(1, -(-whole_batch.num_samples // parts))
-        for start in range(0, whole_batch.num_samples, size):
-            batch, neighbours = whole_batch, all_neighbours
-            if parts > 1:
-                batch = batch.rows(start, start + size)
-                neighbours = neighbours.rows(start, start + size)
+        for batch, neighbours in pieces(whole_batch, all_neighbours, parts):
             batch = batch.to(device)
             with autocast:
                 prediction = network(batch, neighbours.to(device))
@@ -71,6 +69,19 @@ def add_gradients(
             sums.add_batch(loss.detach(), prediction, batch)
         losses.append(total)
     return losses
+
+
+def pieces(batch: Batch, neighbours: Neighbours, parts: int) -> Iterator[tuple[Batch, Neighbours]]:
+    """Yield a batch in about ``parts`` pieces of equal size, of one sample at the least.
+
+    A batch of no samples has no piece.
+    """
+    if batch.num_samples and parts == 1:
+        yield batch, neighbours
+        return
+    size = max(1, -(-batch.num_samples // parts))
+    for start in range(0, batch.num_samples, size):
+        yield batch.rows(start, start + size), neighbours.rows(start, start + size)
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, rate: float, bad: Tensor | None) -> None:

@@ -61,7 +61,7 @@ class EpochSums:
 
     def state(self) -> dict[str, Tensor]:
         """Return the sums for a checkpoint, on the CPU."""
-        return {name: tensor.cpu() for name, tensor in self._tensors().items()}
+        return {name: tensor.cpu().clone() for name, tensor in self._tensors().items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take over the sums of a checkpoint."""

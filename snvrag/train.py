@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,10 +18,11 @@ from .distributed import Ranks, launched
 from .errors import InputError, LostRankError, ToldInputError
 from .files import unwritable, write_text
 from .output import is_inside, prepare_output, restore_best, set_aside_later
+from .plan import plan_lines
 from .report import log
 from .resume import Resumed, changed_options, check_resumable, find_checkpoint
 from .signals import Stopped
-from .sources import Sources, fingerprint, load_sources
+from .sources import fingerprint, load_sources
 from .trainer import Trainer
 
 
@@ -53,8 +53,15 @@ def train(config: Config) -> list[dict[str, Any]]:
         if resumed is not None:
             check_resumable(resumed.path, resumed.content, config, fingerprint(sources))
             trainer.restore(resumed.content)
-        if ranks.is_writer:
+        if ranks.is_writer and not config.dry_run:
             prepare_output(config, resumed.path if resumed else None)
+    if config.dry_run and not ranks.is_writer:
+        return []
+    if config.dry_run:
+        for line in [*(f"Warning: {warning}" for warning in warnings),
+                     *_resumed_lines(config, trainer, resumed), *plan_lines(trainer)]:  # fmt: skip
+            print(line)
+        return []
     try:
         with ranks.together():
             if ranks.is_writer:
@@ -63,14 +70,16 @@ def train(config: Config) -> list[dict[str, Any]]:
                 report.no_log()
         for warning in warnings:
             log.info("Warning: %s", warning)
+        for line in _resumed_lines(config, trainer, resumed):
+            log.info("%s", line)
         if resumed is None:
-            _log_sources(config, sources, trainer)
-        else:
-            _log_resumed(config, trainer, resumed)
+            for line in (*sources.report, trainer.size_line()):
+                log.info("%s", line)
         trainer.fit()
     except OSError as error:
         raise unwritable(Path(error.filename or config.output), error) from error
     finally:
+        trainer.scalars.close()
         report.close_log()
     ranks.close()
     return trainer.history
@@ -86,33 +95,23 @@ def _open_output(config: Config, trainer: Trainer, resumed: Resumed | None) -> N
             set_aside_later(resumed.path, trainer.epoch - 1, folder)
         restore_best(resumed.path, trainer.stopping.best_epoch, folder)
     report.open_log(folder / "train.log", log_bytes)
-    write_text(folder / "config.json", json.dumps(config.to_dict(), indent=2) + "\n")
+    write_text(folder / "config.toml", config.to_toml())
     trainer.tidy_output()
+    trainer.scalars.open(folder / "tensorboard", trainer.step)
 
 
-def _log_sources(config: Config, sources: Sources, trainer: Trainer) -> None:
-    for line in sources.report:
-        log.info("%s", line)
-    log.info(
-        "windows: %d of at most %d sites%s; network: %d parameters on %s",
-        len(trainer.windows), config.window_size,
-        f", flanks of {config.flank}" if config.flank else "",
-        sum(p.numel() for p in trainer.network.parameters()), trainer.device,
-    )  # fmt: skip
-    if trainer.ranks.size > 1:
-        log.info("batches are cut over %d ranks", trainer.ranks.size)
-
-
-def _log_resumed(config: Config, trainer: Trainer, resumed: Resumed) -> None:
+def _resumed_lines(config: Config, trainer: Trainer, resumed: Resumed | None) -> list[str]:
+    if resumed is None:
+        return []
     place = f", batch {trainer.position}" if trainer.position else ""
-    log.info("Resumed from %s: continuing at epoch index %d%s", resumed.path, trainer.epoch, place)
-    for change in changed_options(resumed.content, config):
-        log.info("Note: %s", change)
+    lines = [f"Resumed from {resumed.path}: continuing at epoch index {trainer.epoch}{place}"]
+    lines += [f"Note: {change}" for change in changed_options(resumed.content, config)]
     if resumed.content["config"]["epochs"] != config.epochs and config.final_rate < 1:
-        log.info("Note: the learning rate follows the new number of --epochs")
+        lines.append("Note: the learning rate follows the new number of --epochs")
     then, now = resumed.content["progress"]["ranks"], trainer.ranks.size
     if then != now:
-        log.info("Note: %d ranks then, %d now: sums are rounded and dropout drawn anew", then, now)
+        lines.append(f"Note: {then} ranks then, {now} now: sums are rounded and dropout drawn anew")
+    return lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

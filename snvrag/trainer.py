@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from . import report
 from .baselines import evaluate_baselines
 from .checkpoint import checkpoint_path, save_checkpoint, step_path
+from .clock import EpochClock
 from .config import Config
 from .dataset import KeySampler
 from .distributed import ALONE, Ranks
@@ -21,13 +23,16 @@ from .errors import InputError
 from .feed import Feed, Group
 from .kernels import af_guided_masks
 from .loss import imputation_loss
+from .memory import Pieces, peak_line
 from .model import ImputationNetwork
 from .output import mark_best, remove_old
+from .random_state import random_state, set_random_state
 from .report import log
+from .scalars import Scalars
 from .setup import check_compiler, choose_device, mask_rules, network_size, split_windows
 from .signals import Requests, Stopped, listening
 from .sources import Sources, fingerprint
-from .step import add_gradients, learning_rate, optimizer_step
+from .step import add_gradients, learning_rate, optimizer_step, pieces
 from .sums import EpochSums
 from .watch import FiniteWatch, Moment
 
@@ -47,6 +52,12 @@ class Trainer:
         Optimizer steps done, over all epochs.
     sums : EpochSums
         Of this rank's part of the batches that are done in this epoch.
+    pieces : Pieces
+        That a batch is computed in, for want of memory.
+    clock : EpochClock
+        Of this epoch.
+    scalars : Scalars
+        To be opened by whoever wants them.
     history, timing : list of dict
         A row for each whole epoch: what it gave, and what it took. Only the first is the same on
         every machine and in a run that was interrupted.
@@ -76,21 +87,24 @@ class Trainer:
         )  # fmt: skip
         torch.manual_seed(config.seed)
         self.network = ImputationNetwork(network_size(config)).to(self.device)
+        self._most_samples = -(-config.batch_size // ranks.size)
         if config.compile:
             check_compiler(self.device)
-            self.network.compile_blocks(-(-config.batch_size // ranks.size))
+            self.network.compile_blocks(self._most_samples)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, fused=on_gpu
         )
+        # Whether the host looks at losses only every --log-every steps: reading waits for a GPU.
+        self.reads_late = on_gpu
         self.stopping = EarlyStopping(config.patience, config.min_gain)
         self.epoch = self.position = self.step = 0
         self.steps_an_epoch = -(-len(self.train_feed.sampler) // config.accumulation)
+        self.pieces = Pieces(self.device)
         self.sums = EpochSums(self.device)
         self.history: list[dict[str, Any]] = []
         self.timing: list[dict[str, Any]] = []
-        # Of this epoch, over interruptions.
-        self.seconds = self.train_seconds = self.waited_seconds = 0.0
-        self._ticked_at = 0.0
+        self.clock = EpochClock()
+        self.scalars = Scalars()
         self.requests = Requests()
         self._watch = FiniteWatch(self.device)
         self._saved_at = time.monotonic()
@@ -112,7 +126,6 @@ class Trainer:
         )
         with listening(self.requests):
             while self.epoch < self.config.epochs and not self.stopping.should_stop:
-                self._ticked_at = time.perf_counter()
                 self._train_epoch()
                 self._end_epoch(*self._validate())
         if self.stopping.should_stop:
@@ -121,12 +134,15 @@ class Trainer:
                 self.config.min_gain, self.stopping.bad_epochs,
                 self.stopping.best_epoch + 1, self.stopping.best_f1,
             )  # fmt: skip
-        self._finish(baselines)
+        plot = self.folder / "metrics.png" if self.config.plot else None
+        if self.ranks.is_writer:
+            report.log_summary(self.history, baselines, plot)
 
     def _train_epoch(self) -> None:
         config, feed = self.config, self.train_feed
         switch_seconds = self._switch_epoch()
         self.network.train()
+        self.clock.tick(training=False)
         bar = tqdm(
             total=self.steps_an_epoch, initial=-(-self.position // config.accumulation),
             unit="step", disable=None if self.ranks.is_writer else True, leave=False,
@@ -136,10 +152,10 @@ class Trainer:
             bar.update()
             if self.step % config.log_every == 0:
                 self._check_finite()
-                bar.set_postfix(
-                    loss=f"{self.sums.mean_loss:.4f}",
-                    recall=f"{self.sums.metrics.compute()['recall_overall']:.4f}",
-                )
+                loss, recall = self.sums.mean_loss, self.sums.metrics.compute()["recall_overall"]
+                bar.set_postfix(loss=f"{loss:.4f}", recall=f"{recall:.4f}")
+                rate = float(self.optimizer.param_groups[0]["lr"])
+                self.scalars.write(self.step, {"loss": loss, "recall": recall, "rate": rate})
             self._answer_requests()
         self._check_finite()
         bar.close()
@@ -183,31 +199,46 @@ class Trainer:
         config = self.config
         (num_scored,) = self.ranks.sum_integers(sum(batch.num_scored for batch, _ in group))
         torch.manual_seed(self.ranks.step_seed(config.seed, self.step))
-        before = Moment(self.step, self.position, self._random_state())
-        sums = EpochSums(self.device)
-        losses = add_gradients(
-            self.network,
-            group,
-            num_scored,
-            gamma=config.focal_gamma,
-            device=self.device,
-            autocast=self.autocast(),
-            sums=sums,
-        )
-        all_losses = self.ranks.add_up_gradients(self.network, torch.stack(losses))
+        before = Moment(self.step, self.position, random_state(self.device))
+        sums, losses = self._gradient(group, num_scored, before)
+        losses = self.ranks.add_up_gradients(self.network, losses)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        self._watch.note(before, all_losses, norm)
-        on_cpu = self.device.type == "cpu"
-        if on_cpu:  # where reading costs nothing
+        self._watch.note(before, losses, norm)
+        if not self.reads_late:
             self._check_finite()
         optimizer_step(
             self.optimizer,
             learning_rate(config, self.step, self.steps_an_epoch),
-            None if on_cpu else self._watch.bad,
+            self._watch.bad if self.reads_late else None,
         )
         self.sums.add(sums, self._watch.bad)
         self.step += 1
         self.position += len(group)
+
+    def _gradient(self, group: Group, num_scored: int, before: Moment) -> tuple[EpochSums, Tensor]:
+        """Add this rank's part of a group's gradient; return its sums and its batches' losses."""
+
+        def compute(parts: int) -> tuple[EpochSums, Tensor]:
+            if self.config.compile:
+                self.network.static_rows = 2 * -(-self._most_samples // parts)
+            sums = EpochSums(self.device)
+            losses = add_gradients(
+                self.network,
+                group,
+                num_scored,
+                gamma=self.config.focal_gamma,
+                device=self.device,
+                autocast=self.autocast(),
+                sums=sums,
+                parts=parts,
+            )
+            return sums, torch.stack(losses)
+
+        def undo() -> None:
+            self.optimizer.zero_grad(set_to_none=True)
+            set_random_state(self.device, before.random_state)
+
+        return self.pieces.attempt(compute, undo, max(batch.num_samples for batch, _ in group))
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, dict[str, float]]:
@@ -215,8 +246,8 @@ class Trainer:
         feed.retriever.begin_epoch(VALIDATION_SEED)
         self.network.eval()
         sums = EpochSums(self.device)
-        for batch, neighbours in feed.epoch(VALIDATION_SEED):
-            if batch.num_samples:
+        for pair in feed.epoch(VALIDATION_SEED):
+            for batch, neighbours in pieces(*pair, self.pieces.parts):
                 batch = batch.to(self.device)
                 with self.autocast():
                     prediction = self.network(batch, neighbours.to(self.device))
@@ -233,12 +264,14 @@ class Trainer:
         rate = self.train_feed.dataset.mask_rule.rate(epoch)
         losses = {"train_loss": train_loss, "val_loss": val_loss}
         self.history.append({"epoch": epoch, "mask_rate": rate, **losses, **results})
-        data_share = self.waited_seconds / max(self.train_seconds, 1e-9)
-        self.timing.append({"epoch": epoch, "seconds": self.seconds, "data_share": data_share})
+        clock, self.clock = self.clock, EpochClock()
+        timing = {"seconds": clock.seconds, "data_share": clock.data_share}
+        self.timing.append({"epoch": epoch, **timing})
         log.info(
             "Time: %.1f s, %.1f%% of the training time spent waiting for data",
-            self.seconds, 100 * data_share,
+            clock.seconds, 100 * clock.data_share,
         )  # fmt: skip
+        log.info("%s", peak_line(self.device))
         log.info("Train loss %.4f, validation loss %.4f", train_loss, val_loss)
         log.info(
             "Validation Metrics: (hidden sites of %d samples, seed %d, rate %.2f)",
@@ -249,7 +282,7 @@ class Trainer:
         is_best = self.stopping.update(epoch, results["f1_overall"])
         self.epoch, self.position = epoch + 1, 0
         self.sums = EpochSums(self.device)
-        self.seconds = self.train_seconds = self.waited_seconds = 0.0
+        self.scalars.write(self.step, {**losses, "mask_rate": rate, **results, **timing})
         path = checkpoint_path(self.folder, epoch)
         self._save(path)
         with self.ranks.together():
@@ -259,19 +292,16 @@ class Trainer:
                 self.tidy_output()
         log.info("Saved %s%s", path, " (best so far)" if is_best else "")
 
-    def _finish(self, baselines: dict[str, dict[str, float]]) -> None:
-        if not self.ranks.is_writer:
-            return
-        log.info("")
-        log.info("Validation, hidden sites, by epoch and beside the baselines:")
-        for line in report.summary_table(self.history, baselines):
-            log.info("%s", line)
-        if self.config.plot:
-            plot = self.folder / "metrics.png"
-            if report.plot_metrics(plot, self.history, baselines):
-                log.info("Plot: %s", plot)
-            else:
-                log.info("No plot: matplotlib is not installed (pip install 'snvrag[plot]')")
+    def size_line(self) -> str:
+        """Return a line that tells the windows and the network."""
+        flanks = f", flanks of {self.config.flank}" if self.config.flank else ""
+        num_parameters = sum(p.numel() for p in self.network.parameters())
+        size = self.ranks.size
+        spread = f"; batches are cut over {size} ranks" if size > 1 else ""
+        return (
+            f"windows: {len(self.windows)} of at most {self.config.window_size} sites{flanks}; "
+            f"network: {num_parameters} parameters on {self.device}{spread}"
+        )
 
     def autocast(self) -> torch.autocast:
         """Return the context of a forward pass: bfloat16 on a GPU, where ``--amp`` allows it."""
@@ -290,14 +320,9 @@ class Trainer:
         return sampler
 
     def _tick(self) -> None:
-        """Add what went by since the last tick to the epoch's seconds."""
-        now = time.perf_counter()
-        self.seconds += now - self._ticked_at
-        if self.network.training:
-            self.train_seconds += now - self._ticked_at
-            self.waited_seconds += self.train_feed.waited_seconds
-            self.train_feed.waited_seconds = 0.0
-        self._ticked_at = now
+        feed = self.train_feed
+        self.clock.tick(training=self.network.training, waited=feed.waited_seconds)
+        feed.waited_seconds = 0.0
 
     # --- between two steps ------------------------------------------------------------------------
 
@@ -328,7 +353,7 @@ class Trainer:
             return
         before, batch = bad
         self.step, self.position = before.step, before.position
-        self._set_random_state(before.random_state)
+        set_random_state(self.device, before.random_state)
         self.optimizer.zero_grad(set_to_none=True)
         path = step_path(self.folder)
         self._save(path)
@@ -347,6 +372,7 @@ class Trainer:
     # --- checkpoints ------------------------------------------------------------------------------
 
     def _save(self, path: Path) -> None:
+        self.scalars.flush()
         sums = self.sums.over(self.ranks)
         with self.ranks.together():
             if self.ranks.is_writer:
@@ -366,20 +392,16 @@ class Trainer:
                 "schedule": {"step": self.step},
                 "scaler": {},  # bfloat16 needs no gradient scaling
                 "early_stopping": asdict(self.stopping),
-                "random_state": self._random_state(),
+                "random_state": random_state(self.device),
                 "epoch_position": self.position,
                 "progress": {
-                    "sums": sums.state(),
-                    "ranks": self.ranks.size,
-                    "seconds": self.seconds,
-                    "train_seconds": self.train_seconds,
-                    "waited_seconds": self.waited_seconds,
+                    "sums": sums.state(), "clock": self.clock.state(), "ranks": self.ranks.size,
                 },
                 "history": self.history,
                 "timing": self.timing,
                 "log_bytes": report.log_bytes(),
             },
-        )
+        )  # fmt: skip
 
     def restore(self, content: dict[str, Any]) -> None:
         """Take over a checkpoint."""
@@ -399,10 +421,8 @@ class Trainer:
         progress = content["progress"]
         if self.ranks.is_writer:  # the others' part is in it
             self.sums.restore(progress["sums"])
-        self.seconds = float(progress["seconds"])
-        self.train_seconds = float(progress["train_seconds"])
-        self.waited_seconds = float(progress["waited_seconds"])
-        self._set_random_state(content["random_state"])
+        self.clock = EpochClock(**progress["clock"])
+        set_random_state(self.device, content["random_state"])
 
     def tidy_output(self) -> None:
         """Bring the output folder into agreement with the checkpoint that was saved or restored."""
@@ -410,14 +430,3 @@ class Trainer:
         report.write_table(self.folder / "timing.csv", report.TIMING_COLUMNS, self.timing)
         if self.position == 0:
             remove_old(self.folder, self.epoch - 1, self.config.keep)
-
-    def _random_state(self) -> dict[str, Any]:
-        state = {"torch": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            state["cuda"] = torch.cuda.get_rng_state(self.device)
-        return state
-
-    def _set_random_state(self, state: dict[str, Any]) -> None:
-        torch.set_rng_state(state["torch"])
-        if self.device.type == "cuda" and "cuda" in state:
-            torch.cuda.set_rng_state(state["cuda"], self.device)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from snvrag import checkpoint
+from snvrag import files
+from snvrag.checkpoint import load_checkpoint
 from snvrag.train import main
 
 GOOD = "0|0 0|1 1|1"
@@ -327,22 +328,53 @@ def test_output_that_takes_no_files(refused, monkeypatch):
     refused(words=["--output", "Permission denied"])
 
 
-def test_a_disk_that_fills_up_while_training(tmp_path, tiny_arguments, monkeypatch, capfd):
-    """The line comes late, but it comes, and no half of a checkpoint is left."""
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [("rag_bert.model.ep1", 0), ("metrics.csv", 2), ("timing.csv", 1), ("config.toml", 0),
+     ("rag_bert.model.step", 0), ("metrics.png", 0)],
+)  # fmt: skip
+def test_a_disk_that_fills_up(tmp_path, tiny_arguments, monkeypatch, capfd, name, after):
+    """One line, no half of a file, and the older checkpoints whole."""
+    opened = []
 
-    def fail(content, stream):
-        stream.write(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(path, mode):
+        if path.name == f"{name}.tmp":
+            opened.append(path)
+            if len(opened) > after:
+                return open("/dev/full", mode)
+        return open(path, mode)
 
-    monkeypatch.setattr(checkpoint.torch, "save", fail)
-    assert main([*tiny_arguments, "--epochs", "1", "--output", str(tmp_path / "out")]) == 2
+    monkeypatch.setattr(files, "open", full, raising=False)
+    folder = tmp_path / "out"
+    options = ["--save-every-minutes", "1e-9"] if name.endswith("step") else []
+    options += ["--plot", "yes"] if name.endswith("png") else []
+    assert main([*tiny_arguments, *options, "--output", str(folder)]) == 2
+    error = capfd.readouterr().err
+    assert (
+        error
+        == f"snvrag.train: error: {folder / name}: cannot be written (No space left on device)\n"
+    )
+    assert not list(folder.glob("*.tmp"))
+    for path in folder.glob("rag_bert.model.*"):
+        load_checkpoint(path)
+    if name.endswith("ep1"):
+        assert (folder / "rag_bert.model.ep0").exists()
+    monkeypatch.undo()
+    assert main([*tiny_arguments, "--resume", "auto", "--output", str(folder)]) == 0
+    assert (folder / "metrics.csv").read_text().count("\n") == 4
+
+
+def test_a_disk_that_fills_up_with_the_log(tmp_path, tiny_arguments, capfd):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "train.log").symlink_to("/dev/full")
+    assert main([*tiny_arguments, "--output", str(folder)]) == 2
     error = capfd.readouterr().err
     assert error.count("\n") == 1
-    assert "No space left on device" in error
-    assert not list((tmp_path / "out").glob("rag_bert.model*"))
+    assert f"{folder / 'train.log'}: cannot be written (No space left on device)" in error
 
 
-@pytest.mark.parametrize("name", ["train.log", "config.json", "metrics.csv"])
+@pytest.mark.parametrize("name", ["train.log", "config.toml", "metrics.csv"])
 def test_a_folder_in_the_place_of_a_file(tmp_path, tiny_arguments, capfd, name):
     (tmp_path / "out" / name).mkdir(parents=True)
     assert main([*tiny_arguments, "--epochs", "1", "--output", str(tmp_path / "out")]) == 2

@@ -72,7 +72,7 @@ def test_help_lists_every_option_with_its_default():
         default = getattr(Config(), name)
         shown = ("yes" if default else "no") if isinstance(default, bool) else str(default)
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else shown or "none"
-        value = r"(?:[A-Z]+|yes\|no|\{[a-z0-9,]+\}|X \[X \.\.\.\])"
+        value = r"(?:[A-Z]+|\[?yes\|no\]?|\{[a-z0-9,]+\}|X \[X \.\.\.\])"
         entry = re.search(rf" {option(name)} {value} (.{{8,}}?) \(default: ([^)]*)\)", text)
         assert entry, name
         assert entry[2] == shown, name
@@ -80,6 +80,7 @@ def test_help_lists_every_option_with_its_default():
               "Running and resuming:"]  # fmt: skip
     assert [group for group in groups if group in text] == groups
     assert "--preset {small,v18}" in text
+    assert "--config FILE" in text
 
 
 @pytest.mark.parametrize(

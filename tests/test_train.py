@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import math
 import re
 import shutil
@@ -195,13 +194,12 @@ def test_other_files(straight, tiny_arguments):
     folder = straight[0]
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "config.json", "metrics.csv", "timing.csv", "metrics.png", "train.log",
+        "config.toml", "metrics.csv", "timing.csv", "metrics.png", "train.log",
         "rag_bert.model.best", "rag_bert.model.ep0", "rag_bert.model.ep1", "rag_bert.model.ep2",
     }  # fmt: skip
     assert (folder / "metrics.png").read_bytes().startswith(b"\x89PNG")
-    written = json.loads((folder / "config.json").read_text())
     config = parse_arguments([*tiny_arguments, *LIVELY, "--output", str(folder), "--plot", "yes"])
-    assert written == config.to_dict()
+    assert parse_arguments(["--config", str(folder / "config.toml")]) == config
 
 
 def test_checkpoint_holds_what_the_contract_says(straight):
@@ -294,7 +292,7 @@ def test_resumed_into_another_folder(straight, interrupted, run, tmp_path):
     run(tmp_path / "new", "--resume", str(interrupted / "rag_bert.model.ep0"))
     same_run(checkpoint(straight[0], "ep2"), checkpoint(tmp_path / "new", "ep2"))
     assert len(table(tmp_path / "new")) == 3
-    assert (tmp_path / "new" / "config.json").is_file()
+    assert (tmp_path / "new" / "config.toml").is_file()
 
 
 def test_resumed_at_the_end_trains_no_more(straight, run, tmp_path):
@@ -310,8 +308,10 @@ def test_resumed_for_more_epochs(straight, run, tmp_path):
     constant = ["--final-rate", "1"]
     run(tmp_path / "five", *constant, "--epochs", "5")
     run(tmp_path / "three", *constant)
-    run(tmp_path / "three", *constant, "--epochs", "5",
-        "--resume", str(tmp_path / "three" / "rag_bert.model.ep2"))  # fmt: skip
+    out, _ = run(tmp_path / "three", *constant, "--epochs", "5", "--log-every", "3",
+                 "--resume", str(tmp_path / "three" / "rag_bert.model.ep2"))  # fmt: skip
+    notes = [line for line in out.splitlines() if line.startswith("Note: ")]
+    assert notes == ["Note: --epochs was 3, is 5", "Note: --log-every was 10, is 3"]
     one, other = (checkpoint(tmp_path / name, "ep4") for name in ("five", "three"))
     same_run(one, other)
 

@@ -1,0 +1,115 @@
+"""A loss that is not finite ends the run, with its keys named and the state of before it saved."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from snvrag import step, trainer
+from snvrag.checkpoint import load_checkpoint
+from snvrag.config import parse_arguments
+from snvrag.dataset import KeySampler
+from snvrag.errors import InputError
+from snvrag.sources import load_sources
+from snvrag.trainer import Trainer
+from snvrag.watch import FiniteWatch, Moment
+
+LIVELY = ["--dropout", "0.2", "--accumulation", "2", "--batch-size", "7", "--epochs", "2"]
+BATCHES_AN_EPOCH = 12
+
+
+@pytest.fixture(scope="module")
+def world(tiny_arguments):
+    arguments = [*tiny_arguments, *LIVELY]
+    sources = load_sources(parse_arguments(arguments))
+
+    def make(output, *options, reads_late=False) -> Trainer:
+        config = parse_arguments([*arguments, "--output", str(output), *options])
+        made = Trainer(config, sources)
+        made.reads_late = reads_late
+        made.optimizer = torch.optim.Adam(made.network.parameters(), fused=reads_late)
+        return made
+
+    return make
+
+
+def spoil(monkeypatch, at: int, value: float) -> None:
+    """Make the loss of the training's batch ``at`` infinite or not a number."""
+    loss, calls = step.imputation_loss, []
+
+    def spoilt(*arguments):
+        calls.append(None)
+        right = loss(*arguments)
+        return right * value if len(calls) == at + 1 else right
+
+    monkeypatch.setattr(step, "imputation_loss", spoilt)
+
+
+@pytest.mark.parametrize("reads_late", [False, True], ids=["cpu", "as on a GPU"])
+@pytest.mark.parametrize(("at", "value"), [(5, float("nan")), (BATCHES_AN_EPOCH + 4, float("inf"))])
+def test_state_of_before_is_saved(world, tmp_path, monkeypatch, reads_late, at, value):
+    straight = world(tmp_path, reads_late=reads_late)
+    straight.fit()
+    output = tmp_path / "spoilt"
+    output.mkdir()
+    with monkeypatch.context() as patch:
+        spoil(patch, at, value)
+        with pytest.raises(InputError) as stopped:
+            world(output, "--log-every", "4", reads_late=reads_late).fit()
+    path = output / "rag_bert.model.step"
+    content = load_checkpoint(path)
+    epoch, batch = divmod(at, BATCHES_AN_EPOCH)
+    assert (content["epoch"] + 1, content["epoch_position"]) == (epoch, batch // 2 * 2)
+    assert content["step"] == at // 2
+
+    line = str(stopped.value)
+    assert "\n" not in line
+    assert f"step {at // 2}, epoch index {epoch}, batch {batch} " in line
+    assert str(path) in line
+    sampler = KeySampler(4, 20, 7, seed=0, shuffle="full")
+    sampler.epoch = epoch
+    samples = straight.sources.train.haplotypes.samples
+    keys = [f"{key.window} {samples[key.sample]}" for key in list(sampler)[batch]]
+    assert f"keys: {', '.join(keys)})" in line
+
+    resumed = world(output, reads_late=reads_late)
+    resumed.restore(content)
+    resumed.fit()
+    assert (output / "metrics.csv").read_bytes() == (tmp_path / "metrics.csv").read_bytes()
+    pairs = zip(resumed.network.parameters(), straight.network.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_a_gradient_that_is_not_finite(world, tmp_path, monkeypatch):
+    """Of a loss that is: the parameters would be lost all the same."""
+    monkeypatch.setattr(
+        trainer.torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(float("inf"))
+    )
+    with pytest.raises(InputError, match="loss or its gradient is not finite at step 0"):
+        world(tmp_path).fit()
+
+
+def test_nothing_is_read_between():
+    watch = FiniteWatch(torch.device("cpu"))
+    fine, norm = torch.tensor(1.0), torch.tensor(2.0)
+    for n in range(3):
+        watch.note(Moment(n, 2 * n, {}), [fine, fine], norm)
+    assert watch.first_bad() is None
+    watch.note(Moment(3, 6, {}), [fine, fine], norm)
+    watch.note(Moment(4, 8, {}), [fine, fine * torch.nan], norm)
+    watch.note(Moment(5, 10, {}), [fine, fine], norm)
+    assert float(watch.bad) == 1  # what comes after is skipped too
+    assert watch.first_bad() == (Moment(4, 8, {}), 1)
+    watch = FiniteWatch(torch.device("cpu"))
+    watch.note(Moment(0, 0, {}), [fine, fine], norm * torch.inf)
+    assert watch.first_bad() == (Moment(0, 0, {}), 0)
+
+
+def test_no_sum_takes_a_bad_step(world, tmp_path):
+    made = world(tmp_path)
+    made.take_step([next(made.train_feed.epoch(0))])
+    before = made.sums.state()
+    made.sums.add(made.sums, torch.tensor(1.0))
+    assert all(torch.equal(before[k], v) for k, v in made.sums.state().items())
+    made.sums.add(made.sums, torch.tensor(0.0))
+    assert torch.equal(made.sums.loss, 2 * before["loss"])
