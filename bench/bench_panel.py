@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from snvrag import _core
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
 from snvrag.panel import Panel
-from snvrag.vcf import read_panel
+from snvrag.reading import read_panel
 
 ITERATION, LOOP, OURS = "cyvcf2, genotypes alone", "loop over cyvcf2's lists", "snvrag read_panel"
 

@@ -10,8 +10,12 @@ def gather_columns(
     bits: NDArray[np.uint64], start: int, stop: int, columns: NDArray[np.int64]
 ) -> NDArray[np.uint64]: ...
 def read_genotypes(
-    calls: NDArray[np.int16], out: NDArray[np.uint8]
-) -> tuple[int, int, int, int, int]: ...
+    codes: NDArray[np.int32],
+    hide_unphased: bool,
+    ploidy: NDArray[np.uint8],
+    alleles: NDArray[np.uint64],
+    missing: NDArray[np.uint64],
+) -> tuple[int, int, int, int, int, int]: ...
 def match_features(
     queries: NDArray[np.uint64],
     neighbours: NDArray[np.uint64],
@@ -19,6 +23,17 @@ def match_features(
     observed: NDArray[np.uint64],
     position: NDArray[np.int64],
     decay_sites: float,
+) -> NDArray[np.float32]: ...
+def copying_dosage(
+    site_bits: NDArray[np.uint64],
+    num_haplotypes: int,
+    queries: NDArray[np.uint64],
+    observed: NDArray[np.bool_],
+    switches: NDArray[np.float64],
+    error: float,
+    exclude: NDArray[np.int64] | None = None,
+    missing: NDArray[np.uint64] | None = None,
+    threads: int | None = None,
 ) -> NDArray[np.float32]: ...
 def topk_l2(
     queries: NDArray[np.float32],

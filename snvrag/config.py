@@ -15,7 +15,7 @@ from .errors import InputError
 
 _METAVARS = {
     "panel": "FILE", "train": "FILE", "populations": "FILE", "val_samples": "FILE",
-    "resume": "FILE", "output": "FOLDER", "region": "REGION", "device": "DEVICE",
+    "resume": "FILE", "genetic_map": "FILE", "output": "FOLDER", "region": "REGION", "device": "DEVICE",
     "population_column": "COLUMN",
 }  # fmt: skip
 
@@ -70,6 +70,11 @@ class Config:
     val_rate: float = _option(0.5, "windows", "probability of hiding a site in validation")
     rare_rate: float = _option(0.7, "windows", "probability of hiding a rare site, always")
     rare_threshold: float = _option(0.05, "windows", "ALT frequency below which a site is rare")
+    chip_share: float = _option(
+        0.0, "windows", "share of the training windows of an epoch that are masked like a chip instead: most "
+        "sites hidden, all the rare ones among them")
+    chip_density: tuple[float, ...] = _option(
+        (0.02, 0.3), "windows", "lowest and highest share of sites that such a chip has")
     mask_generator: str = _option(
         "philox", "windows", "random numbers of the masks; mt19937 gives V18's own",
         choices=("philox", "mt19937"))
@@ -78,6 +83,15 @@ class Config:
     segment_size: int = _option(255, "retrieval", "sites that share one list of neighbours; 0: the whole window")
     segment_flank: int = _option(255, "retrieval", "sites beyond a segment that count in its search")
     decay_sites: float = _option(8.0, "retrieval", "scale of the decayed mismatch counts, in observed sites")
+    li_stephens: bool = _option(
+        True, "retrieval", "give the network the probabilities of Li-Stephens models over the whole panel too")
+    ne: tuple[float, ...] = _option(
+        (100_000.0,), "retrieval", "effective population sizes of those models, one each")
+    copy_error: float = _option(0.01, "retrieval", "their probability that a copied allele differs")
+    copy_flank: int = _option(
+        1020, "retrieval", "sites on each side of a window that count in them; -1: the whole panel")
+    genetic_map: str = _option(
+        "", "retrieval", "genetic map, plain or gzipped: chrom id cM bp (PLINK) or bp chrom cM; without it, 1 cM a Mb")
     cache_mb: float = _option(1024.0, "retrieval", "budget of the just-in-time indexes, in MB")
 
     width: int = _option(48, "network", "width of the transformer")
@@ -147,10 +161,16 @@ class Config:
                      "workers", "threads", "seed", "focal_gamma", "keep",
                      "save_every_minutes"):  # fmt: skip
             check(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("val_rate", "rare_rate", "rare_threshold", "final_rate"):
+        for name in ("val_rate", "rare_rate", "rare_threshold", "final_rate", "chip_share"):
             check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
         check("mask_rates", bool(self.mask_rates) and all(0 <= r <= 1 for r in self.mask_rates),
               "one or more numbers from 0 to 1")  # fmt: skip
+        lowest, highest = (*self.chip_density, 0.0, 0.0)[:2]
+        check("chip_density", len(self.chip_density) == 2 and 0 < lowest <= highest <= 1,
+              "two numbers above 0 and at most 1, the lower first")  # fmt: skip
+        check("ne", bool(self.ne) and all(0 < n < math.inf for n in self.ne), "numbers above 0")
+        check("copy_error", 0 < self.copy_error <= 0.5, "above 0 and at most 0.5")
+        check("copy_flank", self.copy_flank >= -1, "at least -1")
         check("seed", self.seed < 2**63, "below 2**63")
         check("threads", self.threads <= 1024, "at most 1024")
         check("min_gain", self.min_gain >= 0, "at least 0")
@@ -169,8 +189,7 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
         plain = dataclasses.asdict(self)
-        plain["mask_rates"] = list(self.mask_rates)
-        return plain
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
     def to_toml(self) -> str:
         """Return the text of a file for ``--config``, without what belongs to one start only."""
@@ -198,6 +217,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "k": 1,
         "segment_size": 0,
         "segment_flank": 0,
+        "li_stephens": False,
         "width": 384,
         "layers": 12,
         "heads": 12,
@@ -308,5 +328,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Config:
             f"--config {path}: preset must be one of {', '.join(PRESETS)}, got {of_file}"
         )
     settings = {**PRESETS[preset or of_file], **settings, **given}
-    settings["mask_rates"] = tuple(settings.get("mask_rates", Config.mask_rates))
+    for name, value in settings.items():
+        settings[name] = tuple(value) if isinstance(value, list) else value
     return Config(**settings)

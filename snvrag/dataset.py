@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from . import _core
+from .copying import CopyingModel
 from .kernels import af_guided_mask
 from .kernels.masking import Generator
 from .panel import Panel
@@ -47,6 +49,13 @@ class MaskRule:
     epochs_per_rate : int
     rare_rate, rare_threshold, generator
         As in `snvrag.kernels.af_guided_mask`.
+    chip_share : float
+        Share of the windows whose mask is not AF-guided but like that of a genotyping chip: of the
+        sites that are not rare (MAF at or above ``rare_threshold``) some are observed, all others
+        are hidden. A target to impute looks so.
+    chip_density : (float, float)
+        Lowest and highest share of all sites that such a chip observes; in between, the logarithm
+        is uniform.
     """
 
     rates: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -54,6 +63,8 @@ class MaskRule:
     rare_rate: float = 0.7
     rare_threshold: float = 0.05
     generator: Generator = "philox"
+    chip_share: float = 0.0
+    chip_density: tuple[float, float] = (0.02, 0.3)
 
     def rate(self, epoch: int) -> float:
         """Return the probability of hiding a site that is not rare."""
@@ -61,6 +72,9 @@ class MaskRule:
 
     def mask(self, af: NDArray[np.float64], epoch: int, window: int) -> NDArray[np.bool_]:
         """Return the mask of one window, whose sites have the frequencies ``af``."""
+        chip = self._chip_mask(af, epoch, window) if self.chip_share > 0 else None
+        if chip is not None:
+            return chip
         return af_guided_mask(
             af,
             seed=epoch,
@@ -70,6 +84,26 @@ class MaskRule:
             rare_threshold=self.rare_threshold,
             generator=self.generator,
         )
+
+    def _chip_mask(
+        self, af: NDArray[np.float64], epoch: int, window: int
+    ) -> NDArray[np.bool_] | None:
+        """Return a chip's mask, or None where the window is not read from one."""
+        # As for the AF-guided masks, from whose streams the highest bit keeps this one apart.
+        key = epoch * 10_000 + window + (window // 10_000 << 64) + (1 << 127)
+        random = np.random.Generator(np.random.Philox(key=key))
+        is_chip, density = random.random(2)
+        if is_chip >= self.chip_share:
+            return None
+        lowest, highest = np.log(self.chip_density)
+        num_observed = np.exp(lowest + density * (highest - lowest)) * af.size
+        common = np.minimum(af, 1 - af) >= self.rare_threshold
+        if not common.any():
+            common[:] = True
+        observed: NDArray[np.bool_] = common & (
+            random.random(af.size) < num_observed / common.sum()
+        )
+        return ~observed
 
 
 @dataclass(frozen=True)
@@ -87,12 +121,16 @@ class Targets:
         The sample of the reference panel with the same name, or -1.
     population : (num_samples,) int64
         Population of each sample, as the reference panel numbers them.
+    missing_bits : (S, W) uint64, optional
+        Ones for haplotypes whose allele is unknown although the file has the site, one row a site
+        like ``haplotypes.site_bits``. Such alleles are hidden from the network.
     """
 
     haplotypes: Panel
     present: NDArray[np.bool_]
     panel_sample: NDArray[np.int64]
     population: NDArray[np.int64]
+    missing_bits: NDArray[np.uint64] | None = None
 
 
 @dataclass
@@ -127,8 +165,13 @@ class Batch:
     genotype_frequency : (B, L, 3) float32
         Of the sample's population, again without the sample. A population of one sample has then
         none left, and the whole panel's frequency, in Hardy-Weinberg proportions, stands in.
+    copying : (B, 2, C, L) float32
+        Probability of ALT by each of C Li-Stephens models, C being 0 where there is none.
     is_padded : bool
         Whether a window is shorter than L.
+    missing : (B, 2, L) bool, optional
+        True where a single allele is unknown at a site that is not hidden. What stands there in
+        ``alleles`` is the panel's commoner one.
     """
 
     epoch: int
@@ -144,7 +187,9 @@ class Batch:
     af: Tensor
     population_af: Tensor
     genotype_frequency: Tensor
+    copying: Tensor
     is_padded: bool
+    missing: Tensor | None = None
 
     @property
     def num_samples(self) -> int:
@@ -162,6 +207,8 @@ class Batch:
     def tokens(self) -> Tensor:
         """(B, 2, L) int64: what the network sees."""
         hidden = self.hidden[self.window_row][:, None, :]
+        if self.missing is not None:
+            hidden = hidden | self.missing
         return self.alleles.long().masked_fill(hidden, MASK)
 
     def to(self, device: torch.device) -> Batch:
@@ -262,14 +309,22 @@ class WindowDataset(Dataset[Batch]):
     targets : Targets
     windows : Windows
     mask_rule : MaskRule
+    copying : CopyingModel, optional
+        Of the reference panel.
     """
 
     def __init__(
-        self, panel: Panel, targets: Targets, windows: Windows, mask_rule: MaskRule
+        self,
+        panel: Panel,
+        targets: Targets,
+        windows: Windows,
+        mask_rule: MaskRule,
+        copying: CopyingModel | None = None,
     ) -> None:
         self.targets = targets
         self.windows = windows
         self.mask_rule = mask_rule
+        self._copying = copying
         self._panel = panel
         self._af = panel.af
         self._position = panel.position
@@ -300,12 +355,17 @@ class WindowDataset(Dataset[Batch]):
         position = np.zeros((windows.size, length), np.float32)
         af = np.zeros((len(keys), length), np.float32)
         genotype_frequency = np.zeros((len(keys), length, 3), np.float32)
+        num_models = 0 if self._copying is None else self._copying.num_models
+        copying = np.zeros((len(keys), 2, num_models, length), np.float32)
+        missing = None
+        if self.targets.missing_bits is not None:
+            missing = np.zeros((len(keys), 2, length), bool)
         for n, window in enumerate(windows.tolist()):
             start = int(self.windows.context_starts[window])
             stop = int(self.windows.context_stops[window])
             sites = slice(0, stop - start)
-            hidden[n, sites] = ~self.targets.present[start:stop]
-            scored[n, sites], hidden[n, sites] = self._hide(epoch, window, hidden[n, sites])
+            hidden[n, sites] = self._hidden(epoch, start, stop)
+            scored[n, sites] = self._scored(window, hidden[n, sites])
             panel_af[n, sites] = self._af[start:stop]
             position[n, sites] = normalised_position(self._position[start:stop])
             mine = np.flatnonzero(rows == n)
@@ -314,6 +374,13 @@ class WindowDataset(Dataset[Batch]):
             af[mine, sites], genotype_frequency[mine, sites] = self._frequencies(
                 samples[mine], truth, start, stop
             )
+            if missing is not None:
+                lacks = self._missing(samples[mine], start, stop) & ~hidden[n, sites]
+                missing[mine, :, sites] = lacks
+                commoner = np.broadcast_to(self._af[start:stop] > 0.5, lacks.shape)
+                alleles[mine, :, sites] = np.where(lacks, commoner, alleles[mine, :, sites])
+            if self._copying is not None:
+                copying[mine, :, :, sites] = self._copied(epoch, samples[mine], start, stop)
         population_af = genotype_frequency[..., 2] + genotype_frequency[..., 1] / np.float32(2)
         return Batch(
             epoch=epoch,
@@ -329,14 +396,15 @@ class WindowDataset(Dataset[Batch]):
             af=torch.from_numpy(af),
             population_af=torch.from_numpy(population_af),
             genotype_frequency=torch.from_numpy(genotype_frequency),
+            copying=torch.from_numpy(copying),
             is_padded=bool((alleles == PAD).any()),
+            missing=None if missing is None else torch.from_numpy(missing),
         )
 
     def _frequencies(
         self, samples: NDArray[np.int64], truth: NDArray[np.int8], start: int, stop: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return (n, L) panel and (n, L, 3) genotype frequencies, each without the sample."""
-        size = self._panel.num_samples
         own = self.targets.panel_sample[samples]
         in_panel = own >= 0
         # The genotype that the panel has of each sample; 3, which is none, if it lacks the sample.
@@ -347,8 +415,9 @@ class WindowDataset(Dataset[Batch]):
             alleles = self._panel.sample_alleles(own[in_panel], start, stop)
             genotype[in_panel] = alleles[:, 0] + alleles[:, 1]
 
-        counted = 2.0 * (size - in_panel)[:, None]
-        alt = self._panel.alt_count[start:stop] - np.where(genotype == 3, 0, genotype)
+        ploidy = np.where(in_panel, self._panel.sample_ploidy[own], 0)[:, None]
+        counted = self._panel.num_haplotypes - ploidy
+        alt = self._panel.alt_count[start:stop] - genotype * ploidy // 2
         af = np.divide(alt, counted, out=np.zeros(alt.shape), where=counted > 0)
 
         population = np.where(
@@ -372,24 +441,61 @@ class WindowDataset(Dataset[Batch]):
         start, stop = int(self.windows.starts[window]), int(self.windows.stops[window])
         return self.mask_rule.mask(self._af[start:stop], epoch, window)
 
-    def _hide(
-        self, epoch: int, window: int, absent: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return (scored, hidden) over a window's context; a flank has its own window's mask."""
+    def _hidden(self, epoch: int, start: int, stop: int) -> NDArray[np.bool_]:
+        """Return what is hidden of the sites [start, stop): each has the mask of its own window."""
         windows = self.windows
-        start, stop = windows.context_starts[window], windows.context_stops[window]
-        hidden = np.zeros(stop - start, bool)
+        hidden = ~self.targets.present[start:stop]
         first = int(np.searchsorted(windows.stops, start, side="right"))
         last = int(np.searchsorted(windows.starts, stop, side="left"))
-        for other in range(first, last):
-            a = max(start, windows.starts[other])
-            b = min(stop, windows.stops[other])
-            origin = windows.starts[other]
-            hidden[a - start : b - start] = self.window_mask(epoch, other)[a - origin : b - origin]
-        scored = hidden & ~absent
+        for window in range(first, last):
+            origin = int(windows.starts[window])
+            a, b = max(start, origin), min(stop, int(windows.stops[window]))
+            mask = self.window_mask(epoch, window)[a - origin : b - origin]
+            hidden[a - start : b - start] |= mask
+        return hidden
+
+    def _scored(self, window: int, hidden: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return the hidden sites of a window with flanks that are its own and known."""
+        windows = self.windows
+        start = int(windows.context_starts[window])
+        scored = hidden & self.targets.present[start : start + hidden.size]
         scored[: windows.starts[window] - start] = False
         scored[windows.stops[window] - start :] = False
-        return scored, hidden | absent
+        return scored
+
+    def _missing(self, samples: NDArray[np.int64], start: int, stop: int) -> NDArray[np.bool_]:
+        """Return (n, 2, stop - start): alleles that the targets' file lacks at sites it has."""
+        assert self.targets.missing_bits is not None
+        bits = _core.gather_columns(
+            self.targets.missing_bits,
+            start,
+            stop,
+            self.targets.haplotypes.haplotypes_of(samples).ravel(),
+        )
+        return _core.unpack_rows(bits, stop - start).reshape(samples.size, 2, -1).view(bool)
+
+    def _copied(
+        self, epoch: int, samples: NDArray[np.int64], start: int, stop: int
+    ) -> NDArray[np.float32]:
+        """Return (n, 2, C, stop - start) probabilities of ALT by the Li-Stephens models."""
+        model = self._copying
+        assert model is not None
+        first, last = model.around(start, stop)
+        haplotypes = self.targets.haplotypes.haplotypes_of(samples).ravel()
+        lacks = self.targets.missing_bits
+        own = self.targets.panel_sample[samples]
+        exclude = np.where(own[:, None] < 0, -1, self._panel.haplotypes_of(own)).repeat(2, axis=0)
+        dosage = model.dosage(
+            self.targets.haplotypes.haplotype_bits(haplotypes, first, last),
+            first,
+            last,
+            ~self._hidden(epoch, first, last),
+            exclude,
+            None if lacks is None else _core.gather_columns(lacks, first, last, haplotypes),
+        )
+        return dosage[..., start - first : stop - first].reshape(
+            samples.size, 2, model.num_models, -1
+        )
 
 
 def normalised_position(position_bp: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from .config import Config
+from .copying import CopyingModel
 from .dataset import Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
 from .distributed import ALONE, Ranks, RankSampler
 from .retriever import Neighbours, Retriever
@@ -31,6 +32,7 @@ class Feed:
         The samples: of training or of validation.
     windows : Windows
     rule : MaskRule
+    copying : CopyingModel or None
     pin : bool
         Whether batches lie in page-locked memory, from which a copy to a GPU does not wait.
     ranks : Ranks
@@ -47,13 +49,14 @@ class Feed:
         targets: Targets,
         windows: Windows,
         rule: MaskRule,
+        copying: CopyingModel | None,
         *,
         pin: bool = False,
         ranks: Ranks = ALONE,
         training: bool,
     ) -> None:
         self.pin = pin
-        self.dataset = WindowDataset(sources.panel, targets, windows, rule)
+        self.dataset = WindowDataset(sources.panel, targets, windows, rule, copying)
         self.sampler = KeySampler(
             len(windows),
             targets.haplotypes.num_samples,

@@ -49,7 +49,11 @@ def forward_flops(size: NetworkSize, num_samples: int, num_sites: int) -> int:
     if size.weighting == "local":
         hidden = 16
         per_neighbour = NUM_MATCH_FEATURES * hidden + hidden * hidden + hidden
-        token += (NUM_MATCH_FEATURES + 1) * width
+    num_evidence = (NUM_MATCH_FEATURES + 1 if size.weighting == "local" else 0) + size.num_models
+    token += num_evidence * width
+    if size.copying and size.num_models:
+        num_sources = 1 + size.num_models
+        token += (1 + num_sources) * 16 + 16 * num_sources
     products = num_samples * length * (site + genotype)
     products += rows * length * (token + size.num_neighbours * per_neighbour)
     products += 2 * NUM_TOKENS * width * width  # the tokens' own terms, for queries and neighbours

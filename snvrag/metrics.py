@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .accuracy import RARE_MAF, ratio, squared_correlation
+
 STRATA = ("overall", "rare", "common", "rare_alt")
-RARE = 0.05
 _DOSAGE_UNITS = 4096
 
 
@@ -46,8 +48,8 @@ class Metrics:
         scored : (B, L) bool
         af : (B, L) float
         """
-        rare = torch.minimum(af, 1 - af) < RARE
-        strata = torch.stack([scored, scored & rare, scored & ~rare, scored & (af < RARE)])
+        rare = torch.minimum(af, 1 - af) < RARE_MAF
+        strata = torch.stack([scored, scored & rare, scored & ~rare, scored & (af < RARE_MAF)])
         truth, call = alleles == 1, hap_dosage > 0.5
         hit, true, called = (alt.sum(1) for alt in (truth & call, truth, call))
         y = (hap_dosage.sum(1) * _DOSAGE_UNITS).round().to(torch.int64)
@@ -63,20 +65,17 @@ class Metrics:
 
     def compute(self) -> dict[str, float]:
         """Return ``<metric>_<stratum>`` for recall, precision, f1 and r2; NaN where undefined."""
-        results: dict[str, float] = {}
-        for stratum, sums in zip(STRATA, self.sums.tolist(), strict=True):
-            hit, false, missed, *moments = sums
-            results[f"recall_{stratum}"] = _ratio(hit, hit + missed)
-            results[f"precision_{stratum}"] = _ratio(hit, hit + false)
-            results[f"f1_{stratum}"] = _ratio(2 * hit, 2 * hit + false + missed)
-            results[f"r2_{stratum}"] = _squared_correlation(*moments)
-        return results
-
-
-def _squared_correlation(n: int, x: int, y: int, xx: int, yy: int, xy: int) -> float:
-    """R2 from exact sums; NaN without variance."""
-    return _ratio((n * xy - x * y) ** 2, (n * xx - x * x) * (n * yy - y * y))
-
-
-def _ratio(numerator: int, denominator: int) -> float:
-    return numerator / denominator if denominator > 0 else float("nan")
+        sums = self.sums.cpu().numpy()
+        hit, false, missed = sums[:, :3].T
+        units = np.array([1, 1, _DOSAGE_UNITS, 1, _DOSAGE_UNITS**2, _DOSAGE_UNITS])
+        values = {
+            "recall": ratio(hit, hit + missed),
+            "precision": ratio(hit, hit + false),
+            "f1": ratio(2 * hit, 2 * hit + false + missed),
+            "r2": squared_correlation(*(sums[:, 3:] / units).T),
+        }
+        return {
+            f"{name}_{stratum}": float(values[name][i])
+            for i, stratum in enumerate(STRATA)
+            for name in values
+        }

@@ -37,6 +37,9 @@ class NetworkSize:
     copying : bool
         Whether the weighed alleles of the neighbours are the prior of the prediction, which the
         network then corrects. V18 has none.
+    num_models : int
+        C, Li-Stephens models whose probabilities the network sees, and that have a share in the
+        prior.
     """
 
     width: int = 48
@@ -47,6 +50,7 @@ class NetworkSize:
     num_neighbours: int = 16
     weighting: Literal["local", "rank"] = "local"
     copying: bool = True
+    num_models: int = 0
 
 
 class Prediction(NamedTuple):
@@ -254,7 +258,8 @@ class ImputationNetwork(nn.Module):
         )
         self.gate = nn.Sequential(nn.Linear(2, width // 2), nn.GELU(), nn.Linear(width // 2, width))
         local = size.weighting == "local"
-        self.evidence = nn.Linear(NUM_MATCH_FEATURES + 1, width) if local else None
+        num_evidence = (NUM_MATCH_FEATURES + 1 if local else 0) + size.num_models
+        self.evidence = nn.Linear(num_evidence, width) if num_evidence else None
         self.fuse = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
         self.fuse_scale = nn.Parameter(torch.tensor(0.1))
         self.drop = nn.Dropout(size.dropout)
@@ -275,6 +280,13 @@ class ImputationNetwork(nn.Module):
             # Share of the panel's frequency in a copied allele: no neighbour is ever fully trusted.
             self.copy_error = nn.Parameter(torch.tensor(-4.0))
             self.copy_scale = nn.Parameter(torch.tensor(1.0))
+            # Shares of the neighbours and of each Li-Stephens model in the prior, at every site.
+            num_sources = 1 + size.num_models
+            self.prior_share = (
+                nn.Sequential(nn.Linear(1 + num_sources, 16), nn.GELU(), nn.Linear(16, num_sources))
+                if size.num_models
+                else None
+            )
             for head in (self.haplotype_head, self.genotype_head):
                 last = head[-1]
                 assert isinstance(last, nn.Linear)
@@ -329,7 +341,7 @@ class ImputationNetwork(nn.Module):
         both = torch.cat([first + second, (first - second).abs(), batch.genotype_frequency], -1)
         genotypes = self.genotype_head(both).float()
         if self.size.copying:
-            haplotypes = haplotypes + self.copy_scale * self._copy_prior(copied, batch.af)
+            haplotypes = haplotypes + self.copy_scale * self._copy_prior(copied, batch)
         genotypes = genotypes + _genotype_log_probability(haplotypes)
         return Prediction(haplotypes, genotypes)
 
@@ -355,19 +367,28 @@ class ImputationNetwork(nn.Module):
         gate = self.gate(frequencies).sigmoid()
         pooled = (gate * ref)[:, None] + (gate * (alt - ref))[:, None] * alt_share
         if self.evidence is not None:
-            features = neighbours.features
-            seen = (weights[:, :, :, None].to(features.dtype) * features).sum(2).transpose(2, 3)
-            pooled = pooled + self.evidence(torch.cat([seen.to(query.dtype), alt_share], -1))
+            evidence = batch.copying.transpose(2, 3)
+            if self.size.weighting == "local":
+                weighed = (weights[:, :, :, None] * neighbours.features).sum(2).transpose(2, 3)
+                evidence = torch.cat([weighed, copied[..., None], evidence], -1)
+            pooled = pooled + self.evidence(evidence.to(query.dtype))
         fused = self.fuse(torch.cat([query, pooled], -1))
         maf = torch.minimum(batch.af, 1 - batch.af).clamp_min(1e-6)
         rarity = torch.log1p(1 / maf).clamp_max(3.0)[:, None, :, None]
         retrieved: Tensor = self.fuse_scale * rarity * fused
         return retrieved
 
-    def _copy_prior(self, copied: Tensor, af: Tensor) -> Tensor:
-        """(B, 2, L, 2) log-probabilities of REF and ALT by the neighbours alone."""
+    def _copy_prior(self, copied: Tensor, batch: Batch) -> Tensor:
+        """(B, 2, L, 2) log-probabilities of REF and ALT by neighbours and Li-Stephens models."""
+        af = batch.af[:, None]
+        alt = copied
+        if self.prior_share is not None:
+            sources = torch.cat([copied[..., None], batch.copying.transpose(2, 3)], -1)
+            rarity = torch.log10(torch.minimum(af, 1 - af).clamp_min(1e-4))[..., None]
+            seen = torch.cat([rarity.expand(*copied.shape, 1), (sources - af[..., None]).abs()], -1)
+            alt = (self.prior_share(seen).float().softmax(-1) * sources).sum(-1)
         error = self.copy_error.sigmoid()
-        alt = ((1 - error) * copied + error * af[:, None]).clamp(1e-4, 1 - 1e-4)
+        alt = ((1 - error) * alt + error * af).clamp(1e-4, 1 - 1e-4)
         return torch.stack([torch.log1p(-alt), alt.log()], -1)
 
 

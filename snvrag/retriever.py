@@ -16,7 +16,7 @@ from torch import Tensor
 from . import _core
 from .dataset import PAD, Batch
 from .kernels import HammingIndex, TopK
-from .panel import Panel, haplotypes_of
+from .panel import Panel
 from .windows import Windows
 
 NUM_MATCH_FEATURES = 6
@@ -184,7 +184,7 @@ class Retriever:
             stop = int(self.windows.context_stops[window])
             hidden = batch.hidden[n].numpy()[: stop - context]
             entry = self._entry(batch.epoch, window, ~hidden)
-            exclude = np.where(own[mine, None] < 0, -1, haplotypes_of(own[mine]))
+            exclude = np.where(own[mine, None] < 0, -1, self.panel.haplotypes_of(own[mine]))
             exclude = np.repeat(exclude, 2, axis=0)
             queries = np.ascontiguousarray(alleles[mine]).reshape(2 * mine.size, length)
             for g, (segment, index) in enumerate(

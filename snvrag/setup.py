@@ -9,10 +9,12 @@ import shutil
 import torch
 
 from .config import Config
+from .copying import CopyingModel, read_genetic_map
 from .dataset import MaskRule
 from .distributed import ALONE, Ranks
 from .errors import InputError
 from .model import NetworkSize
+from .panel import Panel
 from .windows import Windows
 
 
@@ -35,9 +37,26 @@ def mask_rules(config: Config) -> tuple[MaskRule, MaskRule]:
         config.rare_rate,
         config.rare_threshold,
         config.mask_generator,  # type: ignore[arg-type]
+        config.chip_share,
+        (config.chip_density[0], config.chip_density[1]),
     )
     return rule, MaskRule(
         (config.val_rate,), 1, rule.rare_rate, rule.rare_threshold, rule.generator
+    )
+
+
+def copying_model(config: Config, panel: Panel) -> CopyingModel | None:
+    """Return the Li-Stephens models that a configuration asks for, None if it asks for none."""
+    if not config.li_stephens:
+        return None
+    path = config.genetic_map
+    return CopyingModel(
+        panel,
+        ne=config.ne,
+        error=config.copy_error,
+        genetic_map=read_genetic_map(path, panel.chrom) if path else None,
+        flank=config.copy_flank,
+        threads=1 if config.workers else config.threads or None,
     )
 
 
@@ -52,6 +71,7 @@ def network_size(config: Config) -> NetworkSize:
         num_neighbours=config.k,
         weighting=config.weighting,  # type: ignore[arg-type]
         copying=config.copying,
+        num_models=len(config.ne) if config.li_stephens else 0,
     )
 
 

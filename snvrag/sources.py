@@ -16,7 +16,7 @@ from .dataset import Targets
 from .errors import InputError
 from .kernels import align_sites
 from .panel import Panel, read_populations
-from .vcf import read_panel
+from .reading import read_panel
 
 DEMO_PANEL = "demo.vcf.gz"
 DEMO_POPULATIONS = "demo_samples.tsv"
@@ -155,7 +155,7 @@ def _training_targets(
     bits[present] = others.site_bits[index[present]]
     aligned = Panel(
         panel.chrom, panel.position, panel.alleles, others.samples, bits, others.populations,
-        others.population_index,
+        others.population_index, others.ploidy,
     )  # fmt: skip
     own = {name: i for i, name in enumerate(panel.samples)}
     report.append(

@@ -29,7 +29,14 @@ from .output import mark_best, remove_old
 from .random_state import random_state, set_random_state
 from .report import log
 from .scalars import Scalars
-from .setup import check_compiler, choose_device, mask_rules, network_size, split_windows
+from .setup import (
+    check_compiler,
+    choose_device,
+    copying_model,
+    mask_rules,
+    network_size,
+    split_windows,
+)
 from .signals import Requests, Stopped, listening
 from .sources import Sources, fingerprint
 from .step import add_gradients, learning_rate, optimizer_step, pieces
@@ -73,11 +80,13 @@ class Trainer:
         self.windows = windows
         rule, fixed = mask_rules(config)
         on_gpu = self.device.type == "cuda"
+        copying = copying_model(config, sources.panel)
         self.train_feed = Feed(
-            config, sources, sources.train, windows, rule, pin=on_gpu, ranks=ranks, training=True
-        )
+            config, sources, sources.train, windows, rule, copying, pin=on_gpu, ranks=ranks,
+            training=True,
+        )  # fmt: skip
         self.val_feed = Feed(
-            config, sources, sources.validation, windows, fixed, pin=on_gpu, ranks=ranks,
+            config, sources, sources.validation, windows, fixed, copying, pin=on_gpu, ranks=ranks,
             training=False,
         )  # fmt: skip
         # Loads the kernels, which the first call after installation compiles: no part of a switch.
@@ -125,9 +134,12 @@ class Trainer:
             self.sources.panel, self.val_feed.dataset, self._validation_sampler(), self.ranks
         )
         with listening(self.requests):
-            while self.epoch < self.config.epochs and not self.stopping.should_stop:
+            while not self.is_done:
                 self._train_epoch()
                 self._end_epoch(*self._validate())
+                (stop,) = self.ranks.largest(self.requests.stop)
+                if stop and not self.is_done:
+                    raise Stopped(stop)
         if self.stopping.should_stop:
             log.info(
                 "Early stopping: F1 gained no more than %s in %d epochs (best: epoch %d, %.4f)",
@@ -138,27 +150,28 @@ class Trainer:
         if self.ranks.is_writer:
             report.log_summary(self.history, baselines, plot)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether no epoch is left to train."""
+        return self.epoch >= self.config.epochs or self.stopping.should_stop
+
     def _train_epoch(self) -> None:
         config, feed = self.config, self.train_feed
         switch_seconds = self._switch_epoch()
         self.network.train()
         self.clock.tick(training=False)
-        bar = tqdm(
-            total=self.steps_an_epoch, initial=-(-self.position // config.accumulation),
-            unit="step", disable=None if self.ranks.is_writer else True, leave=False,
-        )  # fmt: skip
-        for group in feed.groups(self.epoch, config.accumulation, self.position):
-            self.take_step(group)
-            bar.update()
-            if self.step % config.log_every == 0:
-                self._check_finite()
-                loss, recall = self.sums.mean_loss, self.sums.metrics.compute()["recall_overall"]
-                bar.set_postfix(loss=f"{loss:.4f}", recall=f"{recall:.4f}")
-                rate = float(self.optimizer.param_groups[0]["lr"])
-                self.scalars.write(self.step, {"loss": loss, "recall": recall, "rate": rate})
-            self._answer_requests()
+        done = -(-self.position // config.accumulation)
+        shown = None if self.ranks.is_writer else True  # None: on a terminal
+        with tqdm(
+            total=self.steps_an_epoch, initial=done, unit="step", disable=shown, leave=False
+        ) as bar:
+            for group in feed.groups(self.epoch, config.accumulation, self.position):
+                self.take_step(group)
+                bar.update()
+                if self.step % config.log_every == 0:
+                    self._show(bar)
+                self._answer_requests()
         self._check_finite()
-        bar.close()
         self._tick()
         statistics = feed.retriever.statistics
         switch_seconds += statistics.first_build_seconds + statistics.first_search_seconds
@@ -169,6 +182,14 @@ class Trainer:
             feed.retriever.num_bytes / 2**20, statistics.num_dropped,
             1e3 * statistics.search_seconds, 1e3 * switch_seconds,
         )  # fmt: skip
+
+    def _show(self, bar: tqdm[Any]) -> None:
+        """Read what the device has added up, and show it: the one place that waits for it."""
+        self._check_finite()
+        loss, recall = self.sums.mean_loss, self.sums.metrics.compute()["recall_overall"]
+        bar.set_postfix(loss=f"{loss:.4f}", recall=f"{recall:.4f}")
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        self.scalars.write(self.step, {"loss": loss, "recall": recall, "rate": rate})
 
     def _switch_epoch(self) -> float:
         """Begin an epoch, or go on with it; return the seconds that the masks took."""

@@ -48,6 +48,8 @@ class Events:
     def install(self) -> None:
         """Replace the functions, in this process alone."""
         trainer.optimizer_step = self.before("step", trainer.optimizer_step)
+        trainer.imputation_loss = self.before("validation", trainer.imputation_loss)
+        trainer.mark_best = self.before("end", trainer.mark_best)
         hashing = checkpoint._Hashing
         hashing.write = self.before("payload", hashing.write)  # type: ignore[method-assign]
         handler = report._FileHandler

@@ -174,11 +174,14 @@ def test_types_and_shapes(world):
         "panel_sample": torch.int64, "alleles": torch.uint8, "hidden": torch.bool,
         "scored": torch.bool, "panel_af": torch.float32, "position": torch.float32,
         "af": torch.float32, "population_af": torch.float32, "genotype_frequency": torch.float32,
+        "copying": torch.float32,
     }  # fmt: skip
     length = batch.alleles.shape[-1]
     assert batch.alleles.shape == (1, 2, length)
     assert batch.hidden.shape == batch.scored.shape == batch.panel_af.shape == (1, length)
     assert batch.genotype_frequency.shape == (1, length, 3)
+    assert batch.copying.shape == (1, 2, 0, length)
+    assert batch.missing is None
     moved = batch.to(torch.device("cpu"))
     assert all(
         torch.equal(getattr(moved, f.name), getattr(batch, f.name))

@@ -284,12 +284,24 @@ def test_only_rank_0_writes(spread):
     assert second["out"] == ""
 
 
+def flat(content: dict[str, Any]) -> torch.Tensor:
+    return torch.cat([weight.flatten() for weight in content["model"].values()])
+
+
+def same_but_for_rounding(one: dict[str, Any], two: dict[str, Any], before: dict[str, Any]) -> None:
+    """Weights differ by less than a hundredth of what an epoch changed: Adam divides by the root of
+    small squares, so what is rounding in a gradient grows."""
+    assert one["step"] == two["step"]
+    changed = (flat(one) - flat(before)).norm()
+    assert changed > 0.1
+    assert (flat(one) - flat(two)).norm() < 0.01 * changed
+
+
 def test_weights_are_those_of_one_process(spread):
-    """After 12 steps; Adam divides by the root of small squares, so rounding grows."""
+    """After 12 steps."""
     one, two = (checkpoint(folder, "ep1") for folder in spread[0])
-    assert one["step"] == two["step"] == 12
-    for name, weight in one["model"].items():
-        torch.testing.assert_close(two["model"][name], weight, rtol=2e-3, atol=2e-4, msg=name)
+    assert one["step"] == 12
+    same_but_for_rounding(one, two, checkpoint(spread[0][0], "ep0"))
     for a, b in zip(one["history"], two["history"], strict=True):
         for name in ("train_loss", "val_loss", "f1_overall", "r2_rare"):
             assert b[name] == pytest.approx(a[name], rel=1e-3), name
@@ -467,6 +479,4 @@ def test_resumed_by_another_number_of_ranks(spread, tiny_arguments, tmp_path):
     assert result["code"] == 0
     assert "Note: 2 ranks then, 1 now" in result["out"]
     one, other = (checkpoint(place, "ep1") for place in (folder, spread[0][1]))
-    assert one["step"] == other["step"]
-    for name, weight in one["model"].items():
-        torch.testing.assert_close(other["model"][name], weight, rtol=2e-3, atol=2e-4, msg=name)
+    same_but_for_rounding(one, other, checkpoint(spread[0][1], "ep0"))

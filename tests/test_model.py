@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from snvrag.config import parse_arguments
+from snvrag.copying import CopyingModel
 from snvrag.dataset import ALT, MASK, PAD, Key, MaskRule, Targets, WindowDataset
 from snvrag.loss import imputation_loss
 from snvrag.model import (
@@ -34,13 +35,14 @@ SMALL = NetworkSize(width=16, layers=2, heads=2, span=0, num_neighbours=4)
 class World:
     """A panel of 24 samples in two populations, its windows, a dataset and a retriever."""
 
-    def __init__(self, panel, *, size=65, flank=0, k=4, segment=20):
+    def __init__(self, panel, *, size=65, flank=0, k=4, segment=20, ne=()):
         self.panel = panel
         self.windows = Windows.split(NUM_SITES, size, flank)
         self.targets = Targets(
             panel, np.ones(NUM_SITES, bool), np.arange(24), panel.sample_population
         )
-        self.dataset = WindowDataset(panel, self.targets, self.windows, MaskRule())
+        copying = CopyingModel(panel, ne=ne, error=0.01, flank=9) if ne else None
+        self.dataset = WindowDataset(panel, self.targets, self.windows, MaskRule(), copying)
         self.retriever = Retriever(panel, self.windows, k=k, segment_size=segment, segment_flank=8)
 
     def batch(self, keys=None, epoch=0):
@@ -84,6 +86,12 @@ SIZES = {
     "span 64": dataclasses.replace(SMALL, span=64),
     "long span": dataclasses.replace(SMALL, span=1000),
     "dropout": dataclasses.replace(SMALL, dropout=0.5),
+}
+
+# With probabilities of two Li-Stephens models, one of long and one of short segments.
+NE = (1e4, 1e6)
+MODELS = {
+    name: dataclasses.replace(SIZES[name], num_models=2) for name in ("local", "rank", "no copying")
 }
 
 
@@ -218,21 +226,114 @@ def test_samples_of_a_batch_do_not_see_each_other(world):
         torch.testing.assert_close(together.genotypes[i], alone.genotypes[0], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["local", "as V18", "span 8"])
-def test_padding_changes_nothing(panel, name):
+@pytest.mark.parametrize(
+    ("size", "ne"),
+    [*((SIZES[name], ()) for name in ("local", "as V18", "span 8")), (MODELS["local"], NE)],
+    ids=["local", "as V18", "span 8", "models"],
+)
+def test_padding_changes_nothing(panel, size, ne):
     """A window that is shorter than the longest of its run is predicted as it would be alone."""
-    world = World(panel, size=43, flank=9)  # the outer windows lack a flank
+    world = World(panel, size=43, flank=9, ne=ne)  # the outer windows lack a flank
     batch, neighbours = world.pair(keys=[Key(0, 0, 1), Key(0, 0, 7)])
     length = int(world.windows.context_stops[0] - world.windows.context_starts[0])
     assert length < world.windows.length
-    made = network(SIZES[name])
+    made = network(size)
     padded = made(batch, neighbours).haplotypes[:, :, :length]
-    for field in ("alleles", "hidden", "scored", "af", "position", "population_af"):
+    for field in ("alleles", "hidden", "scored", "af", "position", "population_af", "copying"):
         setattr(batch, field, getattr(batch, field)[..., :length])
     batch.genotype_frequency = batch.genotype_frequency[:, :length]
     for field in ("alleles", "features"):
         setattr(neighbours, field, getattr(neighbours, field)[..., :length])
     torch.testing.assert_close(padded, made(batch, neighbours).haplotypes, atol=1e-5, rtol=1e-4)
+
+
+# --- Li-Stephens models ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def models_world(panel):
+    return World(panel, ne=NE)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("window", "flank"), [(65, 0), (43, 9), (1, 0)])
+def test_shapes_with_models(panel, name, window, flank):
+    world = World(panel, size=window, flank=flank, ne=NE)
+    prediction = network(MODELS[name])(*world.pair())
+    length = world.windows.length
+    assert prediction.haplotypes.shape == (3, 2, length, 2)
+    assert torch.isfinite(prediction.haplotypes).all()
+    assert torch.isfinite(prediction.genotypes).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_model_is_seen(models_world, name):
+    batch, neighbours = models_world.pair()
+    made = network(MODELS[name])
+    before = made(batch, neighbours).haplotypes
+    for model in range(2):
+        batch, neighbours = models_world.pair()
+        batch.copying[0, 1, model] = 1 - batch.copying[0, 1, model]
+        after = made(batch, neighbours).haplotypes
+        assert not torch.allclose(before[0, 1], after[0, 1], atol=1e-4)
+        torch.testing.assert_close(before[1:], after[1:], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_two_haplotypes_have_no_order_with_models(models_world, name):
+    batch, neighbours = models_world.pair()
+    made = network(MODELS[name])
+    prediction = made(batch, neighbours)
+    batch.alleles, batch.copying = batch.alleles.flip(1), batch.copying.flip(1)
+    for field in ("alleles", "features", "indices", "distances"):
+        setattr(neighbours, field, getattr(neighbours, field).flip(1))
+    swapped = made(batch, neighbours)
+    torch.testing.assert_close(prediction.haplotypes.flip(1), swapped.haplotypes)
+    torch.testing.assert_close(prediction.genotypes, swapped.genotypes)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shaken", [False, True])
+def test_prior_is_a_mixture_of_its_sources(models_world, shaken):
+    """Site by site: shares from rarity and from how far each source is from the frequency."""
+    batch, neighbours = models_world.pair()
+    made = network(MODELS["local"], shaken=shaken)
+    copied = (made.weights(neighbours) * (neighbours.alleles == ALT)).sum(2)
+    got = made._copy_prior(copied, batch).exp()
+    error = float(made.copy_error.sigmoid())
+    for b, hap, s in [(0, 0, 0), (0, 1, 64), (1, 0, 17), (2, 1, 40)]:
+        af = batch.af[b, s]
+        sources = torch.stack([copied[b, hap, s], *batch.copying[b, hap, :, s]])
+        rarity = torch.log10(torch.minimum(af, 1 - af).clamp_min(1e-4))
+        shares = made.prior_share(torch.cat([rarity[None], (sources - af).abs()])).softmax(-1)
+        assert shares.shape == (3,)
+        alt = float((1 - error) * (shares * sources).sum() + error * af)
+        assert sources.min() - 0.02 <= alt <= sources.max() + 0.02
+        expected = min(max(alt, 1e-4), 1 - 1e-4)
+        torch.testing.assert_close(got[b, hap, s], torch.tensor([1 - expected, expected]))
+
+
+def test_an_untrained_network_says_what_its_sources_agree_on(models_world):
+    batch, neighbours = models_world.pair()
+    made = network(MODELS["local"], shaken=False)
+    copied = (made.weights(neighbours) * (neighbours.alleles == ALT)).sum(2)
+    sources = torch.cat([copied[:, :, None], batch.copying], 2)
+    dosage = made(batch, neighbours).hap_dosage
+    assert (dosage > sources.amin(2) - 0.03).all()
+    assert (dosage < sources.amax(2) + 0.03).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_reach_all_parameters_with_models(models_world, name):
+    made = network(MODELS[name]).train()
+    batch, neighbours = models_world.pair()
+    imputation_loss(made(batch, neighbours), batch, 2.0).backward()
+    without = {
+        parameter
+        for parameter, value in made.named_parameters()
+        if value.grad is None or not value.grad.any()
+    }
+    assert without - {"weights.score.4.bias"} == set()
 
 
 # --- short cuts are the long way ------------------------------------------------------------------
@@ -459,7 +560,8 @@ def test_presets_build_and_learn(panel, preset):
         assert (size.width, size.layers, size.heads, size.num_neighbours) == (384, 12, 12, 1)
         assert (size.dropout, size.span, size.weighting, size.copying) == (0.1, 0, "rank", False)
         assert config.window_size == 1020
-    world = World(panel, size=10, k=config.k, segment=config.segment_size)
+    ne = config.ne if config.li_stephens else ()
+    world = World(panel, size=10, k=config.k, segment=config.segment_size, ne=ne)
     batch, neighbours = world.pair()
     torch.manual_seed(0)
     made = ImputationNetwork(size).train()

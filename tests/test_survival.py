@@ -123,6 +123,8 @@ def check_same(one: Path, other: Path) -> None:
         # before a line of the log, a flush to the disk, a renaming, a link
         ("file", 60, 3, [], 4),
         ("file", 60, 7, ALWAYS, 5),
+        # in validation, which is done again
+        ("validation", 8, 2, ALWAYS, 9),
         ("step", 9, 3, ["--workers", "2"], 6),
     ],
 )
@@ -163,6 +165,18 @@ def test_stopped_by_signals(parent, straight, tmp_path):
             assert (folder / "rag_bert.model.step").exists()
             last = printed.splitlines()[-1]
             assert last.startswith(f"snvrag.train: stopped by {number.name}, state saved: ")
+    check_same(straight, folder)
+
+
+@pytest.mark.parametrize(("kind", "left"), [("validation", "step"), ("end", "ep0")])
+def test_stopped_after_the_last_step_of_an_epoch(parent, straight, tmp_path, kind, left):
+    """Nothing is trained twice: what is saved is the whole epoch, validated or not yet."""
+    folder = tmp_path / "run"
+    assert parent.run(folder, kind=kind, kill_at=1, signal_number=signal.SIGTERM) == 143
+    content = torch.load(folder / f"rag_bert.model.{left}")
+    assert (content["epoch"], content["epoch_position"]) == ((-1, 12) if left == "step" else (0, 0))
+    assert (folder / "rag_bert.model.step").exists() == (left == "step")
+    assert parent.run(folder) == 0
     check_same(straight, folder)
 
 

@@ -14,8 +14,8 @@ import pytest
 from snvrag import _core
 from snvrag.errors import InputError
 from snvrag.panel import Panel
+from snvrag.reading import read_panel
 from snvrag.sources import demo_file
-from snvrag.vcf import read_panel
 
 GOOD = "0|0 0|1 1|1"
 
@@ -346,7 +346,7 @@ def test_a_contig_missing_from_the_header(tmp_path, write_vcf, capfd):
 
 def test_region_that_holds_nothing(shared_data):
     code = (
-        "import sys\nfrom snvrag.errors import InputError\nfrom snvrag.vcf import read_panel\n"
+        "import sys\nfrom snvrag.errors import InputError\nfrom snvrag.reading import read_panel\n"
         "for region in sys.argv[2:]:\n"
         "    try:\n        read_panel(sys.argv[1], region=region)\n"
         "    except InputError as error:\n        print(error)\n"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from snvrag import step, trainer
 from snvrag.checkpoint import load_checkpoint
 from snvrag.config import parse_arguments
-from snvrag.dataset import KeySampler
+from snvrag.dataset import Batch, KeySampler
 from snvrag.errors import InputError
 from snvrag.sources import load_sources
 from snvrag.trainer import Trainer
@@ -113,3 +114,33 @@ def test_no_sum_takes_a_bad_step(world, tmp_path):
     assert all(torch.equal(before[k], v) for k, v in made.sums.state().items())
     made.sums.add(made.sums, torch.tensor(0.0))
     assert torch.equal(made.sums.loss, 2 * before["loss"])
+
+
+class Reads(TorchDispatchMode):
+    """Counts what waits for a device: a number that is read, a shape that values decide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        name = function.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique"):
+            self.seen.append(name)
+        return function(*arguments, **(options or {}))
+
+
+def test_a_step_reads_nothing_from_the_device(world, tmp_path, monkeypatch):
+    """Forward, backward, optimizer, metrics: with all of it on a GPU, the host would never wait."""
+    made = world(tmp_path, reads_late=True)
+    made.network.train()
+    group = list(made.train_feed.epoch(0))[:2]
+    num_scored = group[0][0].num_scored  # of a batch that is still on the CPU, where it is free
+    monkeypatch.setattr(Batch, "num_scored", num_scored)
+    with Reads() as reads:
+        made.take_step(group)
+    assert reads.seen == []
+    with reads:
+        made._check_finite()
+        assert made.sums.mean_loss > 0
+    assert len(reads.seen) == 2

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "arguments.hpp"
+#include "copying.hpp"
 #include "retrieval.hpp"
 #include "snvrag/genotypes.hpp"
 #include "snvrag/matching.hpp"
@@ -98,19 +99,38 @@ py::array_t<std::uint64_t> gather(const py::object& object, std::int64_t start, 
   return result;
 }
 
-py::tuple genotypes(const py::object& calls_object, const py::object& out_object) {
-  const std::string expected = "a contiguous int16 (samples, 3) array";
-  const Rows<std::int16_t> calls = rows<std::int16_t>(calls_object, "calls", expected);
-  if (calls.num_columns != 3 || (calls.num_rows > 1 && calls.stride != 3)) {
-    value_error("calls", expected, "shape " + shape_text(calls.array));
+// A contiguous array that is written to.
+template <class T>
+T* output(const py::object& object, const std::string& name, std::int64_t size,
+          const std::string& expected, py::array& keep) {
+  keep = vector<T>(object, name, size, expected);
+  if (!keep.writeable()) type_error(name, "a writeable array", "a read-only one");
+  return static_cast<T*>(keep.mutable_data());
+}
+
+py::tuple genotypes(const py::object& codes_object, bool hide_unphased,
+                    const py::object& ploidy_object, const py::object& alleles_object,
+                    const py::object& missing_object) {
+  const std::string expected = "a contiguous int32 (samples, ploidy) array";
+  const Rows<std::int32_t> codes = rows<std::int32_t>(codes_object, "codes", expected);
+  if (codes.num_rows > 1 && codes.stride != codes.num_columns) {
+    type_error("codes", expected, "rows that are not adjacent");
   }
-  py::array out = vector<std::uint8_t>(out_object, "out", 2 * calls.num_rows,
-                                       "a contiguous uint8 (2 * samples,) array");
-  if (!out.writeable()) type_error("out", "a writeable array", "a read-only one");
-  const GenotypeSummary summary =
-      read_genotypes(calls.data, calls.num_rows, static_cast<std::uint8_t*>(out.mutable_data()));
-  return py::make_tuple(summary.first_unphased, summary.first_haploid, summary.num_missing,
-                        summary.num_alt, summary.highest_allele);
+  const std::int64_t words = num_words(2 * codes.num_rows);
+  const std::string row = "a contiguous uint64 (" + std::to_string(words) + ",) array";
+  py::array keep[3];
+  auto* ploidy = output<std::uint8_t>(ploidy_object, "ploidy", codes.num_rows,
+                                      "a contiguous uint8 (samples,) array", keep[0]);
+  auto* alleles = output<std::uint64_t>(alleles_object, "alleles", words, row, keep[1]);
+  auto* missing = output<std::uint64_t>(missing_object, "missing", words, row, keep[2]);
+  GenotypeSummary summary;
+  {
+    py::gil_scoped_release release;
+    summary = read_genotypes(codes.data, codes.num_rows, codes.num_columns, hide_unphased, ploidy,
+                             alleles, missing);
+  }
+  return py::make_tuple(summary.first_unphased, summary.num_unphased, summary.first_changed,
+                        summary.first_polyploid, summary.num_missing, summary.highest_allele);
 }
 
 py::array_t<float> matching(const py::object& queries_object, const py::object& neighbours_object,
@@ -165,11 +185,13 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("transpose_bits", &transpose, py::arg("bits"), py::arg("num_columns"));
   module.def("gather_columns", &gather, py::arg("bits"), py::arg("start"), py::arg("stop"),
              py::arg("columns"));
-  module.def("read_genotypes", &genotypes, py::arg("calls"), py::arg("out"));
+  module.def("read_genotypes", &genotypes, py::arg("codes"), py::arg("hide_unphased").noconvert(),
+             py::arg("ploidy"), py::arg("alleles"), py::arg("missing"));
   module.def("match_features", &matching, py::arg("queries"), py::arg("neighbours"),
              py::arg("num_sites"), py::arg("observed"), py::arg("position"),
              py::arg("decay_sites"));
   bind_retrieval(module);
+  bind_copying(module);
 
   module.def("simd_levels", &simd_levels);
   module.def("simd_level", [] { return std::string(simd_level_name(simd_level())); });

@@ -2,26 +2,115 @@
 
 #include <algorithm>
 
-namespace snvrag {
+#include "kernel_table.hpp"
 
-GenotypeSummary read_genotypes(const std::int16_t* calls, std::int64_t num_samples,
-                               std::uint8_t* alleles) {
-  GenotypeSummary summary;
-  for (std::int64_t sample = 0; sample < num_samples; ++sample, calls += 3) {
-    const std::int16_t first = calls[0], second = calls[1];
-    if (first != second && calls[2] == 0 && first >= 0 && second >= 0 &&
-        summary.first_unphased < 0) {
-      summary.first_unphased = sample;
-    }
-    if ((first == -2 || second == -2) && summary.first_haploid < 0) summary.first_haploid = sample;
-    summary.num_missing += (first < 0) + (second < 0);
-    summary.num_alt += (first == 1) + (second == 1);
-    summary.highest_allele =
-        std::max<std::int64_t>(summary.highest_allele, std::max(first, second));
-    alleles[2 * sample] = static_cast<std::uint8_t>(first < 0 ? 255 : first);
-    alleles[2 * sample + 1] = static_cast<std::uint8_t>(second < 0 ? 255 : second);
+namespace snvrag {
+namespace {
+
+constexpr std::int64_t kWordSamples = 32;
+constexpr std::uint64_t kEvenBits = 0x5555555555555555;
+
+constexpr std::int32_t kMissing = -1, kNone = -2;
+
+std::int32_t allele_of(std::int32_t code) {
+  if (code == kNoAllele) return kNone;
+  return code < 2 ? kMissing : (code >> 1) - 1;
+}
+
+// 32 diploid calls of alleles 0 and 1 that are phased, which nearly all are. False if they are not,
+// with nothing written.
+bool read_plain(const KernelTable& table, const std::int32_t* codes, const std::uint8_t* ploidy,
+                std::uint64_t* alleles) {
+  std::uint8_t allele[2 * kWordSamples], phased[2 * kWordSamples];
+  std::uint32_t strange = 0;
+  for (std::int64_t i = 0; i < 2 * kWordSamples; ++i) {
+    const std::uint32_t code = static_cast<std::uint32_t>(codes[i]) - 2;
+    strange |= code & ~std::uint32_t{3};
+    allele[i] = static_cast<std::uint8_t>((code >> 1) & 1);
+    phased[i] = static_cast<std::uint8_t>(code & 1);
   }
-  return summary;
+  for (std::int64_t i = 0; i < kWordSamples; ++i) strange |= ploidy[i] ^ 2u;
+  if (strange != 0) return false;
+  std::uint64_t phase;
+  std::uint64_t bits;
+  table.pack_row(allele, 2 * kWordSamples, &bits);
+  table.pack_row(phased, 2 * kWordSamples, &phase);
+  if (((bits ^ (bits >> 1)) & ~(phase >> 1) & kEvenBits) != 0) return false;
+  *alleles = bits;
+  return true;
+}
+
+class CallReader {
+ public:
+  CallReader(std::int64_t width, bool hide_unphased, std::uint8_t* ploidy)
+      : width_(width), hide_unphased_(hide_unphased), ploidy_(ploidy) {}
+
+  // Adds the call of a sample to the two bits at `shift` of both words.
+  void read(const std::int32_t* codes, std::int64_t sample, int shift, std::uint64_t* alleles,
+            std::uint64_t* missing) {
+    std::int32_t first = width_ > 0 ? allele_of(codes[0]) : kNone;
+    std::int32_t second = width_ > 1 ? allele_of(codes[1]) : kNone;
+    bool is_called = first >= 0 || second >= 0;
+    bool is_polyploid = false;
+    for (std::int64_t i = 2; i < width_; ++i) {
+      const std::int32_t allele = allele_of(codes[i]);
+      is_called |= allele >= 0;
+      is_polyploid |= allele != kNone;
+      summary.highest_allele = std::max<std::int64_t>(summary.highest_allele, allele);
+    }
+    summary.highest_allele = std::max<std::int64_t>(summary.highest_allele, first);
+    summary.highest_allele = std::max<std::int64_t>(summary.highest_allele, second);
+    if (is_called) {
+      const std::uint8_t found = second == kNone ? 1 : 2;
+      if (is_polyploid && summary.first_polyploid < 0) summary.first_polyploid = sample;
+      if (ploidy_[sample] == 0) ploidy_[sample] = found;
+      if (ploidy_[sample] != found && summary.first_changed < 0) summary.first_changed = sample;
+    }
+    if (first >= 0 && second >= 0 && first != second && (codes[1] & 1) == 0) {
+      if (summary.first_unphased < 0) summary.first_unphased = sample;
+      ++summary.num_unphased;
+      if (hide_unphased_) {
+        *missing |= std::uint64_t{3} << shift;
+        return;
+      }
+    }
+    const bool first_missing = first < 0;
+    const bool second_missing = second == kMissing || (second == kNone && first_missing);
+    if (first_missing || second_missing) ++summary.num_missing;
+    *missing |= (std::uint64_t{first_missing} | std::uint64_t{second_missing} << 1) << shift;
+    *alleles |= (std::uint64_t{first > 0} | std::uint64_t{second > 0} << 1) << shift;
+  }
+
+  GenotypeSummary summary;
+
+ private:
+  std::int64_t width_;
+  bool hide_unphased_;
+  std::uint8_t* ploidy_;
+};
+
+}  // namespace
+
+GenotypeSummary read_genotypes(const std::int32_t* codes, std::int64_t num_samples,
+                               std::int64_t width, bool hide_unphased, std::uint8_t* ploidy,
+                               std::uint64_t* alleles, std::uint64_t* missing) {
+  const KernelTable& table = kernels();
+  CallReader reader(width, hide_unphased, ploidy);
+  for (std::int64_t start = 0; start < num_samples; start += kWordSamples, ++alleles, ++missing) {
+    const std::int64_t count = std::min(kWordSamples, num_samples - start);
+    *alleles = *missing = 0;
+    const std::int32_t* calls = codes + start * width;
+    if (width == 2 && count == kWordSamples && read_plain(table, calls, ploidy + start, alleles)) {
+      if (*alleles != 0) {
+        reader.summary.highest_allele = std::max<std::int64_t>(reader.summary.highest_allele, 1);
+      }
+      continue;
+    }
+    for (std::int64_t i = 0; i < count; ++i) {
+      reader.read(calls + i * width, start + i, static_cast<int>(2 * i), alleles, missing);
+    }
+  }
+  return reader.summary;
 }
 
 }  // namespace snvrag

@@ -54,6 +54,21 @@ struct L2Block {
   float* lanes;   // (queries, kL2RowsAtOnce, float_lanes)
 };
 
+// One observed site in the forward or backward pass of the Li-Stephens model: where `bits` and
+// `flip` differ, the panel's allele is not the query's.
+struct CopyStep {
+  const std::uint64_t* bits;
+  std::uint64_t flip;
+  std::int64_t num_words;
+  const float* prior;  // of each haplotype when one is chosen anew; zero for those left out
+  float keep, jump;    // what the probabilities before, and the prior, are multiplied by
+  float ratio;         // of the probabilities to differ and to agree
+};
+
+struct CopySums {
+  float posterior, backward;
+};
+
 struct KernelTable {
   // Appends the haplotypes below each query's threshold: their distance, or with weights the bits
   // of the sum as a float32.
@@ -90,6 +105,20 @@ struct KernelTable {
 
   // Transposes 64 words of 64 bits in place.
   void (*transpose64)(std::uint64_t* words);
+
+  // Multiplies (keep * before + jump * prior) by the ratio where the alleles differ; returns the
+  // sum of `after`.
+  float (*copy_forward)(const CopyStep& step, const float* before, float* after);
+
+  // With b = keep * backward + jump * prior, writes forward * b to `posterior` and b, multiplied by
+  // the ratio where the alleles differ, to `backward`. Returns the sums of both.
+  CopySums (*copy_backward)(const CopyStep& step, const float* forward, float* backward,
+                            float* posterior);
+
+  // Sums `first` and `second` over the ones of each of num_sites rows: (num_sites, 2) sums.
+  void (*copy_sums)(const float* first, const float* second, const std::uint64_t* bits,
+                    std::int64_t stride, std::int64_t num_sites, std::int64_t num_words,
+                    float* sums);
 };
 
 extern const KernelTable kScalarKernels;

@@ -1,11 +1,14 @@
 // The one text of the level-dependent kernels. An including file defines, in an anonymous
 // namespace, the types Lanes (eight 64-bit lanes), BitCount (their population counts), WeightSum
-// (the same with weights) and Floats (kFloatLanes float32 lanes), the constants kQueryTile,
+// (the same with weights) and Floats (kFloatLanes float32 lanes, with LaneMask to choose among
+// them), the constants kQueryTile,
 // kMostHead, kGroupBits, kL2Queries and kL2Rows, and the functions named below, then
 // SNVRAG_KERNEL_TABLE, the name of the table.
 
 #include "hamming_scan.inl"
 #include "l2_block.inl"
+
+#include "copying_steps.inl"
 
 namespace snvrag {
 namespace {
@@ -60,8 +63,9 @@ void unpack_row(const std::uint64_t* bits, std::int64_t n, std::uint8_t* alleles
 }  // namespace
 
 extern const KernelTable SNVRAG_KERNEL_TABLE;
-const KernelTable SNVRAG_KERNEL_TABLE = {
-    hamming_scan, weighted_scan, weight_tables, kWordTable, count_ones, l2_block,   l2_sums,
-    kFloatLanes,  has_nan,       pack_row,      pack_tile,  unpack_row, transpose64};
+const KernelTable SNVRAG_KERNEL_TABLE = {hamming_scan, weighted_scan, weight_tables, kWordTable,
+                                         count_ones,   l2_block,      l2_sums,       kFloatLanes,
+                                         has_nan,      pack_row,      pack_tile,     unpack_row,
+                                         transpose64,  copy_forward,  copy_backward, copy_sums};
 
 }  // namespace snvrag

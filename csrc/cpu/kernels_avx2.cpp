@@ -179,6 +179,24 @@ float horizontal_sum(Floats floats) {
   return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
 
+using LaneMask = __m256;
+
+LaneMask lane_mask(std::uint64_t word, int vector) {
+  const __m256i lane_bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i bits = _mm256_set1_epi32(static_cast<int>(word >> (kFloatLanes * vector)));
+  return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(bits, lane_bits), lane_bits));
+}
+Floats broadcast_floats(float value) { return _mm256_set1_ps(value); }
+Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+Floats add_where(LaneMask mask, Floats a, Floats b) {
+  return _mm256_add_ps(a, _mm256_and_ps(mask, b));
+}
+Floats scale_where(LaneMask mask, Floats a, Floats b) {
+  return _mm256_blendv_ps(a, _mm256_mul_ps(a, b), mask);
+}
+
 }  // namespace
 }  // namespace snvrag
 

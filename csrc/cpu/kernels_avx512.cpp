@@ -186,6 +186,18 @@ Floats add_squared_difference(Floats sum, Floats a, Floats b) {
 }
 float horizontal_sum(Floats floats) { return _mm512_reduce_add_ps(floats); }
 
+using LaneMask = __mmask16;
+
+LaneMask lane_mask(std::uint64_t word, int vector) {
+  return static_cast<LaneMask>(word >> (kFloatLanes * vector));
+}
+Floats broadcast_floats(float value) { return _mm512_set1_ps(value); }
+Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+Floats add_where(LaneMask mask, Floats a, Floats b) { return _mm512_mask_add_ps(a, mask, a, b); }
+Floats scale_where(LaneMask mask, Floats a, Floats b) { return _mm512_mask_mul_ps(a, mask, a, b); }
+
 }  // namespace
 }  // namespace snvrag
 

@@ -106,6 +106,24 @@ Floats add_squared_difference(Floats sum, Floats a, Floats b) {
 }
 float horizontal_sum(Floats floats) { return vaddvq_f32(floats); }
 
+using LaneMask = uint32x4_t;
+
+LaneMask lane_mask(std::uint64_t word, int vector) {
+  const std::uint32_t lane_bits[4] = {1, 2, 4, 8};
+  const auto bits = static_cast<std::uint32_t>(word >> (kFloatLanes * vector));
+  return vtstq_u32(vdupq_n_u32(bits), vld1q_u32(lane_bits));
+}
+Floats broadcast_floats(float value) { return vdupq_n_f32(value); }
+Floats add(Floats a, Floats b) { return vaddq_f32(a, b); }
+Floats multiply(Floats a, Floats b) { return vmulq_f32(a, b); }
+Floats multiply_add(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
+Floats add_where(LaneMask mask, Floats a, Floats b) {
+  return vaddq_f32(a, vreinterpretq_f32_u32(vandq_u32(mask, vreinterpretq_u32_f32(b))));
+}
+Floats scale_where(LaneMask mask, Floats a, Floats b) {
+  return vbslq_f32(mask, vmulq_f32(a, b), a);
+}
+
 }  // namespace
 }  // namespace snvrag
 

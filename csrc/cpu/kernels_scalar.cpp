@@ -107,6 +107,39 @@ float horizontal_sum(const Floats& floats) {
   return (floats.lane[0] + floats.lane[1]) + (floats.lane[2] + floats.lane[3]);
 }
 
+using LaneMask = unsigned;
+
+LaneMask lane_mask(std::uint64_t word, int vector) {
+  return static_cast<LaneMask>(word >> (kFloatLanes * vector));
+}
+
+Floats broadcast_floats(float value) { return {{value, value, value, value}}; }
+
+Floats add(Floats a, const Floats& b) {
+  for (int i = 0; i < kFloatLanes; ++i) a.lane[i] += b.lane[i];
+  return a;
+}
+
+Floats multiply(Floats a, const Floats& b) {
+  for (int i = 0; i < kFloatLanes; ++i) a.lane[i] *= b.lane[i];
+  return a;
+}
+
+Floats multiply_add(const Floats& a, const Floats& b, Floats c) {
+  for (int i = 0; i < kFloatLanes; ++i) c.lane[i] += a.lane[i] * b.lane[i];
+  return c;
+}
+
+Floats add_where(LaneMask mask, Floats a, const Floats& b) {
+  for (int i = 0; i < kFloatLanes; ++i) a.lane[i] += (mask >> i & 1) != 0 ? b.lane[i] : 0.0f;
+  return a;
+}
+
+Floats scale_where(LaneMask mask, Floats a, const Floats& b) {
+  for (int i = 0; i < kFloatLanes; ++i) a.lane[i] *= (mask >> i & 1) != 0 ? b.lane[i] : 1.0f;
+  return a;
+}
+
 }  // namespace
 }  // namespace snvrag
 

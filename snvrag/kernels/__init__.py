@@ -11,6 +11,7 @@ ends a long search.
 """
 
 from .alignment import align_sites
+from .copying import li_stephens_dosage
 from .masking import af_guided_mask, af_guided_masks
 from .packing import pack_haplotypes, unpack_haplotypes
 from .retrieval import HammingIndex, TopK, topk_hamming, topk_l2
@@ -21,6 +22,7 @@ __all__ = [
     "af_guided_mask",
     "af_guided_masks",
     "align_sites",
+    "li_stephens_dosage",
     "pack_haplotypes",
     "topk_hamming",
     "topk_l2",

@@ -178,3 +178,45 @@ def match_features(
             out[2 + side, s] = np.log1p(abs(int(position[s]) - int(position[end])) / 1000)
             out[4 + side, s] = decayed
     return out
+
+
+def li_stephens_dosage(
+    query: NDArray[Any],
+    panel: NDArray[Any],
+    observed: NDArray[np.bool_],
+    switches: NDArray[np.float64],
+    error: float,
+    exclude: tuple[int, ...] = (),
+) -> NDArray[np.float64]:
+    """Forward-backward over (H, S) alleles for one (S,) query; ``(S,)`` in double precision."""
+    left = [h for h in range(len(panel)) if h not in exclude]
+    copied = panel[left].astype(np.float64)
+    sites = np.flatnonzero(observed)
+    num_states = len(left)
+    if sites.size == 0:
+        return np.asarray(copied.mean(axis=0))
+    emission = np.where(copied[:, sites] == query[sites], 1 - error, error)
+    change = -np.expm1(-np.diff(switches[sites]))
+    forward = np.empty((sites.size, num_states))
+    backward = np.ones((sites.size, num_states))
+    forward[0] = emission[:, 0] / num_states
+    for i in range(1, sites.size):
+        stay = (1 - change[i - 1]) * forward[i - 1]
+        forward[i] = (stay + change[i - 1] * forward[i - 1].sum() / num_states) * emission[:, i]
+        forward[i] /= forward[i].sum()
+    for i in range(sites.size - 2, -1, -1):
+        next_one = backward[i + 1] * emission[:, i + 1]
+        backward[i] = (1 - change[i]) * next_one + change[i] * next_one.mean()
+        backward[i] /= backward[i].sum()
+    posterior = forward * backward
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    dosage = np.empty(len(query))
+    for s in range(len(query)):
+        after = int(np.searchsorted(sites, s))
+        before = after if after < sites.size and sites[after] == s else after - 1
+        before, after = max(before, 0), min(after, sites.size - 1)
+        span = switches[sites[after]] - switches[sites[before]]
+        t = (switches[s] - switches[sites[before]]) / span if span > 0 else 0.5
+        t = min(max(t, 0.0), 1.0)
+        dosage[s] = ((1 - t) * posterior[before] + t * posterior[after]) @ copied[:, s]
+    return dosage

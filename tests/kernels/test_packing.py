@@ -293,47 +293,105 @@ def test_gather_columns(simd_level, num_rows):
 
 # --- genotypes -----------------------------------------------------------------------------------
 
-
-def read(calls: list[list[int]]) -> tuple[tuple[int, ...], list[int]]:
-    out = np.full(2 * len(calls), 77, np.uint8)
-    summary = _core.read_genotypes(np.array(calls, np.int16).reshape(-1, 3), out)
-    return summary, out.tolist()
+END = -(2**31) + 1
 
 
-def test_read_genotypes_of_every_kind():
-    assert read([]) == ((-1, -1, 0, 0, 0), [])
-    assert read([[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]]) == (
-        (-1, -1, 0, 4, 1),
-        [0, 0, 0, 1, 1, 0, 1, 1],
-    )
-    # Unphased: only a heterozygote loses anything by it.
-    assert read([[0, 0, 0], [1, 1, 0], [0, 1, 0], [1, 0, 0]])[0] == (2, -1, 0, 4, 1)
-    assert read([[-1, 0, 0], [1, -1, 0], [-1, -1, 0]]) == (
-        (-1, -1, 4, 1, 1),
-        [255, 0, 1, 255, 255, 255],
-    )
-    # A haploid call has no second allele.
-    assert read([[0, 0, 1], [1, -2, 1], [-1, -2, 0]]) == (
-        (-1, 1, 3, 1, 1),
-        [0, 0, 1, 255, 255, 255],
-    )
-    # Further alleles are kept, and told.
-    assert read([[0, 2, 1], [3, 1, 1]]) == ((-1, -1, 0, 1, 3), [0, 2, 3, 1])
+def code(allele: int, phased: int = 1) -> int:
+    """Code an allele as BCF does; -1 is a missing one, -2 none."""
+    return END if allele == -2 else (allele + 1) << 1 | phased
 
 
-def test_read_genotypes_against_a_loop():
-    random = np.random.default_rng(0)
-    calls = random.integers(-2, 4, (1020, 3), np.int16)
-    calls[:, 2] = random.integers(0, 2, 1020)
-    summary, out = read(calls.tolist())
-    a, b, phased = calls.T
-    unphased = np.flatnonzero((a != b) & (phased == 0) & (a >= 0) & (b >= 0))
-    haploid = np.flatnonzero((a == -2) | (b == -2))
-    pairs = calls[:, :2]
-    assert summary == (
-        unphased[0], haploid[0], (pairs < 0).sum(), (pairs == 1).sum(), pairs.max()
-    )  # fmt: skip
-    assert out == np.where(pairs < 0, 255, pairs).ravel().tolist()
+def read_slowly(calls: np.ndarray, phased: np.ndarray, hide: bool, ploidy: list[int]):
+    """Read (n, 2) calls one by one: the summary, two alleles and two flags a sample."""
+    unphased, changed, num_missing, alleles, missing = [], [], 0, [], []
+    for i, ((a, b), is_phased) in enumerate(zip(calls.tolist(), phased, strict=True)):
+        if a >= 0 or b >= 0:
+            found = 1 if b == -2 else 2
+            ploidy[i] = ploidy[i] or found
+            changed += [i] if ploidy[i] != found else []
+        if a >= 0 and b >= 0 and a != b and not is_phased:
+            unphased.append(i)
+            if hide:
+                alleles += [0, 0]
+                missing += [1, 1]
+                continue
+        flags = [a < 0, b == -1 or (b == -2 and a < 0)]
+        num_missing += any(flags)
+        alleles += [a > 0, b > 0]
+        missing += flags
+    first = [found[0] if found else -1 for found in (unphased, changed)]
+    highest = max(0, int(calls.max(initial=0)))
+    summary = (first[0], len(unphased), first[1], -1, num_missing, highest)
+    return summary, np.array(alleles, bool), np.array(missing, bool)
+
+
+def read_codes(codes: np.ndarray, hide: bool = False, ploidy: np.ndarray | None = None):
+    num_samples = len(codes)
+    ploidy = np.zeros(num_samples, np.uint8) if ploidy is None else ploidy
+    words = (2 * num_samples + 63) // 64
+    bits = np.full((2, words), 2**64 - 1, np.uint64)
+    summary = _core.read_genotypes(codes, hide, ploidy, bits[0], bits[1])
+    whole = _core.unpack_rows(bits, 64 * words)
+    assert not whole[:, 2 * num_samples :].any()
+    return summary, whole[0, : 2 * num_samples], whole[1, : 2 * num_samples], ploidy.tolist()
+
+
+@pytest.mark.parametrize(
+    ("call", "expected", "alleles", "missing", "ploidy"),
+    [
+        ([code(0, 0), code(1)], (-1, 0, -1, -1, 0, 1), [0, 1], [0, 0], 2),
+        ([code(1, 0), code(1, 0)], (-1, 0, -1, -1, 0, 1), [1, 1], [0, 0], 2),
+        ([code(1, 1), code(0, 0)], (0, 1, -1, -1, 0, 1), [1, 0], [0, 0], 2),
+        ([code(-1, 0), code(1)], (-1, 0, -1, -1, 1, 1), [0, 1], [1, 0], 2),
+        ([code(1), code(-1, 0)], (-1, 0, -1, -1, 1, 1), [1, 0], [0, 1], 2),
+        ([code(-1), code(-1)], (-1, 0, -1, -1, 1, 0), [0, 0], [1, 1], 0),
+        ([code(1, 0), END], (-1, 0, -1, -1, 0, 1), [1, 0], [0, 0], 1),
+        ([code(-1, 0), END], (-1, 0, -1, -1, 1, 0), [0, 0], [1, 1], 0),
+        ([code(2), code(0)], (-1, 0, -1, -1, 0, 2), [1, 0], [0, 0], 2),
+        ([code(0), code(1), code(1)], (-1, 0, -1, 0, 0, 1), [0, 1], [0, 0], 2),
+        ([code(0), code(1), END], (-1, 0, -1, -1, 0, 1), [0, 1], [0, 0], 2),
+        ([code(-1), code(-1), code(3)], (-1, 0, -1, 0, 1, 3), [0, 0], [1, 1], 2),
+        ([code(1)], (-1, 0, -1, -1, 0, 1), [1, 0], [0, 0], 1),
+    ],
+)
+def test_genotypes_of_every_kind(call, expected, alleles, missing, ploidy):
+    got = read_codes(np.array([call], np.int32))
+    assert got[0] == expected
+    assert got[1].tolist() == alleles
+    assert got[2].tolist() == missing
+    assert got[3] == [ploidy]
+
+
+@pytest.mark.parametrize("hide", [False, True])
+@pytest.mark.parametrize("num_samples", [0, 1, 31, 32, 33, 64, 500])
+@pytest.mark.parametrize("kind", ["plain", "with a few others", "all"])
+def test_genotypes_against_a_loop(simd_level, hide, num_samples, kind):
+    random = np.random.default_rng(num_samples)
+    calls = random.integers(0, 2, (num_samples, 2))
+    phased = np.ones(num_samples, int)
+    if kind != "plain":
+        chosen = random.random(num_samples) < (1 if kind == "all" else 0.02)
+        strange = np.stack(
+            [random.integers(-1, 4, num_samples), random.integers(-2, 4, num_samples)], axis=1
+        )
+        calls[chosen] = strange[chosen]
+        phased[chosen] = random.integers(0, 2, chosen.sum())
+    codes = np.array(
+        [[code(a, 0), code(b, p)] for (a, b), p in zip(calls.tolist(), phased, strict=True)],
+        np.int32,
+    ).reshape(-1, 2)
+    for before in (
+        np.zeros(num_samples),
+        np.full(num_samples, 2),
+        random.integers(0, 3, num_samples),
+    ):
+        known = before.astype(int).tolist()
+        summary, alleles, missing = read_slowly(calls, phased, hide, known)
+        got = read_codes(codes, hide, before.astype(np.uint8))
+        assert got[0] == summary
+        np.testing.assert_array_equal(got[1], alleles)
+        np.testing.assert_array_equal(got[2], missing)
+        assert got[3] == known
 
 
 def test_real_genotypes_round_trip(simd_level, shared_data):
@@ -341,13 +399,15 @@ def test_real_genotypes_round_trip(simd_level, shared_data):
     reader = cyvcf2.VCF(str(shared_data / "kgp_chr1" / "panel.vcf.gz"))
     rows = []
     for variant in reader:
-        calls = np.ascontiguousarray(variant.genotype.array(), np.int16)
-        out = np.empty(2 * len(calls), np.uint8)
-        _, haploid, missing, num_alt, highest = _core.read_genotypes(calls, out)
-        assert out.tolist() == np.where(calls[:, :2] < 0, 255, calls[:, :2]).ravel().tolist()
-        if (haploid, missing, highest) == (-1, 0, 1) or not out.any():
-            assert num_alt == out.sum()
-            rows.append(out)
+        calls = variant.genotype.array()[:, :2]
+        if len(variant.ALT) > 1:
+            continue
+        summary, alleles, missing, ploidy = read_codes(variant.format("GT", int))
+        assert summary[:5] == (-1, 0, -1, -1, 0)
+        assert set(ploidy) == {2}
+        assert not missing.any()
+        assert alleles.tolist() == calls.ravel().tolist()
+        rows.append(alleles)
         if len(rows) == 130:
             break
     reader.close()

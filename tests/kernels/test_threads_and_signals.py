@@ -23,13 +23,15 @@ LONG = {
     "hamming": "index.search(queries, 1, threads=1)",
     "weighted hamming": "index.search(queries[:500], 1, threads=1, weights=weights)",
     "l2": "topk_l2(vectors[:8_000], vectors, 1, threads=1)",
+    "copying": "li_stephens_dosage(queries, bits[:1024], **model(1024), threads=1)",
+    "copying of one": "li_stephens_dosage(row, bits, **model(128_000), threads=1)",
 }
 
 INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np
 from snvrag import _core
-from snvrag.kernels import HammingIndex, topk_l2
+from snvrag.kernels import HammingIndex, li_stephens_dosage, topk_l2
 
 # Jobs in the background of a shell are born deaf to it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,6 +40,13 @@ index = HammingIndex(np.zeros((200_000, 16), np.uint64), num_sites=1024)
 queries = np.zeros((5_000, 16), np.uint64)
 weights = np.ones(1024, np.float32)
 vectors = np.zeros((200_000, 64), np.float32)
+row = np.zeros((1, 2_000), np.uint64)
+bits = np.broadcast_to(row[:, :1_000], (128_000, 1_000))
+
+def model(num_sites):
+    return dict(num_haplotypes=64_000, observed=np.ones(num_sites, bool),
+                switches=np.zeros(num_sites), error=0.01)
+
 ready = threading.Event()
 sent = []
 
@@ -138,6 +147,9 @@ def test_what_is_checked_may_change_meanwhile():
         lambda: _core.HammingIndex.from_sites(bits[:128], 128, observed),
         lambda: af_guided_masks(af, starts, stops, seed=0, rate=0.5),
         lambda: index.search(bits[:1], 1, exclude, 1),
+        lambda: _core.copying_dosage(
+            bits[:128, :1], 41, bits[:1], observed, np.zeros(128), 0.01, exclude
+        ),
     )
     writer = threading.Thread(target=write)
     writer.start()

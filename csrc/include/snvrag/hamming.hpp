@@ -1,17 +1,14 @@
 // Exact top-k by Hamming distance over observed sites.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "snvrag/bits.hpp"
+#include "snvrag/cancel.hpp"
 
 namespace snvrag {
-
-// Set by another thread to end a long search early; may be null.
-using CancelFlag = const std::atomic<bool>*;
 
 // What to search: `bits` are rows of haplotypes over all sites of the index (hidden sites are
 // ignored), row_stride words apart; `exclude` is (num_queries, num_exclude), -1 for none.

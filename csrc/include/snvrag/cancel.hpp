@@ -1,0 +1,11 @@
+// How a caller ends a long call.
+#pragma once
+
+#include <atomic>
+
+namespace snvrag {
+
+// Set by another thread to end a long search early; may be null.
+using CancelFlag = const std::atomic<bool>*;
+
+}  // namespace snvrag

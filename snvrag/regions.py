@@ -1,0 +1,50 @@
+"""Regions: a chromosome, or a part of one, as ``--region`` names it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .errors import InputError
+
+_LAST_POSITION = 2**62
+
+
+@dataclass(frozen=True)
+class Region:
+    """Positions ``first`` to ``last`` of a chromosome, 1-based and inclusive.
+
+    Attributes
+    ----------
+    text : str
+        As it was written.
+    chrom : str
+    first, last : int
+    """
+
+    text: str
+    chrom: str
+    first: int = 1
+    last: int = _LAST_POSITION
+
+    @classmethod
+    def parse(cls, text: str) -> Region:
+        """Read ``chrom``, ``chrom:first``, ``chrom:first-`` or ``chrom:first-last``.
+
+        One number alone means from there to the end, as in tabix; numbers may have commas.
+        """
+        match = re.fullmatch(r"(.+):([\d,]+)(-([\d,]*))?", text)
+        if match is None:
+            return cls(text, text)
+        first = int(match[2].replace(",", "") or 1)
+        last = (match[4] or "").replace(",", "")
+        return cls(text, match[1], first, int(last) if last else _LAST_POSITION)
+
+    def check_chrom(self, path: str, chroms: Sequence[str]) -> None:
+        """Refuse a chromosome that is none of a file's."""
+        if self.chrom not in chroms:
+            raise InputError(
+                f"--region {self.text}: {path} has no chromosome {self.chrom} (it has "
+                f"{', '.join(chroms[:5])}{', ...' if len(chroms) > 5 else ''})"
+            )

@@ -1,0 +1,520 @@
+"""The Li-Stephens kernel gives its twin's answer at every instruction set."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snvrag import _core
+from snvrag.kernels import li_stephens_dosage, oracle
+
+# Of a probability; sums of float32 over a few hundred haplotypes and sites.
+TOLERANCE = 2e-5
+
+
+def pack(alleles):
+    """Rows of bits, by NumPy."""
+    padded = np.zeros((alleles.shape[0], -(-alleles.shape[1] // 64) * 64), np.uint8)
+    padded[:, : alleles.shape[1]] = alleles
+    return np.packbits(padded, axis=1, bitorder="little").view("<u8").astype(np.uint64)
+
+
+class Problem:
+    """A panel of mosaics, and queries that copy it with errors."""
+
+    def __init__(self, num_haplotypes, num_sites, num_queries=3, *, share=0.5, seed=0, step=0.05):
+        random = np.random.default_rng([num_haplotypes, num_sites, seed])
+        founders = random.integers(0, 2, (4, num_sites))
+        segment = np.cumsum(random.random((num_haplotypes + num_queries, num_sites)) < 0.05, 1)
+        alleles = founders[(segment + np.arange(len(segment))[:, None]) % 4, np.arange(num_sites)]
+        alleles = (alleles ^ (random.random(alleles.shape) < 0.03)).astype(np.int8)
+        self.panel, self.queries = alleles[:num_haplotypes], alleles[num_haplotypes:]
+        self.observed = random.random(num_sites) < share
+        self.switches = np.cumsum(random.exponential(step, num_sites))
+        self.error = 0.01
+        self.exclude = None
+        self.missing = None
+
+    def run(self, **changes):
+        given = {
+            "queries": pack(self.queries),
+            "site_bits": pack(self.panel.T),
+            "num_haplotypes": len(self.panel),
+            "observed": self.observed,
+            "switches": self.switches,
+            "error": self.error,
+            "exclude": self.exclude,
+            "missing": None if self.missing is None else pack(self.missing),
+            **changes,
+        }
+        return li_stephens_dosage(given.pop("queries"), given.pop("site_bits"), **given)
+
+    def expected(self):
+        rows = []
+        for q, query in enumerate(self.queries):
+            exclude = () if self.exclude is None else tuple(self.exclude[q].tolist())
+            observed = self.observed
+            if self.missing is not None:
+                observed = observed & ~self.missing[q].astype(bool)
+            rows.append(
+                oracle.li_stephens_dosage(
+                    query, self.panel, observed, self.switches, self.error, exclude
+                )
+            )
+        return np.array(rows).reshape(len(self.queries), self.panel.shape[1])
+
+    def check(self):
+        got = self.run(threads=1)
+        assert got.dtype == np.float32
+        assert got.shape == self.queries.shape
+        np.testing.assert_allclose(got, self.expected(), rtol=0, atol=TOLERANCE)
+        return got
+
+
+# --- against the twin -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_haplotypes", [1, 2, 63, 64, 65, 127, 129])
+@pytest.mark.parametrize("num_sites", [1, 63, 64, 65, 129, 300])
+def test_sizes_at_the_edges(simd_level, num_haplotypes, num_sites):
+    Problem(num_haplotypes, num_sites).check()
+
+
+@pytest.mark.parametrize("num_sites", [0, 1, 2, 70])
+@pytest.mark.parametrize("which", ["none", "first", "middle", "last", "all"])
+def test_few_observed_sites(simd_level, num_sites, which):
+    problem = Problem(67, num_sites)
+    places = {"none": [], "all": range(num_sites), "first": [0], "last": [num_sites - 1],
+              "middle": [num_sites // 2]}[which]  # fmt: skip
+    problem.observed[:] = False
+    if num_sites:
+        problem.observed[list(places)] = True
+    got = problem.check()
+    if which == "none":
+        frequency = np.broadcast_to(problem.panel.mean(0), got.shape)
+        np.testing.assert_allclose(got, frequency, rtol=0, atol=TOLERANCE)
+
+
+# Blocks of kept forward probabilities are the root of the number of observed sites long.
+@pytest.mark.parametrize("num_observed", [2, 3, 4, 5, 6, 7, 8, 12, 13, 99, 100, 101])
+def test_every_length_of_the_last_block(simd_level, num_observed):
+    problem = Problem(5, num_observed, share=1.1)
+    problem.check()
+
+
+def test_no_query(simd_level):
+    problem = Problem(5, 70)
+    assert problem.run(queries=np.zeros((0, 2), np.uint64)).shape == (0, 70)
+    exclude = np.zeros((0, 2), np.int64)
+    nothing = np.zeros((0, 2), np.uint64)
+    assert problem.run(queries=nothing, exclude=exclude, missing=nothing).shape == (0, 70)
+
+
+@pytest.mark.parametrize("num_haplotypes", [3, 64, 130])
+@pytest.mark.parametrize("what", ["none", "pair", "nothing to it", "all but one"])
+def test_excluded_haplotypes(simd_level, num_haplotypes, what):
+    problem = Problem(num_haplotypes, 90)
+    wanted = {
+        "none": [[-1, -1]] * 3,
+        "pair": [[0, 1], [1, -1], [num_haplotypes - 1, num_haplotypes - 1]],
+        "nothing to it": [[]] * 3,
+        "all but one": [[h for h in range(num_haplotypes) if h != q] for q in range(3)],
+    }[what]
+    problem.exclude = np.array(wanted, np.int64).reshape(3, -1)
+    got = problem.check()
+    if what == "all but one":
+        np.testing.assert_allclose(got, problem.panel[:3], rtol=0, atol=TOLERANCE)
+    if what in ("none", "nothing to it"):
+        assert np.array_equal(got, problem.run(exclude=None, threads=1))
+
+
+@pytest.mark.parametrize("error", [0.01, 1e-6])
+def test_an_excluded_haplotype_that_alone_agrees_counts_for_nothing(simd_level, error):
+    """A sample of the panel: its own haplotype agrees where no other does, site after site."""
+    problem = Problem(66, 300, share=1.1)
+    problem.error = error
+    problem.queries = np.ones_like(problem.queries[:2])
+    problem.panel[:] = 0
+    problem.panel[:, ::5] = Problem(66, 60, seed=1).panel
+    problem.panel[[7, 65]] = problem.queries
+    problem.exclude = np.array([[7, 65], [65, 7]])
+    got = problem.check()
+    others = np.delete(problem.panel, [7, 65], 0)
+    rest = np.arange(300) % 5 != 0
+    assert not others[:, rest].any()
+    assert (got[:, rest] < TOLERANCE).all()
+
+
+@pytest.mark.parametrize("num_haplotypes", [1, 3, 63, 65, 100])
+def test_padding_behind_the_last_haplotype_counts_for_nothing(simd_level, num_haplotypes):
+    """Its bits are REF, as is all of a query that no haplotype agrees with."""
+    problem = Problem(num_haplotypes, 200, share=1.1)
+    problem.panel[:] = 1
+    problem.queries[:] = 0
+    np.testing.assert_allclose(problem.check(), 1, rtol=0, atol=TOLERANCE)
+    problem.panel[0, ::3] = 0
+    problem.check()
+
+
+def test_missing_alleles(simd_level):
+    problem = Problem(65, 130)
+    problem.missing = (np.random.default_rng(1).random((3, 130)) < 0.3).astype(np.int8)
+    problem.missing[1] = 1  # a query that lacks all
+    got = problem.check()
+    frequency = problem.panel.mean(0)
+    np.testing.assert_allclose(got[1], frequency, rtol=0, atol=TOLERANCE)
+    # What stands at sites that a query lacks, and marks at sites that are hidden anyway.
+    other = problem.queries ^ problem.missing
+    assert np.array_equal(got, problem.run(queries=pack(other)))
+    marks = problem.missing & problem.observed
+    assert np.array_equal(got, problem.run(missing=pack(marks)))
+    assert np.array_equal(
+        problem.run(missing=np.zeros((3, 3), np.uint64)), problem.run(missing=None)
+    )
+
+
+def test_threads_and_other_queries_change_no_bit(simd_level):
+    problem = Problem(130, 129, 9)
+    one = problem.run(threads=1)
+    for threads in (2, 4, 64, None):
+        assert np.array_equal(one, problem.run(threads=threads))
+    for q in range(9):
+        alone = problem.run(queries=pack(problem.queries[q : q + 1]))
+        assert np.array_equal(alone[0], one[q])
+
+
+def test_layouts(simd_level, frozen, unaligned):
+    problem = Problem(70, 66)
+    expected = problem.run()
+    bits = pack(problem.panel.T)
+    wide = np.full((66, 5), ~np.uint64(0))
+    wide[:, 1:3] = bits
+    assert np.array_equal(problem.run(site_bits=wide[:, 1:3]), expected)
+    upside_down = bits[::-1].copy()
+    assert np.array_equal(problem.run(site_bits=upside_down[::-1]), expected)
+    twice = bits.repeat(2, 0)
+    assert np.array_equal(problem.run(site_bits=twice[::2]), expected)
+    read_only = {
+        "queries": frozen(pack(problem.queries)), "site_bits": frozen(bits),
+        "observed": frozen(problem.observed), "switches": frozen(problem.switches),
+        "exclude": frozen(np.full((3, 1), -1)), "missing": frozen(np.zeros((3, 2), np.uint64)),
+    }  # fmt: skip
+    assert np.array_equal(problem.run(**read_only), expected)
+    for name in ("queries", "site_bits", "switches", "exclude", "missing"):
+        with pytest.raises(TypeError, match=f"{name} must be .*got unaligned memory"):
+            problem.run(**{name: unaligned(read_only[name])})
+
+
+def test_what_was_given_is_not_changed(simd_level):
+    problem = Problem(66, 70)
+    given = [pack(problem.panel.T), pack(problem.queries)]
+    before = [array.copy() for array in given]
+    problem.run(site_bits=given[0], queries=given[1])
+    assert all(np.array_equal(a, b) for a, b in zip(given, before, strict=True))
+
+
+# --- known answers --------------------------------------------------------------------------------
+
+
+def test_two_haplotypes_and_two_sites_by_hand(simd_level):
+    """Haplotypes 00 and 11, the query 01, 0.5 switches between: four paths."""
+    problem = Problem(2, 2, 1, share=1.1)
+    problem.panel[:] = [[0, 0], [1, 1]]
+    problem.queries[:] = [[0, 1]]
+    problem.switches[:] = [3.0, 3.5]
+    problem.error = e = 0.1
+    jump = 1 - np.exp(-0.5)
+    stay, change = 1 - jump / 2, jump / 2  # to itself and to the other
+    paths = {
+        (0, 0): (1 - e) * stay * e,
+        (0, 1): (1 - e) * change * (1 - e),
+        (1, 0): e * change * e,
+        (1, 1): e * stay * (1 - e),
+    }
+    total = sum(paths.values())
+    first = (paths[1, 0] + paths[1, 1]) / total
+    second = (paths[0, 1] + paths[1, 1]) / total
+    np.testing.assert_allclose(problem.check(), [[first, second]], rtol=1e-5)
+    # A third of the way between them lies a hidden site at which haplotype 1 alone has ALT.
+    problem.panel = np.array([[0, 0, 0], [1, 1, 1]], np.int8)
+    problem.queries = np.array([[0, 0, 1]], np.int8)
+    problem.observed = np.array([True, False, True])
+    problem.switches = np.array([3.0, 3.0 + 0.5 / 3, 3.5])
+    between = first * 2 / 3 + second / 3
+    np.testing.assert_allclose(problem.check(), [[first, between, second]], rtol=1e-5)
+
+
+def test_a_mosaic_without_errors_is_followed(simd_level):
+    problem = Problem(40, 300, 1, step=0.001)
+    problem.panel = np.random.default_rng(0).integers(0, 2, (40, 300)).astype(np.int8)
+    problem.queries = np.concatenate([problem.panel[8, :150], problem.panel[31, 150:]])[None]
+    problem.observed[:] = np.arange(300) % 2 == 0
+    got = problem.check()
+    away = np.abs(np.arange(300) - 150) > 10
+    np.testing.assert_allclose(got[0, away], problem.queries[0, away], atol=0.02)
+
+
+# --- extremes -------------------------------------------------------------------------------------
+
+
+def test_an_error_of_one_half_gives_the_frequency(simd_level):
+    problem = Problem(65, 130)
+    problem.error = 0.5
+    frequency = np.broadcast_to(problem.panel.mean(0), (3, 130))
+    np.testing.assert_allclose(problem.check(), frequency, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("error", [0.1, 1e-4, 1e-6, 1e-12])
+def test_small_errors(simd_level, error):
+    problem = Problem(65, 130)
+    problem.error = error
+    problem.check()
+
+
+@pytest.mark.parametrize("error", [1e-13, 1e-45, 1e-300])
+def test_errors_too_small_for_float32_count_as_the_least(simd_level, error):
+    problem = Problem(65, 130)
+    problem.panel[:, ::2] = 1 - problem.queries[0, ::2]  # agree nowhere with one query
+    least = problem.run(error=1e-12)
+    assert np.isfinite(least).all()
+    np.testing.assert_allclose(problem.run(error=error), least, rtol=0, atol=TOLERANCE)
+
+
+def test_huge_switches_leave_each_site_to_itself(simd_level):
+    """Every site draws anew: the frequency, weighed by what the site itself shows."""
+    problem = Problem(65, 130, share=1.1)
+    problem.switches = np.arange(130) * 1e6
+    frequency, error = problem.panel.mean(0), problem.error
+    alt = frequency * np.where(problem.queries, 1 - error, error)
+    ref = (1 - frequency) * np.where(problem.queries, error, 1 - error)
+    np.testing.assert_allclose(problem.check(), alt / (alt + ref), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-300, 1e-12])
+def test_no_switch_between_sites(simd_level, step):
+    """Distances of zero, as within one place of a map; other haplotypes stay in reach."""
+    problem = Problem(65, 300, share=0.9)
+    problem.switches = step * np.arange(300)
+    got = problem.run()
+    assert np.isfinite(got).all()
+    assert ((got >= 0) & (got <= 1)).all()
+    # By the least probability of a switch, which the twin does not know.
+    problem.switches = 1e-7 * np.cumsum(problem.observed)
+    between = problem.observed  # interpolation between observed sites differs by design
+    np.testing.assert_allclose(got[:, between], problem.expected()[:, between], rtol=0, atol=1e-3)
+
+
+def test_equal_switches_in_part(simd_level):
+    problem = Problem(65, 130)
+    problem.switches = np.floor(problem.switches / 0.5) * 0.5
+    got = problem.run()
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got, problem.expected(), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("error", [0.01, 1e-6])
+def test_a_long_run_of_mismatches(simd_level, error):
+    """No haplotype agrees anywhere in a thousand sites; then they tell again who is copied."""
+    problem = Problem(33, 1200, 2, share=1.1, step=1e-4)
+    problem.error = error
+    problem.panel[:, 100:1100] = 1 - problem.queries[0, 100:1100]
+    problem.check()
+
+
+# --- what must not matter, and what must ----------------------------------------------------------
+
+SIZES = st.tuples(st.integers(2, 70), st.integers(1, 80), st.integers(0, 10**6))
+
+
+@given(SIZES)
+def test_order_of_the_haplotypes_does_not_matter(sizes):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    before = problem.run()
+    order = np.random.default_rng(sizes[2]).permutation(sizes[0])
+    problem.panel = problem.panel[order]
+    np.testing.assert_allclose(problem.run(), before, rtol=0, atol=TOLERANCE)
+
+
+@given(SIZES, st.integers(2, 4))
+def test_a_panel_several_times_over_is_that_panel(sizes, times):
+    """A haplotype is chosen anew from all: its copies together are chosen as often as it was."""
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    before = problem.run()
+    problem.panel = np.tile(problem.panel, (times, 1))
+    np.testing.assert_allclose(problem.run(), before, rtol=0, atol=TOLERANCE)
+
+
+@given(SIZES)
+def test_ref_and_alt_are_alike(sizes):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    before = problem.run()
+    problem.panel, problem.queries = 1 - problem.panel, 1 - problem.queries
+    np.testing.assert_allclose(problem.run(), 1 - before, rtol=0, atol=TOLERANCE)
+
+
+@given(SIZES)
+def test_left_and_right_are_alike(sizes):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    before = problem.run()
+    for name in ("panel", "queries"):
+        setattr(problem, name, getattr(problem, name)[:, ::-1])
+    problem.observed = problem.observed[::-1].copy()
+    problem.switches = problem.switches[-1] - problem.switches[::-1]
+    np.testing.assert_allclose(problem.run()[:, ::-1], before, rtol=0, atol=TOLERANCE)
+
+
+@given(SIZES)
+def test_hidden_alleles_of_a_query_do_not_matter(sizes):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    before = problem.run()
+    problem.queries = np.where(problem.observed, problem.queries, 1 - problem.queries)
+    assert np.array_equal(problem.run(), before)
+
+
+@given(SIZES)
+def test_excluded_haplotypes_are_as_if_not_there(sizes):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    out = np.random.default_rng(sizes[2]).permutation(sizes[0])[: sizes[0] // 2]
+    problem.exclude = np.tile(out, (3, 1)).astype(np.int64)
+    with_them = problem.run()
+    problem.panel, problem.exclude = np.delete(problem.panel, out, 0), None
+    np.testing.assert_allclose(with_them, problem.run(), rtol=0, atol=TOLERANCE)
+
+
+@given(SIZES, st.integers(1, 70))
+def test_hidden_sites_added_at_the_ends_change_no_other(sizes, num):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    before = problem.run()
+    sides = ((0, 0), (num, num))
+    problem.panel, problem.queries = np.pad(problem.panel, sides), np.pad(problem.queries, sides)
+    problem.observed = np.pad(problem.observed, num)
+    problem.switches = np.pad(problem.switches, num, mode="edge")
+    after = problem.run()
+    np.testing.assert_allclose(after[:, num:-num], before, rtol=0, atol=TOLERANCE)
+    assert not after[:, :num].any()
+
+
+def test_bits_behind_the_last_site_and_haplotype_do_not_matter(simd_level):
+    problem = Problem(70, 70)
+    expected = problem.run()
+    queries, bits = pack(problem.queries), pack(problem.panel.T)
+    queries[:, 1] |= ~np.uint64(2**6 - 1)
+    bits[:, 1] |= ~np.uint64(2**6 - 1)
+    assert np.array_equal(problem.run(queries=queries), expected)
+    np.testing.assert_allclose(problem.run(site_bits=bits), expected, rtol=0, atol=TOLERANCE)
+
+
+@given(SIZES)
+def test_it_is_a_probability(sizes):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    got = problem.run()
+    assert ((got >= 0) & (got <= 1)).all()
+
+
+def test_levels_agree():
+    problem = Problem(129, 300, share=0.3)
+    before = _core.simd_level()
+    answers = []
+    try:
+        for level in _core.simd_levels():
+            _core.set_simd_level(level)
+            answers.append(problem.run())
+    finally:
+        _core.set_simd_level(before)
+    for answer in answers[1:]:
+        np.testing.assert_allclose(answer, answers[0], rtol=0, atol=TOLERANCE)
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+BITS = "a uint64 (rows, words) array with contiguous rows"
+BOOL = "a contiguous bool (70,) array"
+FLOAT = "a contiguous float64 (70,) array"
+INDEX = "an int64 (3, E) array with contiguous rows"
+ASCENDING = "finite and ascending"
+ERROR = "above 0 and at most 0.5"
+
+
+def table(dtype, rows, columns, value=0):
+    return np.full((rows, columns), value, dtype)
+
+
+def one_other(value, place):
+    return np.where(np.arange(70) == place, value, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "expected", "got"),
+    [
+        ("site_bits", [[0]], TypeError, BITS, "list"),
+        ("site_bits", table("i8", 70, 2), TypeError, BITS, "dtype int64"),
+        ("site_bits", np.zeros(70, "u8"), ValueError, BITS, "shape (70,)"),
+        ("site_bits", table("u8", 70, 4)[:, ::2], TypeError, BITS, "rows that are not contiguous"),
+        ("site_bits", table("u8", 70, 1), ValueError, "of 2 words a row (66 haplotypes)", "1"),
+        ("num_haplotypes", 66.0, TypeError, "an int", "float"),
+        ("num_haplotypes", True, TypeError, "an int", "bool"),
+        ("num_haplotypes", 0, ValueError, "from 1 to 4294967295", "0"),
+        ("num_haplotypes", 2**32, ValueError, "from 1 to 4294967295", "4294967296"),
+        ("queries", "bits", TypeError, BITS, "str"),
+        ("queries", table("f8", 3, 2), TypeError, BITS, "dtype float64"),
+        ("queries", np.zeros(2, "u8"), ValueError, BITS, "shape (2,)"),
+        ("queries", table("u8", 3, 3), ValueError, "of 2 words a row (70 sites)", "3"),
+        ("queries", table("u8", 3, 4)[:, :2], TypeError, BITS, "rows that are not adjacent"),
+        ("queries", table("u8", 6, 2)[::2], TypeError, BITS, "rows that are not adjacent"),
+        ("observed", [True] * 70, TypeError, BOOL, "list"),
+        ("observed", np.ones(70, "u1"), TypeError, BOOL, "dtype uint8"),
+        ("observed", np.ones(69, bool), ValueError, BOOL, "shape (69,)"),
+        ("observed", np.ones(140, bool)[::2], TypeError, BOOL, "an array that is not contiguous"),
+        ("switches", np.zeros(70, "f4"), TypeError, FLOAT, "dtype float32"),
+        ("switches", np.zeros(71), ValueError, FLOAT, "shape (71,)"),
+        ("switches", np.zeros(140)[::2], TypeError, FLOAT, "an array that is not contiguous"),
+        ("switches", one_other(-1.0, 9), ValueError, ASCENDING, "-1.000000 at 9"),
+        ("switches", one_other(2.0, 9), ValueError, ASCENDING, "0.000000 at 10"),
+        ("switches", one_other(np.inf, 69), ValueError, ASCENDING, "inf at 69"),
+        ("switches", one_other(np.nan, 0), ValueError, ASCENDING, "nan at 0"),
+        ("switches", np.full(70, -np.inf), ValueError, ASCENDING, "-inf at 0"),
+        ("error", 0.0, ValueError, ERROR, "0.000000"),
+        ("error", -0.1, ValueError, ERROR, "-0.100000"),
+        ("error", 0.51, ValueError, ERROR, "0.510000"),
+        ("error", float("nan"), ValueError, ERROR, "nan"),
+        ("exclude", [[0]], TypeError, INDEX, "list"),
+        ("exclude", table("i4", 3, 1), TypeError, INDEX, "dtype int32"),
+        ("exclude", table("i8", 2, 1), ValueError, INDEX, "shape (2, 1)"),
+        ("exclude", table("i8", 3, 4)[:, :2], TypeError, INDEX, "rows that are not adjacent"),
+        ("exclude", table("i8", 3, 1, 66), ValueError, "-1 or an index below 66", "66 for query 0"),
+        ("exclude", table("i8", 3, 1, -2), ValueError, "-1 or an index below 66", "-2 for query 0"),
+        (
+            "exclude",
+            np.array([[-1] * 66, [-1] * 66, range(66)]),
+            ValueError,
+            "such that a haplotype is left",
+            "all 66",
+        ),
+        ("missing", table("?", 3, 70), TypeError, BITS, "dtype bool"),
+        ("missing", table("u8", 3, 1), ValueError, "of 2 words a row (70 sites)", "1"),
+        ("missing", table("u8", 2, 2), ValueError, "of as many rows as queries", "2"),
+        ("missing", table("u8", 6, 2)[::2], TypeError, BITS, "rows that are not adjacent"),
+        ("threads", 0, ValueError, "from 1 to 4096", "0"),
+        ("threads", 1.5, TypeError, "an int", "float"),
+    ],
+)
+def test_wrong_arguments_are_named(name, value, error, expected, got):
+    message = f"{name} must be {expected}, got {got}"
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        Problem(66, 70).run(**{name: value})
+
+
+def test_arguments_that_do_not_fit_one_another():
+    problem = Problem(66, 70)
+    with pytest.raises(ValueError, match=r"observed must be .* \(71,\) array, got shape \(70,\)"):
+        problem.run(site_bits=table("u8", 71, 2))
+    with pytest.raises(ValueError, match=r"queries must be of 3 words a row \(129 sites\), got 2"):
+        problem.run(site_bits=table("u8", 129, 2))
+    with pytest.raises(ValueError, match=r"site_bits must be of 4 words a row .*, got 2"):
+        problem.run(num_haplotypes=200)
+    with pytest.raises(TypeError):
+        problem.run(error="small")
