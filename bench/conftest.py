@@ -126,8 +126,8 @@ def readable_time(seconds: float) -> str:
 
 
 def readable_share(share: float) -> str:
-    """Return a share in per cent with two digits or more."""
-    return f"{share:.1%}" if share >= 0.01 else f"{100 * share:.2g}%"
+    """Return a share in per cent."""
+    return f"{share:.1%}" if share >= 0.001 else "< 0.1%"
 
 
 def readable_ratio(ratio: float) -> str:
