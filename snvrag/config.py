@@ -71,7 +71,7 @@ class Config:
     rare_rate: float = _option(0.7, "windows", "probability of hiding a rare site, always")
     rare_threshold: float = _option(0.05, "windows", "ALT frequency below which a site is rare")
     chip_share: float = _option(
-        0.0, "windows", "share of the training windows of an epoch that are masked like a chip instead: most "
+        0.5, "windows", "share of the training windows of an epoch that are masked like a chip instead: most "
         "sites hidden, all the rare ones among them")
     chip_density: tuple[float, ...] = _option(
         (0.02, 0.3), "windows", "lowest and highest share of sites that such a chip has")
@@ -87,7 +87,8 @@ class Config:
         True, "retrieval", "give the network the probabilities of Li-Stephens models over the whole panel too")
     ne: tuple[float, ...] = _option(
         (100_000.0,), "retrieval", "effective population sizes of those models, one each")
-    copy_error: float = _option(0.01, "retrieval", "their probability that a copied allele differs")
+    copy_error: float = _option(
+        0.0, "retrieval", "their probability that a copied allele differs; 0: 2 / haplotypes of the panel")
     copy_flank: int = _option(
         1020, "retrieval", "sites on each side of a window that count in them; -1: the whole panel")
     genetic_map: str = _option(
@@ -169,7 +170,7 @@ class Config:
         check("chip_density", len(self.chip_density) == 2 and 0 < lowest <= highest <= 1,
               "two numbers above 0 and at most 1, the lower first")  # fmt: skip
         check("ne", bool(self.ne) and all(0 < n < math.inf for n in self.ne), "numbers above 0")
-        check("copy_error", 0 < self.copy_error <= 0.5, "above 0 and at most 0.5")
+        check("copy_error", 0 <= self.copy_error <= 0.5, "from 0 to 0.5")
         check("copy_flank", self.copy_flank >= -1, "at least -1")
         check("seed", self.seed < 2**63, "below 2**63")
         check("threads", self.threads <= 1024, "at most 1024")
@@ -218,6 +219,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "segment_size": 0,
         "segment_flank": 0,
         "li_stephens": False,
+        "chip_share": 0.0,
         "width": 384,
         "layers": 12,
         "heads": 12,

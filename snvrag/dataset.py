@@ -85,6 +85,16 @@ class MaskRule:
             generator=self.generator,
         )
 
+    def chip_masks(
+        self, af: NDArray[np.float64], windows: Windows, epoch: int
+    ) -> list[NDArray[np.bool_]]:
+        """Return the masks of the windows of an epoch that are read as from a chip."""
+        if self.chip_share == 0:
+            return []
+        ranges = zip(windows.starts.tolist(), windows.stops.tolist(), strict=True)
+        masks = (self._chip_mask(af[a:b], epoch, w) for w, (a, b) in enumerate(ranges))
+        return [mask for mask in masks if mask is not None]
+
     def _chip_mask(
         self, af: NDArray[np.float64], epoch: int, window: int
     ) -> NDArray[np.bool_] | None:

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.utils.data import Sampler
 
 from .dataset import Key, KeySampler
-from .errors import InputError, LostRankError, ToldInputError
+from .errors import InputError, LostRankError, ToldInputError, one_line
 
 Value = TypeVar("Value")
 
@@ -200,7 +200,7 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:  # as gloo and NCCL report what happens to their peers
-            reason = str(error).splitlines()[0]
+            reason = one_line(error)[:160]
             raise LostRankError(
                 f"rank {self.rank}: another of the {self.size} processes has ended or does not "
                 f"answer within --rank-timeout: the job ends here; torchrun --max-restarts N and "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import islice
 
 import torch
@@ -14,7 +15,7 @@ from .copying import CopyingModel
 from .dataset import Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
 from .distributed import ALONE, Ranks, RankSampler
 from .retriever import Neighbours, Retriever
-from .signals import ignore_signals
+from .signals import held, ignore_signals
 from .sources import Sources
 from .windows import Windows
 
@@ -91,7 +92,9 @@ class Feed:
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, Neighbours]]:
         """Yield an epoch's batches on the CPU, from the one numbered ``first`` on."""
         self.sampler.epoch, self.sampler.first = epoch, first
-        for batch in self.loader:
+        with held() if self.loader.num_workers else nullcontext():  # they are started here
+            batches = iter(self.loader)
+        for batch in batches:
             neighbours = self.retriever.retrieve(batch)
             yield (batch.pin_memory(), neighbours.pin_memory()) if self.pin else (batch, neighbours)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .panel import Panel
+from .prepared import PreparedReader, is_prepared
 from .regions import Region
 from .site_blocks import (
     BlockBuilder,
@@ -23,6 +24,7 @@ from .site_blocks import (
 )
 
 _BLOCK_SITES = 1024
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 class HaplotypeReader(Protocol):
@@ -58,17 +60,17 @@ class HaplotypeReader(Protocol):
         """
 
 
-class _RecordReader:
-    """The haplotypes of a format that is read record by record."""
+class RecordReader:
+    """The haplotypes of a format that is read record by record; parameters as `open_haplotypes`."""
 
     def __init__(
         self,
         source: RecordSource,
         *,
-        missing: Missing,
-        unphased: Unphased,
-        on_drop: Callable[[DroppedSite], None] | None,
-        region: Region | None,
+        missing: Missing = "drop",
+        unphased: Unphased = "refuse",
+        on_drop: Callable[[DroppedSite], None] | None = None,
+        region: Region | None = None,
     ) -> None:
         self.samples = source.samples
         self._builder = BlockBuilder(source, missing=missing, unphased=unphased, on_drop=on_drop)
@@ -106,7 +108,8 @@ def open_haplotypes(
     Parameters
     ----------
     path : str or Path
-        VCF or BCF, plain, gzipped or bgzipped.
+        VCF or BCF (plain, gzipped or bgzipped), HDF5 of scikit-allel, a folder of VCF Zarr, or a
+        prepared panel, told apart by content.
     region : str, optional
         ``chrom`` or ``chrom:first-last`` (1-based, inclusive); a VCF or BCF needs an index.
     missing : {"drop", "keep"}
@@ -127,23 +130,37 @@ def open_haplotypes(
         If the file cannot be read, is refused within what is read ahead to learn the samples'
         ploidy (mostly one record), or nothing is left.
     """
-    where = None if region is None else Region.parse(region)
-    source = _open_source(str(path), where)
-    return _RecordReader(source, missing=missing, unphased=unphased, on_drop=on_drop, region=where)
+    place = None if region is None else Region.parse(region)
+    if _is_prepared(str(path)):
+        return PreparedReader(str(path), place)
+    source = _open_source(str(path), place)
+    return RecordReader(source, missing=missing, unphased=unphased, on_drop=on_drop, region=place)
 
 
-def read_panel(path: str | Path, *, region: str | None = None) -> tuple[Panel, ReadReport]:
+def open_prepared(path: str | Path, *, region: str | None = None) -> PreparedReader:
+    """Open a panel written by ``snvrag.prepare``; InputError if the file is none."""
+    if not _is_prepared(str(path)):
+        raise InputError(f"{path}: not a panel prepared by snvrag")
+    return PreparedReader(str(path), None if region is None else Region.parse(region))
+
+
+def read_panel(
+    path: str | Path, *, region: str | None = None, verify: bool = False
+) -> tuple[Panel, ReadReport]:
     """Read the phased biallelic SNVs of one chromosome, complete ones, into memory.
 
     Parameters
     ----------
     path, region
         As in `open_haplotypes`, whose rules hold.
+    verify : bool
+        Whether a prepared panel is compared with its checksums, which reads all of it.
 
     Returns
     -------
     Panel, ReadReport
-        Memory: one bit an allele, a sixteenth more while reading, and a block of sites.
+        Memory: one bit an allele, a sixteenth more while reading, and a block of sites. A prepared
+        panel is mapped: its (read-only) arrays stay in the file until they are touched.
 
     Raises
     ------
@@ -151,6 +168,17 @@ def read_panel(path: str | Path, *, region: str | None = None) -> tuple[Panel, R
         If the file cannot be read or is refused, or if nothing is left.
     """
     reader = open_haplotypes(path, region=region)
+    if isinstance(reader, PreparedReader):
+        if verify:
+            reader.verify()
+        return reader.panel(), reader.report
+    return collect_panel(reader), reader.report
+
+
+def collect_panel(
+    reader: HaplotypeReader, *, on_block: Callable[[SiteBlock], None] | None = None
+) -> Panel:
+    """Read a stream to its end into a panel; ``on_block`` is called with every block."""
     num_words = (int(reader.ploidy.sum()) + 63) // 64
     bits = np.empty((_BLOCK_SITES, num_words), np.uint64)
     position: list[NDArray[np.int64]] = []
@@ -167,8 +195,10 @@ def read_panel(path: str | Path, *, region: str | None = None) -> tuple[Panel, R
         position.append(block.position)
         alleles.append(block.alleles)
         num_sites = end
+        if on_block is not None:
+            on_block(block)
     bits.resize((num_sites, num_words), refcheck=False)
-    panel = Panel(
+    return Panel(
         chrom=reader.chrom,
         position=np.concatenate(position),
         alleles=np.concatenate(alleles),
@@ -176,14 +206,38 @@ def read_panel(path: str | Path, *, region: str | None = None) -> tuple[Panel, R
         site_bits=bits,
         ploidy=None if (reader.ploidy == 2).all() else reader.ploidy,
     )
-    return panel, reader.report
+
+
+def _is_prepared(path: str) -> bool:
+    return is_prepared(_head(path))
+
+
+def _head(path: str) -> bytes:
+    """Return the first bytes of a file, by which formats are told apart; none of a folder."""
+    try:
+        if Path(path).is_dir():
+            return b""
+        with open(path, "rb") as stream:
+            return stream.read(16)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason})") from error
 
 
 def _open_source(path: str, region: Region | None) -> RecordSource:
-    if not Path(path).exists():
-        raise InputError(f"{path}: no such file")
+    # Each format's library is imported only where it is needed: some are extras.
     if Path(path).is_dir():
-        raise InputError(f"{path}: is a folder, not a VCF or BCF file")
+        from .vcf_zarr import VcfZarrSource, is_zarr
+
+        if is_zarr(path):
+            return VcfZarrSource(path, region)
+        raise InputError(f"{path}: is a folder, not a file of haplotypes or a VCF Zarr")
+    if _head(path).startswith(_HDF5_MAGIC):
+        from .hdf5 import Hdf5Source
+
+        return Hdf5Source(path, region)
     from .vcf import VcfSource
 
     return VcfSource(path, region)

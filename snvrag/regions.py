@@ -41,6 +41,10 @@ class Region:
         last = (match[4] or "").replace(",", "")
         return cls(text, match[1], first, int(last) if last else _LAST_POSITION)
 
+    def holds(self, chrom: str, position: int) -> bool:
+        """Tell whether a position lies in the region."""
+        return chrom == self.chrom and self.first <= position <= self.last
+
     def check_chrom(self, path: str, chroms: Sequence[str]) -> None:
         """Refuse a chromosome that is none of a file's."""
         if self.chrom not in chroms:

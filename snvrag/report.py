@@ -130,6 +130,16 @@ def metrics_lines(results: dict[str, float]) -> list[str]:
 _TITLES = {"recall": "Recall", "precision": "Precision", "f1": "F1", "r2": "R2"}
 
 
+def open_console() -> None:
+    """Send log lines to standard output alone; `close_log` ends it."""
+    close_log()
+    handler = _BarHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
 def summary_table(
     history: Sequence[dict[str, Any]], baselines: dict[str, dict[str, float]]
 ) -> list[str]:

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -70,6 +71,21 @@ def listening(requests: Requests) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Hold signals back while the block runs; a process that it starts begins with them held back.
+
+    Otherwise Ctrl-C would kill a worker before it came to `ignore_signals`.
+    """
+    # Started later, within the block, multiprocessing's tracker would let the signals in.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def ignore_signals(_worker: int = 0) -> None:
     """Leave signals that a whole process group gets to the process that can answer them.
 
@@ -78,3 +94,4 @@ def ignore_signals(_worker: int = 0) -> None:
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -71,7 +71,7 @@ def load_sources(config: Config) -> Sources:
         For a file that cannot be read, for samples that are not there, and if nothing is left.
     """
     path = config.panel or demo_file(DEMO_PANEL)
-    everyone, read = read_panel(path, region=config.region or None)
+    everyone, read = read_panel(path, region=config.region or None, verify=True)
     report = [str(read)]
     table_path = config.populations or ("" if config.panel else demo_file(DEMO_POPULATIONS))
     table = read_populations(table_path, config.population_column) if table_path else None
@@ -130,7 +130,7 @@ def _training_targets(
     report: list[str],
 ) -> Targets:
     """Samples of another file, brought to the panel's sites."""
-    others, read = read_panel(config.train, region=config.region or None)
+    others, read = read_panel(config.train, region=config.region or None, verify=True)
     report.append(str(read))
     if others.chrom != panel.chrom:
         raise InputError(

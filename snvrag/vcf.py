@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
+from .errors import InputError, one_line
 from .regions import Region
 from .site_blocks import Record
+from .vcf_lines import LineGuard
 
 # The empty block that ends every bgzipped file (SAM specification, 4.1.2).
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -41,9 +42,11 @@ class VcfSource:
 
     def __init__(self, path: str, region: Region | None = None) -> None:
         self.path = path
-        _check_format(path)
+        is_bcf = _check_format(path)
         with self.quiet():
             self._open(region)
+            # By an index, htslib reads lines whose chromosome it knows.
+            self._guard = None if is_bcf or region else self._guard_lines()
 
     def _open(self, region: Region | None) -> None:
         import cyvcf2
@@ -54,7 +57,9 @@ class VcfSource:
             samples = list(self._reader.samples)
             self._header = str(self._reader.raw_header)
         except Exception as error:  # cyvcf2 raises bare Exception for a header it cannot read
-            raise InputError(f"{path}: not a readable VCF or BCF file ({error})") from error
+            raise InputError(
+                f"{path}: not a readable VCF or BCF file ({one_line(error)})"
+            ) from error
         if not samples:
             raise InputError(f"{path}: no samples")
         if len(set(samples)) != len(samples):
@@ -62,6 +67,14 @@ class VcfSource:
             raise InputError(f"{path}: sample {twice} stands twice in the header")
         self.samples = tuple(samples)
         self._records = iter(self._reader) if region is None else self._records_of(region)
+
+    def _guard_lines(self) -> LineGuard:
+        def add_chrom(name: str) -> None:
+            if name not in chroms:
+                self._reader.add_to_header(f"##contig=<ID={name}>")
+
+        chroms = set(self._reader.seqnames)
+        return LineGuard(self.path, _htslib(), add_chrom)
 
     def _records_of(self, region: Region) -> Iterator[Any]:
         path, reader = self.path, self._reader
@@ -74,20 +87,35 @@ class VcfSource:
         """Yield the records in file order."""
         count = 0
         try:
-            for record in self._records:
+            while self._guard is None or self._guard.has_record(count):
+                record = next(self._records, None)
+                if record is None:
+                    return
                 count += 1
                 yield Record(record.CHROM, record.POS, record.ID, record.REF, record.ALT, record)
+        except InputError:
+            raise
         except Exception as error:  # htslib's errors come as bare Exception
-            raise InputError(f"{self.path}: damaged after {count} records ({error})") from error
+            raise InputError(
+                f"{self.path}: damaged after {count} records ({one_line(error)})"
+            ) from error
 
     def codes(self, record: Record) -> NDArray[np.int32] | None:
         """Return a record's genotypes as htslib has them."""
+        place = f"{record.chrom}:{record.position}"
         try:
+            fields = record.handle.FORMAT
+            if "GT" not in fields:
+                return None
+            if fields[0] != "GT":
+                # htslib reads chance bytes for samples without it, or ends the process.
+                raise InputError(f"{self.path}: GT is not the first field of FORMAT at {place}")
             # Not record.genotype, which decodes each call, nor as text, which GT is by the header.
             codes: NDArray[np.int32] | None = record.handle.format("GT", int)
+        except InputError:
+            raise
         except Exception as error:
-            place = f"{record.chrom}:{record.position}"
-            raise InputError(f"{self.path}: damaged at {place} ({error})") from error
+            raise InputError(f"{self.path}: damaged at {place} ({one_line(error)})") from error
         return codes
 
     def contig_length(self, chrom: str) -> int | None:
@@ -107,11 +135,16 @@ class VcfSource:
         return _quiet_htslib()
 
 
-@contextmanager
-def _quiet_htslib() -> Iterator[None]:
+def _htslib() -> ctypes.CDLL:
+    """Return the htslib within cyvcf2."""
     import cyvcf2
 
-    library = ctypes.CDLL(cyvcf2.cyvcf2.__file__)
+    return ctypes.CDLL(cyvcf2.cyvcf2.__file__)
+
+
+@contextmanager
+def _quiet_htslib() -> Iterator[None]:
+    library = _htslib()
     before = library.hts_get_log_level()
     library.hts_set_log_level(0)
     try:
@@ -122,8 +155,8 @@ def _quiet_htslib() -> Iterator[None]:
         library.hts_set_log_level(before)
 
 
-def _check_format(path: str) -> None:
-    """Refuse what is no VCF or BCF, or is cut off, before htslib is asked."""
+def _check_format(path: str) -> bool:
+    """Tell whether a file is BCF; refuse what is no VCF or BCF, or is cut off, before htslib."""
     try:
         with open(path, "rb") as raw:
             head = raw.read(18)
@@ -131,7 +164,8 @@ def _check_format(path: str) -> None:
             raw.seek(0, 2)
             raw.seek(max(0, raw.tell() - len(_BGZF_END)))
             end = raw.read()
-        if head[12:14] == b"BC" and magic == b"\x1f\x8b" and end != _BGZF_END:
+        is_bgzipped = head[12:14] == b"BC" and magic == b"\x1f\x8b"
+        if is_bgzipped and end != _BGZF_END:
             raise InputError(
                 f"{path}: truncated, the mark at the end of a bgzipped file is missing"
             )
@@ -143,3 +177,8 @@ def _check_format(path: str) -> None:
         raise InputError(f"{path}: cannot be read ({reason})") from error
     if not start.startswith((b"##fileformat=VCF", b"BCF\x02")):
         raise InputError(f"{path}: not a VCF or BCF file")
+    is_bcf: bool = start.startswith(b"BCF")
+    if is_bcf and not is_bgzipped:
+        # It has no checksums, and htslib may crash on what is damaged.
+        raise InputError(f"{path}: BCF that is not bgzipped: run 'bcftools view -Ob'")
+    return is_bcf

@@ -227,3 +227,13 @@ def tiny_arguments(tiny_vcf: Path) -> list[str]:
         *("--layers", "2", "--span", "32", "--epochs", "3", "--warmup-steps", "4"),
         *("--threads", "1", "--plot", "no"),
     ]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_arguments: list[str]) -> Path:
+    """Return the checkpoint of a model trained on `tiny_vcf`."""
+    from snvrag.train import main
+
+    folder = tmp_path_factory.mktemp("tiny_model")
+    assert main([*tiny_arguments, "--output", str(folder)]) == 0
+    return folder / "rag_bert.model.best"

@@ -105,8 +105,8 @@ def test_unphased_with_contigs_missing_from_the_header(refused, bad_vcf):
     refused("--panel", path, words=[path, "unphased", "chr9:20"])
 
 
-def test_haploid(refused, bad_vcf):
-    path = bad_vcf(("1", 20, "A", "C", "0|0 0|0 1"))
+def test_ploidy_that_changes(refused, bad_vcf):
+    path = bad_vcf(("1", 10, "A", "C", GOOD), ("1", 20, "A", "C", "0|0 0|0 1"))
     refused("--panel", path, words=[path, "haploid", "sample c"])
 
 

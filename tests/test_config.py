@@ -129,7 +129,7 @@ def test_wrong_command_lines_are_one_line(capsys, arguments, words):
         ("threads", "100000"),
         *(("chip_share", value) for value in ("-0.1", "1.1", "nan")),
         *(("chip_density", value) for value in ("0", "0.5", "1.5", "nan")),
-        *(("copy_error", value) for value in ("0", "0.51", "nan")),
+        *(("copy_error", value) for value in ("-0.1", "0.51", "nan")),
         *(("ne", value) for value in ("0", "inf", "nan")),
         ("copy_flank", "-2"),
     ],

@@ -178,10 +178,15 @@ def test_sites_that_count_for_a_window(panel, flank, window, expected):
 @pytest.mark.parametrize(("start", "stop"), [(0, NUM_SITES), (10, 75), (40, 41)])
 def test_dosage_is_that_of_the_formula(panel, alleles, with_map, start, stop):
     """4 Ne d / H switches in d morgans, for each Ne; oracle in double precision."""
+    error = 0.02 if with_map else 2 / 40  # by default 2 / H
     genetic = GeneticMap(np.array([0, 100_000, 150_000]), np.array([1.0, 1.2, 3.0]))
     ne = (1e4, 1e6)
     model = CopyingModel(
-        panel, ne=ne, error=0.02, genetic_map=genetic if with_map else None, flank=0
+        panel,
+        ne=ne,
+        error=0.02 if with_map else 0.0,
+        genetic_map=genetic if with_map else None,
+        flank=0,
     )
     assert model.num_models == 2
     observed = np.random.default_rng(0).random(stop - start) < 0.4
@@ -194,7 +199,9 @@ def test_dosage_is_that_of_the_formula(panel, alleles, with_map, start, stop):
     assert got.dtype == np.float32
     assert got.shape == (2, 2, stop - start)
     bp = panel.position[start:stop]
-    morgans = genetic.at(bp) / 100 if with_map else bp * 1e-8
+    morgans = bp * 1e-8  # even, or by halves of that and of the map
+    if with_map:
+        morgans = (morgans + genetic.at(bp) / 100) / 2
     for q, exclude in enumerate(((2, 3), ())):
         for c, size in enumerate(ne):
             expected = oracle.li_stephens_dosage(
@@ -202,7 +209,7 @@ def test_dosage_is_that_of_the_formula(panel, alleles, with_map, start, stop):
                 alleles[:, start:stop],
                 observed & (missing[q] == 0),
                 4 * size * morgans / 40,
-                0.02,
+                error,
                 exclude,
             )
             np.testing.assert_allclose(got[q, c], expected, rtol=0, atol=1e-4)

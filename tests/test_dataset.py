@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snvrag.copying import CopyingModel
 from snvrag.dataset import (
+    MASK,
     PAD,
     Key,
     KeySampler,
@@ -21,6 +23,7 @@ from snvrag.dataset import (
     as_batch,
     normalised_position,
 )
+from snvrag.kernels import li_stephens_dosage
 from snvrag.windows import Windows
 
 NUM_SITES = 203
@@ -32,6 +35,13 @@ def formula(af: np.ndarray, epoch: int, window: int, rate: float) -> np.ndarray:
     p = np.where(af < 0.05, 0.7, rate)
     u = np.random.Generator(np.random.Philox(key=epoch * 10_000 + window)).random(af.size)
     return u < p
+
+
+def pack(alleles: np.ndarray) -> np.ndarray:
+    """Rows of bits, by NumPy."""
+    padded = np.zeros((alleles.shape[0], -(-alleles.shape[1] // 64) * 64), np.uint8)
+    padded[:, : alleles.shape[1]] = alleles
+    return np.packbits(padded, axis=1, bitorder="little").view("<u8").astype(np.uint64)
 
 
 class World:
@@ -54,8 +64,21 @@ class World:
             self.population = np.array([0, 1, 1, 0, 0, 1])
         self.targets = Targets(self.target, self.present, self.panel_sample, self.population)
 
-    def dataset(self, size=50, flank=0, rule=MaskRule()):  # noqa: B008
-        return WindowDataset(self.panel, self.targets, Windows.split(NUM_SITES, size, flank), rule)
+    def dataset(self, size=50, flank=0, rule=MaskRule(), copying=None):  # noqa: B008
+        windows = Windows.split(NUM_SITES, size, flank)
+        return WindowDataset(self.panel, self.targets, windows, rule, copying)
+
+    def lack(self, missing):
+        """Let alleles of the targets be missing: (H, S) marks. Their bits say REF."""
+        self.missing, self.alleles = missing, np.where(missing, 0, self.alleles)
+        self.targets = Targets(
+            self.target.select_sites(np.arange(NUM_SITES)),
+            self.present,
+            self.panel_sample,
+            self.population,
+            pack(missing.T),
+        )
+        self.targets.haplotypes.site_bits[:] &= ~self.targets.missing_bits
 
 
 @pytest.fixture(scope="module")
@@ -316,6 +339,252 @@ def test_all_samples_of_a_window_share_its_mask(world):
     assert (masked == masked[:1, :1]).all()
 
 
+# --- masks like those of chips --------------------------------------------------------------------
+
+CHIP = MaskRule(chip_share=1.0)
+
+
+def frequencies(num_sites: int, seed: int = 0) -> np.ndarray:
+    """Most of the sites rare, some so by ALT being the common allele."""
+    return np.random.default_rng(seed).beta(0.3, 0.5, num_sites)
+
+
+@pytest.mark.parametrize("rare_threshold", [0.05, 0.2])
+def test_a_chip_observes_common_sites_only(rare_threshold):
+    af = frequencies(2000)
+    rule = MaskRule(chip_share=1.0, rare_threshold=rare_threshold)
+    for window in range(20):
+        observed = ~rule.mask(af, 3, window)
+        assert observed.any()
+        assert np.minimum(af, 1 - af)[observed].min() >= rare_threshold
+
+
+@pytest.mark.parametrize("density", [(0.02, 0.3), (0.1, 0.1), (0.05, 0.06)])
+def test_density_of_chips_is_within_its_bounds(density):
+    """Of all sites; the number observed is random, here within five standard deviations."""
+    lowest, highest = density
+    af = np.full(4000, 0.2)
+    af[::3] = 0.01
+    rule = MaskRule(chip_share=1.0, chip_density=density)
+    shares = np.array([1 - rule.mask(af, 0, window).mean() for window in range(300)])
+    assert (shares > lowest - 5 * np.sqrt(lowest / 4000)).all()
+    assert (shares < highest + 5 * np.sqrt(highest / 4000)).all()
+    # The logarithm is uniform.
+    middle = (np.log(lowest) + np.log(highest)) / 2
+    width = np.log(highest / lowest) / np.sqrt(12) / np.sqrt(300)
+    assert abs(np.log(shares).mean() - middle) < 4 * width + 0.02
+    if highest > 10 * lowest:
+        assert shares.min() < 1.3 * lowest
+        assert shares.max() > 0.8 * highest
+
+
+def test_a_chip_with_more_sites_than_are_common_observes_all_of_those():
+    af = np.where(np.arange(1000) % 10 == 0, 0.3, 0.01)
+    rule = MaskRule(chip_share=1.0, chip_density=(0.2, 0.2))
+    np.testing.assert_array_equal(rule.mask(af, 0, 0), af < 0.05)
+
+
+@pytest.mark.parametrize("num_sites", [1, 400])
+def test_a_window_without_common_sites_is_read_from_a_chip_too(num_sites):
+    af = np.full(num_sites, 0.001)
+    rule = MaskRule(chip_share=1.0, chip_density=(0.3, 0.3))
+    shares = [1 - rule.mask(af, 0, window).mean() for window in range(100)]
+    assert 0.2 < np.mean(shares) < 0.4
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_share_of_chips_and_the_other_windows_masks(share):
+    af = frequencies(200)
+    rule, plain = MaskRule(chip_share=share), MaskRule()
+    densities = []
+    for window in range(600):
+        mask = rule.mask(af, 2, window)
+        is_chip = not np.array_equal(mask, plain.mask(af, 2, window))
+        if is_chip:  # the very mask that it has where all windows are chips
+            densities.append(1 - mask.mean())
+            np.testing.assert_array_equal(mask, CHIP.mask(af, 2, window))
+        else:
+            np.testing.assert_array_equal(mask, formula(af, 2, window, plain.rate(2)))
+    assert abs(len(densities) - 600 * share) < 4 * np.sqrt(600 * share * (1 - share))
+    assert min(densities) < 0.04
+    assert max(densities) > 0.2
+
+
+def test_a_chips_mask_is_a_function_of_epoch_and_window_alone():
+    af = frequencies(300)
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    keys = [(epoch, window) for epoch in (0, 1, 2024) for window in (0, 1, 9_999, 10_000, 20_000)]
+    first = [CHIP.mask(af, *key).tobytes() for key in keys]
+    again = [pickle.loads(pickle.dumps(CHIP)).mask(af, *key).tobytes() for key in reversed(keys)]
+    assert first == again[::-1]
+    assert len(set(first)) == len(keys)  # window 10,000 has not the next epoch's
+    np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_chips_do_not_depend_on_the_rates_of_the_other_masks():
+    af = frequencies(300)
+    other = MaskRule((0.9,), 1, rare_rate=0.1, generator="mt19937", chip_share=1.0)
+    np.testing.assert_array_equal(CHIP.mask(af, 5, 3), other.mask(af, 5, 3))
+
+
+def test_a_batch_is_masked_by_its_windows_chips(world):
+    rule = MaskRule(chip_share=0.5, chip_density=(0.1, 0.5))
+    dataset = world.dataset(50, 13, rule)
+    af = world.panel_alleles.mean(0)
+    windows = dataset.windows
+    everywhere = np.concatenate(
+        [rule.mask(af[windows.starts[w] : windows.stops[w]], 1, w) for w in range(len(windows))]
+    )
+    plain = np.concatenate([world.dataset(50, 13).window_mask(1, w) for w in range(len(windows))])
+    assert (everywhere != plain).any()
+    batch = dataset.__getitems__([Key(1, w, 0) for w in range(len(windows))])
+    for w in range(len(windows)):
+        own = everywhere[windows.context_starts[w] : windows.context_stops[w]]
+        np.testing.assert_array_equal(batch.hidden[w, : own.size], own)
+
+
+# --- Li-Stephens models ---------------------------------------------------------------------------
+
+NE = (1e5, 1e7)
+
+
+def expected_copying(world: World, dataset: WindowDataset, key: Key, flank: int) -> np.ndarray:
+    """(2, C, n), a haplotype and model at a time, from alleles and the masks of all windows."""
+    windows, panel = dataset.windows, world.panel
+    everywhere = [dataset.window_mask(key.epoch, w) for w in range(len(windows))]
+    observed = ~np.concatenate(everywhere) & world.present
+    start, stop = windows.context_starts[key.window], windows.context_stops[key.window]
+    first, last = max(0, start - flank), min(NUM_SITES, stop + flank)
+    if flank < 0:
+        first, last = 0, NUM_SITES
+    own = world.panel_sample[key.sample]
+    out = np.zeros((2, len(NE), stop - start), np.float32)
+    for hap in range(2):
+        row = 2 * key.sample + hap
+        seen = observed[first:last].copy()
+        if world.targets.missing_bits is not None:
+            seen &= ~world.missing[row, first:last].astype(bool)
+        for c, ne in enumerate(NE):
+            dosage = li_stephens_dosage(
+                pack(world.alleles[row : row + 1, first:last]),
+                pack(world.panel_alleles[:, first:last].T),
+                num_haplotypes=48,
+                observed=seen,
+                switches=4 * ne * panel.position[first:last] * 1e-8 / 48,
+                error=0.01,
+                exclude=np.array([[2 * own, 2 * own + 1] if own >= 0 else [-1, -1]]),
+            )
+            out[hap, c] = dosage[0, start - first : stop - first]
+    return out
+
+
+@pytest.mark.parametrize("kind", ["own", "others", "others that lack alleles"])
+@pytest.mark.parametrize("flank", [0, 20, -1])
+@pytest.mark.parametrize("chip_share", [0.0, 0.6])
+def test_copying_is_the_models_at_what_is_observed(alleles, make_panel, kind, flank, chip_share):
+    present = None if kind == "own" else partly_present()
+    world = World(alleles, make_panel, own=kind == "own", present=present)
+    if kind == "others that lack alleles":
+        world.lack(np.random.default_rng(1).random((12, NUM_SITES)) < 0.3)
+    rule = MaskRule(chip_share=chip_share, chip_density=(0.2, 0.5))
+    model = CopyingModel(world.panel, ne=NE, error=0.01, flank=flank)
+    dataset = world.dataset(50, 7, rule, model)
+    num_samples = 24 if kind == "own" else 6
+    keys = some_keys(1, len(dataset.windows), num_samples, 5)
+    batch = dataset.__getitems__(keys)
+    assert batch.copying.shape == (9, 2, 2, dataset.windows.length)
+    assert batch.copying.dtype == torch.float32
+    for i, key in enumerate(keys):
+        expected = expected_copying(world, dataset, key, flank)
+        size = expected.shape[-1]
+        np.testing.assert_allclose(batch.copying[i, ..., :size], expected, rtol=0, atol=1e-5)
+        assert not batch.copying[i, ..., size:].any()
+        torch.testing.assert_close(dataset[key].copying[0], batch.copying[i], rtol=0, atol=0)
+
+
+def test_copying_does_not_know_hidden_alleles(alleles, make_panel):
+    batches = []
+    for flip in (False, True):
+        world = World(alleles.copy(), make_panel, own=False)
+        model = CopyingModel(world.panel, ne=NE, error=0.01, flank=-1)
+        dataset = world.dataset(50, 0, copying=model)
+        hidden = np.concatenate([dataset.window_mask(0, w) for w in range(len(dataset.windows))])
+        if flip:
+            world.targets.haplotypes.site_bits[hidden] ^= np.uint64(2**12 - 1)
+        batches.append(dataset.__getitems__([Key(0, w, s) for w in range(4) for s in range(6)]))
+    assert (batches[0].alleles != batches[1].alleles).any()
+    assert torch.equal(batches[0].copying, batches[1].copying)
+
+
+def test_copying_is_no_nan_for_a_sample_unlike_all_others(alleles, make_panel):
+    """Its own haplotypes agree with it everywhere, and are left out."""
+    lone = alleles.copy()
+    lone[:48] = 0
+    lone[6:8] = 1
+    world = World(lone, make_panel)
+    model = CopyingModel(world.panel, ne=NE, error=0.01, flank=-1)
+    batch = world.dataset(50, 0, MaskRule((0.0,), 1, rare_rate=0.0), model)[Key(0, 1, 3)]
+    assert not batch.copying.any()
+    assert not torch.isnan(batch.copying).any()
+
+
+# --- missing alleles ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flank", [0, 10])
+def test_missing_alleles_are_hidden_one_by_one(alleles, make_panel, flank):
+    world = World(alleles, make_panel, own=False, present=partly_present())
+    before = world.dataset(50, flank).__getitems__([Key(1, w, s) for w in range(5) for s in (2, 4)])
+    missing = np.random.default_rng(2).random((12, NUM_SITES)) < 0.3
+    world.lack(missing)
+    dataset = world.dataset(50, flank)
+    batch = dataset.__getitems__([Key(1, w, s) for w in range(5) for s in (2, 4)])
+    commoner = world.panel_alleles.mean(0) > 0.5
+    assert batch.missing.dtype == torch.bool
+    assert batch.missing.shape == batch.alleles.shape
+    assert torch.equal(batch.hidden, before.hidden)
+    assert torch.equal(batch.scored, before.scored)
+    for i, (w, s) in enumerate((w, s) for w in range(5) for s in (2, 4)):
+        start, stop = dataset.windows.context_starts[w], dataset.windows.context_stops[w]
+        size = stop - start
+        lacks = missing[2 * s : 2 * s + 2, start:stop] & ~batch.hidden[w, :size].numpy()
+        np.testing.assert_array_equal(batch.missing[i, :, :size], lacks)
+        assert not batch.missing[i, :, size:].any()
+        tokens = before.tokens[i].numpy().copy()
+        tokens[:, :size][lacks] = MASK
+        np.testing.assert_array_equal(batch.tokens[i], tokens)
+        filled = np.where(lacks, commoner[start:stop], world.alleles[2 * s : 2 * s + 2, start:stop])
+        np.testing.assert_array_equal(batch.alleles[i, :, :size], filled)
+    assert batch.missing.any()
+    moved = batch.to(torch.device("cpu"))
+    assert torch.equal(moved.missing, batch.missing)
+
+
+def test_what_stands_at_missing_alleles_does_not_matter(alleles, make_panel):
+    world = World(alleles, make_panel, own=False)
+    world.lack(np.random.default_rng(3).random((12, NUM_SITES)) < 0.3)
+    model = CopyingModel(world.panel, ne=NE, error=0.01, flank=10)
+    keys = [Key(0, w, s) for w in range(4) for s in range(6)]
+    first = world.dataset(50, 0, copying=model).__getitems__(keys)
+    world.targets.haplotypes.site_bits[:] |= world.targets.missing_bits
+    second = world.dataset(50, 0, copying=model).__getitems__(keys)
+    assert torch.equal(first.tokens, second.tokens)
+    assert torch.equal(first.copying, second.copying)
+    shown = ~first.hidden[first.window_row][:, None].expand(-1, 2, -1)
+    assert torch.equal(first.alleles[shown], second.alleles[shown])
+
+
+def test_no_missing_allele_is_as_no_marks(alleles, make_panel):
+    world = World(alleles, make_panel, own=False)
+    keys = [Key(0, w, s) for w in range(4) for s in range(6)]
+    before = world.dataset().__getitems__(keys)
+    world.lack(np.zeros((12, NUM_SITES), bool))
+    after = world.dataset().__getitems__(keys)
+    assert not after.missing.any()
+    assert torch.equal(before.tokens, after.tokens)
+    assert torch.equal(before.alleles, after.alleles)
+
+
 # --- positions ------------------------------------------------------------------------------------
 
 
@@ -418,3 +687,19 @@ def test_rows_of_a_batch(world):
         for name in ("sample", "panel_sample", "alleles", "af", "population_af",
                      "genotype_frequency"):  # fmt: skip
             assert torch.equal(getattr(part, name)[b], getattr(alone, name)[0]), name
+
+
+def test_a_haploid_sample_leaves_one_allele_out(make_panel, mosaic_haplotypes):
+    """Samples 0 and 2 are haploid: their own allele is neither in the frequency nor counted."""
+    rows = mosaic_haplotypes(6, NUM_SITES, seed=2)
+    ploidy = np.array([1, 2, 1, 2])
+    panel = replace(make_panel(rows), samples=tuple("abcd"), ploidy=ploidy)
+    every = np.ones(NUM_SITES, bool)
+    targets = Targets(panel, every, np.arange(4), np.zeros(4, np.int64))
+    dataset = WindowDataset(panel, targets, Windows.split(NUM_SITES, NUM_SITES), MaskRule())
+    batch = dataset.__getitems__([Key(0, 0, sample) for sample in range(4)])
+    owner = np.repeat(np.arange(4), ploidy)
+    for sample in range(4):
+        own = rows[owner == sample]
+        np.testing.assert_array_equal(batch.alleles[sample], np.stack([own[0], own[-1]]))
+        np.testing.assert_allclose(batch.af[sample], rows[owner != sample].mean(0), atol=1e-7)

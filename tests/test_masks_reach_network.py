@@ -114,6 +114,7 @@ def test_masks_through_the_feed(world, workers, method):
         targets,
         windows,
         MaskRule(),
+        None,
         training=True,
     )
     assert feed.loader.persistent_workers == (workers > 0)
@@ -127,7 +128,8 @@ def test_masks_through_the_feed(world, workers, method):
 
 def test_masks_of_a_whole_training(tmp_path, tiny_arguments, monkeypatch):
     """Every forward pass of `Trainer`: training masks by the epoch, validation's always by 2024."""
-    config = parse_arguments([*tiny_arguments, "--output", str(tmp_path), "--workers", "1"])
+    options = ["--output", str(tmp_path), "--workers", "1", "--chip-share", "0"]
+    config = parse_arguments([*tiny_arguments, *options])
     sources = load_sources(config)
     trainer = Trainer(config, sources)
     af, windows = sources.panel.af, trainer.windows

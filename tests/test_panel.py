@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -124,6 +126,63 @@ def test_fingerprint_tells_everything_apart(make_panel, mosaic_haplotypes):
     ]
     fingerprints = {base.fingerprint, *(other.fingerprint for other in others)}
     assert len(fingerprints) == 1 + len(others)
+
+
+# --- haploid samples ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed(mosaic_haplotypes, make_panel, monkeypatch):
+    """A panel in which every third sample is haploid, its (n, 2, S) alleles and populations."""
+    monkeypatch.setattr(panel, "_SITES_AT_ONCE", 64)
+    num_samples = 50
+    ploidy = np.where(np.arange(num_samples) % 3 == 0, 1, 2)
+    pairs = mosaic_haplotypes(2 * num_samples, 150).reshape(num_samples, 2, 150)
+    pairs[ploidy == 1, 1] = pairs[ploidy == 1, 0]
+    rows = pairs[np.arange(2) < ploidy[:, None]]
+    names = [POPULATIONS[i % 2] for i in range(num_samples)]
+    made = replace(
+        make_panel(rows),
+        samples=tuple(f"s{i}" for i in range(num_samples)),
+        ploidy=ploidy,
+    ).with_populations(names)
+    return made, pairs, rows, np.arange(num_samples) % 2
+
+
+def test_haploid_samples_have_one_haplotype(mixed):
+    made, pairs, rows, _ = mixed
+    assert made.num_samples == 50
+    assert made.num_haplotypes == len(rows) == 83
+    everyone = np.arange(50)[::-1].copy()
+    np.testing.assert_array_equal(rows[made.haplotypes_of(everyone)], pairs[everyone])
+    np.testing.assert_array_equal(made.sample_alleles(everyone, 3, 140), pairs[everyone, :, 3:140])
+
+
+def test_a_haploid_sample_counts_once_as_alleles_and_as_a_homozygote(mixed):
+    made, pairs, rows, population = mixed
+    np.testing.assert_array_equal(made.alt_count, rows.sum(0))
+    np.testing.assert_array_equal(made.af, rows.mean(0))
+    owner = np.repeat(np.arange(50), made.sample_ploidy)
+    genotypes = pairs.sum(1)
+    for p in range(2):
+        np.testing.assert_allclose(
+            made.population_af[p], rows[population[owner] == p].mean(0), atol=1e-7
+        )
+        own = genotypes[population == p]
+        expected = np.stack([(own == g).mean(0) for g in range(3)], axis=1)
+        np.testing.assert_allclose(made.population_genotype_frequency[p], expected, atol=1e-7)
+
+
+def test_selections_of_haploid_samples(mixed):
+    made, pairs, _, _ = mixed
+    chosen = np.array([49, 0, 3, 4, 48])
+    part = made.select_samples(chosen)
+    assert part.sample_ploidy.tolist() == [2, 1, 1, 2, 1]
+    expected = [pairs[49, 0], pairs[49, 1], pairs[0, 0], pairs[3, 0], *pairs[4], pairs[48, 0]]
+    np.testing.assert_array_equal(unpacked(part), expected)
+    some = made.select_sites(np.array([5, 90]))
+    np.testing.assert_array_equal(some.sample_alleles(chosen, 0, 2), pairs[chosen][..., [5, 90]])
+    assert made.fingerprint != replace(made, ploidy=made.sample_ploidy[::-1]).fingerprint
 
 
 def test_sample_indices(made):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 
 import pytest
 
-from snvrag.signals import Requests, Stopped, ignore_signals, listening
+from snvrag.signals import Requests, Stopped, held, ignore_signals, listening
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +67,22 @@ def test_workers_leave_signals_to_the_trainer():
     ignore_signals(3)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_worker_that_is_still_starting_leaves_them_too(number):
+    worker = multiprocessing.get_context("spawn").Process(target=ignore_signals)
+    with held():
+        worker.start()
+    os.kill(worker.pid, number)
+    worker.join()
+    assert worker.exitcode == 0
+
+
+def test_held_signals_come_when_they_may():
+    requests = Requests()
+    with listening(requests):
+        with held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert requests.stop == 0
+        assert requests.stop == signal.SIGTERM

@@ -397,6 +397,37 @@ def test_best_is_the_epoch_with_the_best_f1(run, tmp_path, monkeypatch):
     assert checkpoint(tmp_path, "best")["early_stopping"]["best_epoch"] == 1
 
 
+def test_only_the_newest_and_the_best_are_kept(run, tmp_path, monkeypatch):
+    scores = iter([0.9, 0.7, 0.6, 0.5])
+    monkeypatch.setattr(
+        Trainer, "_validate", lambda _: (1.0, {**_no_metrics(), "f1_overall": next(scores)})
+    )
+
+    def kept():
+        return sorted(p.name.removeprefix("rag_bert.model.") for p in tmp_path.glob("rag_bert*"))
+
+    run(tmp_path, "--keep", "1")
+    assert kept() == ["best", "ep2"]
+    run(tmp_path, "--keep", "2", "--resume", "auto", "--epochs", "4")
+    assert kept() == ["best", "ep2", "ep3"]
+    assert checkpoint(tmp_path, "best")["epoch"] == 0
+    assert len(table(tmp_path)) == 4
+
+
+def test_auto_starts_afresh_where_nothing_is_whole(run, straight, tmp_path):
+    """With its own log and table, whatever the broken run left."""
+    folder = shutil.copytree(straight[0], tmp_path / "run")
+    for path in folder.glob("rag_bert.model.*"):
+        path.write_bytes(path.read_bytes()[:-1])
+    out, _ = run(folder, "--resume", "auto")
+    warnings = [line for line in out.splitlines() if line.startswith("Warning: passed over ")]
+    assert len(warnings) == 4
+    assert all("damaged" in line for line in warnings)
+    assert (folder / "train.log").read_text() == out
+    assert (folder / "metrics.csv").read_bytes() == (straight[0] / "metrics.csv").read_bytes()
+    same_run(checkpoint(straight[0], "ep2"), checkpoint(folder, "ep2"))
+
+
 # --- learning -------------------------------------------------------------------------------------
 
 

@@ -196,7 +196,7 @@ def test_lower_case_letters_are_nucleotides(read):
 
 
 def test_other_format_fields_do_not_matter(read):
-    panel, _ = read(("1", 10, "A", "C", "3:0|0 4:0|1 5:1|1", "DP:GT"))
+    panel, _ = read(("1", 10, "A", "C", "0|0:4 0|1 1|1:.", "GT:DP"))
     np.testing.assert_array_equal(unpacked(panel)[:, 0], [0, 0, 0, 1, 1, 1])
 
 
@@ -210,6 +210,8 @@ def test_other_format_fields_do_not_matter(read):
         (("2", 20, "A", "C", GOOD), ["two chromosomes", "1 and 2", "--region"]),
         (("1", 9, "A", "C", GOOD), ["not sorted", "1:9", "1:10"]),
         (("1", 20, "A", "C", "1 2 3", "DP"), ["no genotypes", "GT", "1:20"]),
+        (("1", 20, "A", "C", "1:0|0 2 3:0|1", "DP:GT"), ["GT is not the first", "1:20"]),
+        (("1", 20, "A", "C", "1 2 3", "DP:GT"), ["GT is not the first", "1:20"]),
     ],
 )
 def test_refused(read, record, words):

@@ -34,6 +34,14 @@ def world(tiny_arguments):
     return make
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["cpu", "as on a GPU"])
+def straight(request, world, tmp_path_factory):
+    """A run without a bad loss."""
+    made = world(tmp_path_factory.mktemp("straight"), reads_late=request.param)
+    made.fit()
+    return made
+
+
 def spoil(monkeypatch, at: int, value: float) -> None:
     """Make the loss of the training's batch ``at`` infinite or not a number."""
     loss, calls = step.imputation_loss, []
@@ -46,13 +54,9 @@ def spoil(monkeypatch, at: int, value: float) -> None:
     monkeypatch.setattr(step, "imputation_loss", spoilt)
 
 
-@pytest.mark.parametrize("reads_late", [False, True], ids=["cpu", "as on a GPU"])
 @pytest.mark.parametrize(("at", "value"), [(5, float("nan")), (BATCHES_AN_EPOCH + 4, float("inf"))])
-def test_state_of_before_is_saved(world, tmp_path, monkeypatch, reads_late, at, value):
-    straight = world(tmp_path, reads_late=reads_late)
-    straight.fit()
-    output = tmp_path / "spoilt"
-    output.mkdir()
+def test_state_of_before_is_saved(world, straight, tmp_path, monkeypatch, at, value):
+    output, reads_late = tmp_path, straight.reads_late
     with monkeypatch.context() as patch:
         spoil(patch, at, value)
         with pytest.raises(InputError) as stopped:
@@ -76,7 +80,7 @@ def test_state_of_before_is_saved(world, tmp_path, monkeypatch, reads_late, at, 
     resumed = world(output, reads_late=reads_late)
     resumed.restore(content)
     resumed.fit()
-    assert (output / "metrics.csv").read_bytes() == (tmp_path / "metrics.csv").read_bytes()
+    assert (output / "metrics.csv").read_bytes() == (straight.folder / "metrics.csv").read_bytes()
     pairs = zip(resumed.network.parameters(), straight.network.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
 

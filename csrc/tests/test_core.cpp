@@ -661,6 +661,8 @@ void test_at_one_level() {
   for (std::int64_t sites : {0, 1, 2, 63, 64, 65, 129, 200}) test_matching(sites, 2, 3);
   test_matching(64, 2, 0);
   test_matching(64, 0, 3);
+
+  test_copying();
 }
 
 }  // namespace

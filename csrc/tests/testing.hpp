@@ -128,4 +128,7 @@ std::vector<std::pair<T, std::int64_t>> nearest(const std::vector<T>& distances,
   return order;
 }
 
+// Checks of the copying model, in test_copying.cpp, at the level that is set.
+void test_copying();
+
 }  // namespace snvrag::testing
