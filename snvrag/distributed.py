@@ -137,13 +137,13 @@ class Ranks:
             return losses
         parameters = [p for p in network.parameters() if p.requires_grad]
         parts = [p.new_zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in parameters]
-        sums = torch.cat([losses, *parts])
+        sums = torch.cat([*parts, losses])
         self.add_up(sums)
-        start = losses.numel()
+        start = 0
         for parameter in parameters:
             parameter.grad = sums[start : start + parameter.numel()].view_as(parameter)
             start += parameter.numel()
-        return sums[: losses.numel()]
+        return sums[start:]
 
     def of_writer(self, value: Value) -> Value:
         """Return rank 0's value."""

@@ -19,7 +19,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from snvrag import train
+from snvrag import step, train
 from snvrag.config import parse_arguments
 from snvrag.dataset import Key, KeySampler, WindowDataset
 from snvrag.distributed import ALONE, Ranks, RankSampler
@@ -382,7 +382,7 @@ KILLED_AT, SAVED_AT = 10, 8  # steps, of 6 an epoch
 
 DRIVER = """
 import os, signal, sys
-from snvrag import train
+from snvrag import step, train
 from snvrag.trainer import Trainer
 
 take_step = Trainer.take_step
@@ -480,3 +480,24 @@ def test_resumed_by_another_number_of_ranks(spread, tiny_arguments, tmp_path):
     assert "Note: 2 ranks then, 1 now" in result["out"]
     one, other = (checkpoint(place, "ep1") for place in (folder, spread[0][1]))
     same_but_for_rounding(one, other, checkpoint(spread[0][1], "ep0"))
+
+
+def test_loss_of_one_rank_that_is_not_finite_ends_all(tiny_arguments, tmp_path):
+    arguments = [*tiny_arguments, *SPREAD, "--output", str(tmp_path)]
+
+    def work(rank: int) -> tuple[Any, str]:
+        loss, calls = step.imputation_loss, iter(range(1000))
+
+        def broken(*some: Any) -> torch.Tensor:
+            return loss(*some) * (torch.nan if rank == 1 and next(calls) == 5 else 1)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(step, "imputation_loss", broken)
+            return _exit_code(arguments)
+
+    (code, errors), told = in_ranks(2, work)
+    assert code == 2
+    assert "not finite at step 2, epoch index 0, batch 5 (window and sample" in errors
+    assert errors.count("\n") == 1
+    assert told == (2, "")
+    assert checkpoint(tmp_path, "step")["step"] == 2
