@@ -102,13 +102,12 @@ class ArraySource(ABC):
                 raise self._damage(start, error) from error
             for row, site in enumerate(sites, start):
                 if region is None or region.holds(site.chrom, site.position):
-                    yield Record(
-                        site.chrom, site.position, site.id, site.alleles[0], site.alleles[1:], row
-                    )
+                    ref, *alts = site.alleles
+                    yield site.chrom, site.position, site.id, ref, alts, row
 
-    def codes(self, record: Record) -> NDArray[np.int32]:
-        """Return a record's genotypes coded as in BCF."""
-        row: int = record.handle
+    def codes(self, handle: int) -> NDArray[np.int32]:
+        """Return the genotypes of a row coded as in BCF."""
+        row = handle
         if not self._first <= row < self._stop:
             start = row - row % self._range_sites
             stop = min(start + self._range_sites, self._num_sites)

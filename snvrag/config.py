@@ -46,11 +46,11 @@ class Config:
 
     # fmt: off
     panel: str = _option(
-        "", "data", "reference panel: phased VCF or BCF, plain or bgzipped; "
-        "without it, the demo panel that ships with the package")
+        "", "data", "reference panel: phased VCF or BCF, HDF5 of scikit-allel, VCF Zarr, or a panel "
+        "prepared by snvrag.prepare; without it, the demo panel that ships with the package")
     region: str = _option("", "data", "read only this region, chrom or chrom:first-last (bp, 1-based); needs an index")
     train: str = _option(
-        "", "data", "train on the samples of this phased VCF or BCF instead of on the panel's own")
+        "", "data", "train on the samples of this file (as --panel) instead of on the panel's own")
     populations: str = _option(
         "", "data", "tab-separated table of the samples with a header that names the column 'sample' "
         "and a column of populations")
@@ -60,6 +60,8 @@ class Config:
     val_fraction: float = _option(
         0.1, "data", "without --val-samples, hold out this fraction of the panel's samples, evenly "
         "spread in file order (0.2: the first, the sixth, ...)")
+    genetic_map: str = _option(
+        "", "data", "genetic map, plain or gzipped: chrom id cM bp (PLINK) or bp chrom cM; without it, 1 cM a Mb")
 
     window_size: int = _option(1020, "windows", "most sites in a window; windows are of equal length")
     flank: int = _option(0, "windows", "sites read on each side of a window, but not predicted there")
@@ -91,8 +93,6 @@ class Config:
         0.0, "retrieval", "their probability that a copied allele differs; 0: 2 / haplotypes of the panel")
     copy_flank: int = _option(
         1020, "retrieval", "sites on each side of a window that count in them; -1: the whole panel")
-    genetic_map: str = _option(
-        "", "retrieval", "genetic map, plain or gzipped: chrom id cM bp (PLINK) or bp chrom cM; without it, 1 cM a Mb")
     cache_mb: float = _option(1024.0, "retrieval", "budget of the just-in-time indexes, in MB")
 
     width: int = _option(48, "network", "width of the transformer")
@@ -203,7 +203,7 @@ class Config:
 # What may differ between a checkpoint and the run that resumes it: nothing of it changes what the
 # remaining epochs compute, except that there may be more of them.
 FREE_FIELDS = frozenset(
-    {"panel", "train", "populations", "val_samples", "output", "resume", "resume_epoch", "workers",
+    {"panel", "train", "populations", "val_samples", "genetic_map", "output", "resume", "resume_epoch", "workers",
      "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "overwrite",
      "save_every_minutes", "keep", "dry_run", "rank_timeout", "compile"}
 )  # fmt: skip

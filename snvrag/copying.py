@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
 import zlib
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class GeneticMap:
 
     position: NDArray[np.int64]
     cm: NDArray[np.float64]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the map, in hex."""
+        return hashlib.sha256(self.position.tobytes() + self.cm.tobytes()).hexdigest()
 
     def at(self, position: NDArray[np.int64]) -> NDArray[np.float64]:
         """Interpolate linearly; beyond the map's ends, 1 cM a Mb from there on."""

@@ -9,12 +9,12 @@ import shutil
 import torch
 
 from .config import Config
-from .copying import CopyingModel, read_genetic_map
+from .copying import CopyingModel
 from .dataset import MaskRule
 from .distributed import ALONE, Ranks
 from .errors import InputError
 from .model import NetworkSize
-from .panel import Panel
+from .sources import Sources
 from .windows import Windows
 
 
@@ -45,16 +45,15 @@ def mask_rules(config: Config) -> tuple[MaskRule, MaskRule]:
     )
 
 
-def copying_model(config: Config, panel: Panel) -> CopyingModel | None:
+def copying_model(config: Config, sources: Sources) -> CopyingModel | None:
     """Return the Li-Stephens models that a configuration asks for, None if it asks for none."""
     if not config.li_stephens:
         return None
-    path = config.genetic_map
     return CopyingModel(
-        panel,
+        sources.panel,
         ne=config.ne,
         error=config.copy_error,
-        genetic_map=read_genetic_map(path, panel.chrom) if path else None,
+        genetic_map=sources.genetic_map,
         flank=config.copy_flank,
         threads=1 if config.workers else config.threads or None,
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import snvrag
 
 from .config import Config
+from .copying import GeneticMap, read_genetic_map
 from .dataset import Targets
 from .errors import InputError
 from .kernels import align_sites
@@ -33,20 +34,24 @@ class Sources:
     train, validation : Targets
     report : tuple of str
         Lines that tell what was read and what was dropped.
+    genetic_map : GeneticMap, optional
     """
 
     panel: Panel
     train: Targets
     validation: Targets
     report: tuple[str, ...]
+    genetic_map: GeneticMap | None = None
 
 
 def fingerprint(sources: Sources) -> str:
-    """Return what identifies the data of a run: reference, training and validation haplotypes."""
+    """Return what identifies the data of a run: its haplotypes and its genetic map."""
     parts = [sources.panel.fingerprint, sources.validation.haplotypes.fingerprint]
     if sources.train.haplotypes is not sources.panel:
         present = hashlib.sha256(sources.train.present.tobytes()).hexdigest()
         parts += [sources.train.haplotypes.fingerprint, present]
+    if sources.genetic_map is not None:
+        parts.append(sources.genetic_map.fingerprint)
     return "-".join(parts)
 
 
@@ -118,7 +123,9 @@ def load_sources(config: Config) -> Sources:
     else:
         train = Targets(panel, present, np.arange(panel.num_samples), panel.sample_population)
         report.append(f"training: the panel's own {panel.num_samples} samples")
-    return Sources(panel, train, validation, tuple(report))
+    path = config.genetic_map
+    genetic_map = read_genetic_map(path, panel.chrom) if path else None
+    return Sources(panel, train, validation, tuple(report), genetic_map)
 
 
 def _training_targets(

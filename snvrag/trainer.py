@@ -81,7 +81,7 @@ class Trainer:
         self.windows = windows
         rule, fixed = mask_rules(config)
         on_gpu = self.device.type == "cuda"
-        copying = copying_model(config, sources.panel)
+        copying = copying_model(config, sources)
         self.train_feed = Feed(
             config, sources, sources.train, windows, rule, copying, pin=on_gpu, ranks=ranks,
             training=True,

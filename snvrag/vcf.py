@@ -92,7 +92,7 @@ class VcfSource:
                 if record is None:
                     return
                 count += 1
-                yield Record(record.CHROM, record.POS, record.ID, record.REF, record.ALT, record)
+                yield record.CHROM, record.POS, record.ID, record.REF, record.ALT, record
         except InputError:
             raise
         except Exception as error:  # htslib's errors come as bare Exception
@@ -100,23 +100,23 @@ class VcfSource:
                 f"{self.path}: damaged after {count} records ({one_line(error)})"
             ) from error
 
-    def codes(self, record: Record) -> NDArray[np.int32] | None:
-        """Return a record's genotypes as htslib has them."""
-        place = f"{record.chrom}:{record.position}"
+    def codes(self, handle: Any) -> NDArray[np.int32] | None:
+        """Return the genotypes of cyvcf2's record as htslib has them."""
         try:
-            fields = record.handle.FORMAT
-            if "GT" not in fields:
-                return None
-            if fields[0] != "GT":
-                # htslib reads chance bytes for samples without it, or ends the process.
-                raise InputError(f"{self.path}: GT is not the first field of FORMAT at {place}")
-            # Not record.genotype, which decodes each call, nor as text, which GT is by the header.
-            codes: NDArray[np.int32] | None = record.handle.format("GT", int)
-        except InputError:
-            raise
+            fields = handle.FORMAT
+            if fields and fields[0] == "GT":
+                # Not handle.genotype, which decodes each call, nor as the text that GT is by name.
+                codes: NDArray[np.int32] = handle.format("GT", int)
+                return codes
         except Exception as error:
+            place = f"{handle.CHROM}:{handle.POS}"
             raise InputError(f"{self.path}: damaged at {place} ({one_line(error)})") from error
-        return codes
+        if "GT" in fields:
+            # htslib reads chance bytes for samples without it, or ends the process.
+            raise InputError(
+                f"{self.path}: GT is not the first field of FORMAT at {handle.CHROM}:{handle.POS}"
+            )
+        return None
 
     def contig_length(self, chrom: str) -> int | None:
         """Return the length that the header gives."""

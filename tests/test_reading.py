@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from snvrag import _core
 from snvrag.errors import InputError
 from snvrag.reading import RecordReader, collect_panel, open_haplotypes, read_panel
-from snvrag.site_blocks import Record
 
 GOOD = "0|0 0|1 1|1"
 
@@ -259,9 +258,9 @@ class EndlessSource:
 
     def records(self):
         for position in range(1, self._num_sites + 1):
-            yield Record("1", position, None, "A", ["C"], None)
+            yield "1", position, None, "A", ["C"], None
 
-    def codes(self, record):
+    def codes(self, handle):
         return self._codes
 
     def contig_length(self, chrom):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from snvrag import _core
 from snvrag.config import Config, parse_arguments
 from snvrag.errors import InputError
+from snvrag.prepare import prepare
 from snvrag.sources import fingerprint, held_out, load_sources
 
 HELD = np.array([0, 6, 12, 18])
@@ -241,3 +244,46 @@ def test_fingerprint_of_a_run(load, train_file, table):
     runs.append(load("--train", train_file(records)))
     assert len({fingerprint(run) for run in runs}) == len(runs)
     assert fingerprint(load()) == fingerprint(runs[0])
+
+
+def test_fingerprint_is_of_the_genetic_map_too(tiny_arguments, tmp_path):
+    """Its path may change, its content may not."""
+    texts = {"one": "1 a 0.0 1\n1 b 1.0 9000\n", "two": "1 a 0.0 1\n1 b 2.0 9000\n"}
+    prints = {}
+    for name, text in (*texts.items(), ("again", texts["one"])):
+        path = tmp_path / name
+        path.write_text(text)
+        config = parse_arguments([*tiny_arguments, "--genetic-map", str(path)])
+        prints[name] = fingerprint(load_sources(config))
+    prints["none"] = fingerprint(load_sources(parse_arguments(tiny_arguments)))
+    assert prints["one"] == prints["again"]
+    assert len(set(prints.values())) == 3
+
+
+def test_a_prepared_panel_is_the_same_run(load, tiny_vcf, tmp_path):
+    prepared = str(tmp_path / "panel.safetensors")
+    prepare(str(tiny_vcf), prepared)
+    again = load("--panel", prepared)
+    assert fingerprint(again) == fingerprint(load())
+    data = bytearray(Path(prepared).read_bytes())
+    data[len(data) // 2] ^= 1
+    Path(prepared).write_bytes(data)
+    with pytest.raises(InputError, match="damaged"):
+        load("--panel", prepared)
+
+
+def test_haploid_samples_are_trained_and_validated_on(tmp_path, write_vcf):
+    """Every third sample is a male on chromosome X; the first one is held out."""
+    random = np.random.default_rng(4)
+    records = []
+    for s in range(30):
+        calls = [
+            "1" if i % 3 == 0 and random.random() < 0.5 else "0" if i % 3 == 0 else "0|1"
+            for i in range(12)
+        ]
+        records.append(("1", 10 + s, "A", "C", " ".join(calls)))
+    path = write_vcf(tmp_path / "x.vcf", records, [f"s{i}" for i in range(12)])
+    arguments = ["--panel", str(path), "--val-fraction", "0.25", "--k", "2"]
+    sources = load_sources(parse_arguments(arguments))
+    assert sources.validation.haplotypes.num_samples + sources.panel.num_samples == 12
+    assert sources.panel.num_haplotypes == int(sources.panel.sample_ploidy.sum()) < 18

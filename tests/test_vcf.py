@@ -138,6 +138,7 @@ def test_region_reads_only_its_sites(shared_data):
         (("1", 20, "A", "*", GOOD), "not an SNV"),
         (("1", 20, "A", ".", "0|0 0|0 0|0"), "not an SNV"),
         (("1", 20, "N", "A", GOOD), "not an SNV"),
+        (("1", 20, "A", "a", GOOD), "not an SNV"),
         (("1", 20, "A", "C", "0|0 .|. 1|1"), "missing genotype"),
         (("1", 20, "A", "C", "0|0 ./. 1|1"), "missing genotype"),
         (("1", 20, "A", "C", "0|0 .|1 1|1"), "missing genotype"),

@@ -102,27 +102,29 @@ py::array_t<std::uint64_t> gather(const py::object& object, std::int64_t start, 
 // A contiguous array that is written to.
 template <class T>
 T* output(const py::object& object, const std::string& name, std::int64_t size,
-          const std::string& expected, py::array& keep) {
-  keep = vector<T>(object, name, size, expected);
-  if (!keep.writeable()) type_error(name, "a writeable array", "a read-only one");
-  return static_cast<T*>(keep.mutable_data());
+          const std::string& expected) {
+  py::array array = vector<T>(object, name, size, expected);  // the caller's object keeps it alive
+  if (!array.writeable()) type_error(name, "a writeable array", "a read-only one");
+  return static_cast<T*>(array.mutable_data());
 }
 
+// Called for every record of a file: what it may have to say is made once.
 py::tuple genotypes(const py::object& codes_object, bool hide_unphased,
                     const py::object& ploidy_object, const py::object& alleles_object,
                     const py::object& missing_object) {
-  const std::string expected = "a contiguous int32 (samples, ploidy) array";
-  const Rows<std::int32_t> codes = rows<std::int32_t>(codes_object, "codes", expected);
+  static const std::string codes_name = "codes", ploidy_name = "ploidy", alleles_name = "alleles",
+                           missing_name = "missing",
+                           expected = "a contiguous int32 (samples, ploidy) array",
+                           expected_ploidy = "a contiguous uint8 (samples,) array",
+                           expected_row = "a contiguous uint64 array of two bits a sample";
+  const Rows<std::int32_t> codes = rows<std::int32_t>(codes_object, codes_name, expected);
   if (codes.num_rows > 1 && codes.stride != codes.num_columns) {
-    type_error("codes", expected, "rows that are not adjacent");
+    type_error(codes_name, expected, "rows that are not adjacent");
   }
   const std::int64_t words = num_words(2 * codes.num_rows);
-  const std::string row = "a contiguous uint64 (" + std::to_string(words) + ",) array";
-  py::array keep[3];
-  auto* ploidy = output<std::uint8_t>(ploidy_object, "ploidy", codes.num_rows,
-                                      "a contiguous uint8 (samples,) array", keep[0]);
-  auto* alleles = output<std::uint64_t>(alleles_object, "alleles", words, row, keep[1]);
-  auto* missing = output<std::uint64_t>(missing_object, "missing", words, row, keep[2]);
+  auto* ploidy = output<std::uint8_t>(ploidy_object, ploidy_name, codes.num_rows, expected_ploidy);
+  auto* alleles = output<std::uint64_t>(alleles_object, alleles_name, words, expected_row);
+  auto* missing = output<std::uint64_t>(missing_object, missing_name, words, expected_row);
   GenotypeSummary summary;
   {
     py::gil_scoped_release release;
