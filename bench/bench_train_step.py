@@ -1,14 +1,17 @@
-"""One training step of the default preset, and how much of it waits for data, on one thread.
+"""One training step, and how much of it is not the network, on one thread.
 
-The data part is what `snvrag.feed.Feed` does between two steps: the batch from its keys (masks,
-alleles, frequencies) and the neighbours with their match features. The indexes are in the cache, as
-they are for all but the first batches of an epoch (an epoch has 17,500 steps at this size; what
-building them costs is in bench_epoch_switch.py). The rest is forward, loss, backward, clipping and
-the optimizer's step. Batches mix windows at random, as ``--shuffle full`` does.
+Of the default preset and of ``--preset v18`` (width 384, 12 layers and heads, windows of 1,020, 8
+samples, one neighbour). The data part is what `snvrag.feed.Feed` does between two steps: the batch
+from its keys (masks, alleles, frequencies) and the neighbours, with match features where the
+network weighs neighbours by them. The indexes are in the cache, as they are for all but the first
+batches of an epoch (an epoch has 17,500 steps at this size; what building them costs is in
+bench_epoch_switch.py). Metrics are what is added up of every batch. The rest is forward, loss,
+backward, clipping and the optimizer's step.
 
-Limits, a batch of 16 samples: 16 windows x 4 segments x 2 queries, each 5,008 haplotypes of 4 to 5
-words of observed sites, 3 million word comparisons; 512 neighbours x 1,020 sites x 6 features of 4
-bytes are 12.5 MB written. The network is bound by its multiplications.
+Limits, a batch of 16 samples of mixed windows: 16 windows x 4 segments x 2 queries, each 5,008
+haplotypes of 4 to 5 words of observed sites, 3 million word comparisons; 512 neighbours x 1,020
+sites x 6 features of 4 bytes are 12.5 MB written. The network is bound by its multiplications,
+whose number `snvrag.flops` tells.
 """
 
 from __future__ import annotations
@@ -21,21 +24,23 @@ import torch
 from mosaics import Founders
 from numpy.typing import NDArray
 
-from snvrag.config import Config
+from snvrag.config import PRESETS, Config
 from snvrag.dataset import Batch, Key, Targets
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
 from snvrag.panel import Panel
 from snvrag.retriever import Neighbours
 from snvrag.sources import Sources
+from snvrag.sums import EpochSums
 from snvrag.trainer import Trainer
 
 NUM_WINDOWS = 20
 EPOCH = 4  # half of the common sites are hidden
 BATCHES = "data: batches (masks, alleles, frequencies)"
 RETRIEVAL = "data: neighbours and their features"
-DATA, NETWORK, STEP = "data, both", "forward, backward, optimizer", "whole step"
+METRICS, REST = "metrics", "data and metrics: all but the network"
+NETWORK, STEP = "forward, backward, optimizer, metrics", "whole step"
 
-pytestmark = pytest.mark.benchmark(group="training step, default preset, H = 5,008")
+pytestmark = pytest.mark.benchmark
 
 
 def panel_of(alleles: NDArray[np.int8], prefix: str) -> Panel:
@@ -53,8 +58,12 @@ def panel_of(alleles: NDArray[np.int8], prefix: str) -> Panel:
 class Steps:
     """A trainer, and batches of an epoch's keys taken in turn."""
 
-    def __init__(self, sizes: Any) -> None:
-        config = Config(window_size=sizes.num_sites, threads=1, device="cpu")
+    preset = ""
+
+    def __init__(self, sizes: Any, settings: dict[str, Any], device: str = "cpu") -> None:
+        config = Config(
+            **{**settings, "window_size": sizes.num_sites, "threads": 1, "device": device}
+        )
         num_windows = NUM_WINDOWS if sizes.full else 2
         num_sites = sizes.num_sites * num_windows
         founders = Founders(num_sites, seed=11)
@@ -78,6 +87,8 @@ class Steps:
         for window in range(num_windows):  # every index into the cache
             self.neighbours(self.feed.dataset.__getitems__([Key(EPOCH, window, 0)]))
         self.example = self.data()
+        with torch.no_grad():
+            self.prediction = self.trainer.network(*self.example)
 
     def batch(self) -> Batch:
         self._turn = (self._turn + 1) % len(self._keys)
@@ -97,18 +108,38 @@ class Steps:
     def step(self) -> torch.Tensor:
         return self.network(*self.data())
 
+    def metrics(self) -> EpochSums:
+        sums = EpochSums(self.trainer.device)
+        sums.add_batch(torch.ones(()), self.prediction, self.example[0])
+        self.trainer.sums.add(sums, self.trainer._watch.bad)
+        return sums
 
-@pytest.fixture(scope="module")
-def steps(sizes: Any) -> Steps:
-    return Steps(sizes)
+    def rest(self) -> EpochSums:
+        self.data()
+        return self.metrics()
 
 
-def test_whole_step(timed: Any, steps: Steps) -> None:
-    assert torch.isfinite(timed(STEP, steps.step, rounds=6))
+@pytest.fixture(scope="module", params=["small", "v18"])
+def steps(sizes: Any, request: pytest.FixtureRequest) -> Steps:
+    tiny = {} if sizes.full else {"width": 48, "layers": 2}
+    made = Steps(sizes, {**PRESETS[request.param], **tiny})
+    made.preset = request.param
+    return made
 
 
-def test_network(timed: Any, steps: Steps) -> None:
-    assert torch.isfinite(timed(NETWORK, lambda: steps.network(*steps.example), rounds=6))
+@pytest.fixture(autouse=True)
+def rounds(benchmark: Any, steps: Steps, sizes: Any) -> int:
+    """Name the group; return how often a slow thing is timed."""
+    benchmark.group = f"training step, --preset {steps.preset}, H = {sizes.num_haplotypes:,}"
+    return 6 if steps.preset == "small" else 1
+
+
+def test_whole_step(timed: Any, steps: Steps, rounds: int) -> None:
+    assert torch.isfinite(timed(STEP, steps.step, rounds=rounds))
+
+
+def test_network(timed: Any, steps: Steps, rounds: int) -> None:
+    assert torch.isfinite(timed(NETWORK, lambda: steps.network(*steps.example), rounds=rounds))
 
 
 def test_batches(timed: Any, steps: Steps) -> None:
@@ -122,6 +153,12 @@ def test_retrieval(timed: Any, steps: Steps) -> None:
     timed(RETRIEVAL, lambda: steps.neighbours(batch), rounds=20, share_of=STEP)
 
 
-def test_data(timed: Any, steps: Steps) -> None:
-    timed(DATA, steps.data, rounds=20, share_of=STEP)
+def test_metrics(timed: Any, steps: Steps) -> None:
+    sums = timed(METRICS, steps.metrics, rounds=20, share_of=STEP)
+    assert sums.num_scored == steps.example[0].num_scored
+
+
+def test_all_but_the_network(timed: Any, steps: Steps) -> None:
+    most = 0.03 if steps.preset == "v18" else None
+    timed(REST, steps.rest, rounds=20, share_of=STEP, most_share=most)
     assert steps.feed.retriever.statistics.num_builds == len(steps.trainer.windows)

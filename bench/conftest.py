@@ -39,6 +39,8 @@ class Row:
         Pieces of work that one timing stands for.
     share_of : str
         The way of the group that this one is a part of.
+    most_share : float or None
+        The share of it that this one may take.
     """
 
     work: str
@@ -48,6 +50,7 @@ class Row:
     at_most: float | None
     per: int
     share_of: str
+    most_share: float | None
 
 
 ROWS = pytest.StashKey[list[Row]]()
@@ -89,9 +92,11 @@ def summary_table(rows: list[Row]) -> list[str]:
             )
         whole = by_name.get((row.work, row.share_of))
         if whole is not None:
+            share, most = row.seconds / whole, row.most_share
             lines.append(
                 f"| {row.work} | {row.share_of}: {readable_time(whole)} | "
-                f"{row.name}: {readable_time(ours)} | {row.seconds / whole:.1%} of it | | |"
+                f"{row.name}: {readable_time(ours)} | {readable_share(share)} of it | "
+                + ("| |" if most is None else f"at most {most:.0%} | {verdict(share <= most)} |")
             )
         if row.at_most is not None:
             lines.append(
@@ -120,6 +125,11 @@ def readable_time(seconds: float) -> str:
     return f"{seconds / 1e-6:.3g} us"
 
 
+def readable_share(share: float) -> str:
+    """Return a share in per cent."""
+    return f"{share:.1%}" if share >= 0.001 else "< 0.1%"
+
+
 def readable_ratio(ratio: float) -> str:
     """Return a ratio with two or three digits."""
     return f"{ratio:,.0f}x" if ratio >= 100 else f"{ratio:.1f}x" if ratio >= 10 else f"{ratio:.2f}x"
@@ -142,6 +152,7 @@ class Timed:
         at_most: float | None = None,
         per: int = 1,
         share_of: str = "",
+        most_share: float | None = None,
     ) -> Any:
         """Time a function under a name and keep the row; return its result.
 
@@ -156,7 +167,9 @@ class Timed:
             result = benchmark(function)
         if benchmark.stats is not None:  # None in the smoke run
             median = benchmark.stats.stats.median
-            row = Row(benchmark.group, name, median, targets or {}, at_most, per, share_of)
+            row = Row(
+                benchmark.group, name, median, targets or {}, at_most, per, share_of, most_share
+            )
             self._rows.append(row)
         return result
 

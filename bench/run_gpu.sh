@@ -22,11 +22,12 @@ from snvrag import _cuda
 print(snvrag.build_info(), _cuda.compiled_architectures(), _cuda.device_count())")
 
 echo "== tests"
-"$python" -m pytest tests/test_cuda.py tests/test_torch_ops.py -q -p no:cacheprovider 2>&1 |
+"$python" -m pytest tests/test_cuda.py tests/test_torch_ops.py tests/test_speed_of_a_step.py -q -p no:cacheprovider 2>&1 |
   tee "$logs/tests.log"
 
 echo "== benchmark"
 "$python" bench/bench_gpu.py 2>&1 | tee "$logs/bench.md"
+"$python" bench/bench_gpu_training.py 2>&1 | tee "$logs/bench_training.md"
 
 # Last, as it is slow. Without torch's cache every array is an allocation of its own, so that a
 # step outside it is seen; graphs need that cache.

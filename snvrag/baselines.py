@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 
 from .dataset import ALT, KeySampler, WindowDataset
+from .distributed import ALONE, Ranks, RankSampler
 from .metrics import Metrics
 from .panel import Panel
 from .retriever import Retriever
 
 
 def evaluate_baselines(
-    panel: Panel, dataset: WindowDataset, sampler: KeySampler
+    panel: Panel, dataset: WindowDataset, sampler: KeySampler, ranks: Ranks = ALONE
 ) -> dict[str, dict[str, float]]:
     """Score both baselines on the very sites that a model is scored on.
 
@@ -23,6 +24,8 @@ def evaluate_baselines(
         Of the validation targets.
     sampler : KeySampler
         Gives the keys; batches of one window are cheapest.
+    ranks : Ranks
+        Share the work.
 
     Returns
     -------
@@ -33,12 +36,13 @@ def evaluate_baselines(
     """
     device = torch.device("cpu")
     nearest, frequency = Metrics(device), Metrics(device)
-    retriever = Retriever(panel, dataset.windows, k=1)
-    for keys in sampler:
+    retriever = Retriever(panel, dataset.windows, k=1, with_features=False)
+    for keys in RankSampler(sampler, ranks, cut_batches=False):
         batch = dataset.__getitems__(keys)
         rows = batch.window_row
         scored, af = batch.scored[rows], batch.panel_af[rows]
         copied = (retriever.retrieve(batch).alleles[:, :, 0] == ALT).float()
         nearest.update(copied, batch.alleles, scored, af)
         frequency.update(af[:, None].expand(-1, 2, -1), batch.alleles, scored, af)
+    ranks.add_up(nearest.sums, frequency.sums)
     return {"nearest haplotype": nearest.compute(), "allele frequency": frequency.compute()}

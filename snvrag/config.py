@@ -106,7 +106,7 @@ class Config:
     copying: bool = _option(True, "network", "start the prediction from the neighbours' weighed alleles")
 
     epochs: int = _option(6, "training", "passes over all samples and windows")
-    batch_size: int = _option(16, "training", "samples (two haplotypes each) in a step's batch")
+    batch_size: int = _option(16, "training", "samples (two haplotypes each) in a batch, cut over the processes of torchrun")
     accumulation: int = _option(1, "training", "batches whose gradients are added up before a step")
     learning_rate: float = _option(3e-3, "training", "of Adam, after warm-up")
     warmup_steps: int = _option(30, "training", "steps over which the learning rate rises")
@@ -135,8 +135,10 @@ class Config:
     workers: int = _option(0, "run", "processes that make batches; 0: this one")
     start_method: str = _option(
         "fork", "run", "how --workers are started", choices=("fork", "spawn", "forkserver"))
-    threads: int = _option(0, "run", "threads of the computation; 0: all cores")
+    threads: int = _option(0, "run", "threads of the computation, of each process; 0: all cores")
     device: str = _option("auto", "run", "cpu, cuda, cuda:N, or auto: a GPU where there is one")
+    rank_timeout: float = _option(10.0, "run", "minutes that the processes of torchrun wait for each other")
+    compile: bool = _option(False, "run", "compile the network's layers (minutes, once a run; needs a C++ compiler, or Triton on a GPU)")
     amp: bool = _option(True, "run", "bfloat16 autocast on a GPU")
     log_every: int = _option(10, "run", "steps between updates of the progress bar's loss and recall")
     dry_run: bool = _option(False, "run", "tell what the run would do, train nothing and write nothing", flag=True)
@@ -174,11 +176,11 @@ class Config:
         check("threads", self.threads <= 1024, "at most 1024")
         check("min_gain", self.min_gain >= 0, "at least 0")
         for name in ("learning_rate", "clip", "cache_mb", "decay_sites", "focal_gamma", "min_gain",
-                     "save_every_minutes"):  # fmt: skip
+                     "save_every_minutes", "rank_timeout"):  # fmt: skip
             check(name, math.isfinite(getattr(self, name)), "finite")
         check("val_fraction", 0 < self.val_fraction < 1, "between 0 and 1")
         check("dropout", 0 <= self.dropout < 1, "from 0 to below 1")
-        for name in ("learning_rate", "clip", "cache_mb", "decay_sites"):
+        for name in ("learning_rate", "clip", "cache_mb", "decay_sites", "rank_timeout"):
             check(name, getattr(self, name) > 0, "above 0")
         check("heads", self.width % self.heads == 0, f"a divisor of --width {self.width}")
         check(
@@ -203,7 +205,7 @@ class Config:
 FREE_FIELDS = frozenset(
     {"panel", "train", "populations", "val_samples", "genetic_map", "output", "resume", "resume_epoch", "workers",
      "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "overwrite",
-     "save_every_minutes", "keep", "dry_run"}
+     "save_every_minutes", "keep", "dry_run", "rank_timeout", "compile"}
 )  # fmt: skip
 
 # Of these, what a log should tell when it differs.

@@ -347,8 +347,11 @@ class WindowDataset(Dataset[Batch]):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """Return one batch for the keys, which must share their epoch."""
-        epoch = keys[0].epoch
+        """Return one batch for the keys, which must share their epoch.
+
+        Without keys, it is a batch of no samples and of epoch -1.
+        """
+        epoch = keys[0].epoch if keys else -1
         if any(key.epoch != epoch for key in keys):
             raise ValueError("keys must be of one epoch")
         window_of = np.array([key.window for key in keys], np.int64)
@@ -376,11 +379,10 @@ class WindowDataset(Dataset[Batch]):
             panel_af[n, sites] = self._af[start:stop]
             position[n, sites] = normalised_position(self._position[start:stop])
             mine = np.flatnonzero(rows == n)
-            alleles[mine, :, sites] = self.targets.haplotypes.sample_alleles(
-                samples[mine], start, stop
-            )
+            truth = self.targets.haplotypes.sample_alleles(samples[mine], start, stop)
+            alleles[mine, :, sites] = truth
             af[mine, sites], genotype_frequency[mine, sites] = self._frequencies(
-                samples[mine], start, stop
+                samples[mine], truth, start, stop
             )
             if missing is not None:
                 lacks = self._missing(samples[mine], start, stop) & ~hidden[n, sites]
@@ -410,29 +412,39 @@ class WindowDataset(Dataset[Batch]):
         )
 
     def _frequencies(
-        self, samples: NDArray[np.int64], start: int, stop: int
+        self, samples: NDArray[np.int64], truth: NDArray[np.int8], start: int, stop: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return (n, L) panel and (n, L, 3) genotype frequencies, each without the sample."""
         own = self.targets.panel_sample[samples]
         in_panel = own >= 0
-        dosage = np.zeros((samples.size, stop - start), np.int64)
-        dosage[in_panel] = self._panel.sample_alleles(own[in_panel], start, stop).sum(1)
+        # The genotype that the panel has of each sample; 3, which is none, if it lacks the sample.
+        genotype = np.full((samples.size, stop - start), 3, np.uint8)
+        if self.targets.haplotypes is self._panel:
+            genotype[:] = truth[:, 0] + truth[:, 1]
+        elif in_panel.any():
+            alleles = self._panel.sample_alleles(own[in_panel], start, stop)
+            genotype[in_panel] = alleles[:, 0] + alleles[:, 1]
 
         ploidy = np.where(in_panel, self._panel.sample_ploidy[own], 0)[:, None]
         counted = self._panel.num_haplotypes - ploidy
-        alt = self._panel.alt_count[start:stop] - dosage * ploidy // 2
+        alt = self._panel.alt_count[start:stop] - genotype * ploidy // 2
         af = np.divide(alt, counted, out=np.zeros(alt.shape), where=counted > 0)
 
         population = np.where(
             in_panel, self._panel.sample_population[own], self.targets.population[samples]
         )
-        members = self._population_size[population][:, None, None]
-        counts = self._genotype_frequency[population, start:stop] * members
-        leave = (dosage[..., None] == np.arange(3)) & in_panel[:, None, None]
-        left = members - in_panel[:, None, None]
-        stand_in = np.stack([(1 - af) ** 2, 2 * af * (1 - af), af**2], -1)
-        genotypes = np.divide(counts - leave, left, out=stand_in, where=left > 0)
-        return af.astype(np.float32), genotypes.astype(np.float32)
+        members = self._population_size[population]
+        counts = self._genotype_frequency[population, start:stop] * members[:, None, None]
+        left = members - in_panel
+        genotypes = np.empty(counts.shape, np.float32)
+        for count in range(3):
+            np.subtract(counts[..., count], genotype == count, out=genotypes[..., count])
+        genotypes /= np.maximum(left, 1)[:, None, None]
+        alone = left == 0
+        if alone.any():
+            p = af[alone]
+            genotypes[alone] = np.stack([(1 - p) ** 2, 2 * p * (1 - p), p**2], -1)
+        return af.astype(np.float32), genotypes
 
     def window_mask(self, epoch: int, window: int) -> NDArray[np.bool_]:
         """Return the mask of a window over its own sites, without flanks."""

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from .config import Config
 from .copying import CopyingModel
 from .dataset import Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
+from .distributed import ALONE, Ranks, RankSampler
 from .retriever import Neighbours, Retriever
 from .signals import held, ignore_signals
 from .sources import Sources
@@ -35,6 +36,9 @@ class Feed:
     copying : CopyingModel or None
     pin : bool
         Whether batches lie in page-locked memory, from which a copy to a GPU does not wait.
+    ranks : Ranks
+        Training batches are cut over them; those of validation stay whole, and go round. Where a
+        rank has no part, its batch has no samples.
     training : bool
         Whether the order is shuffled as configured.
     """
@@ -49,6 +53,7 @@ class Feed:
         copying: CopyingModel | None,
         *,
         pin: bool = False,
+        ranks: Ranks = ALONE,
         training: bool,
     ) -> None:
         self.pin = pin
@@ -68,11 +73,12 @@ class Feed:
             segment_flank=config.segment_flank,
             cache_bytes=int(config.cache_mb * 2**20),
             decay_sites=config.decay_sites,
+            with_features=config.weighting == "local",
             threads=config.threads or None,
         )
         self.loader: DataLoader[Batch] = DataLoader(
             self.dataset,
-            batch_sampler=self.sampler,
+            batch_sampler=RankSampler(self.sampler, ranks, cut_batches=training),
             collate_fn=as_batch,
             num_workers=config.workers,
             multiprocessing_context=config.start_method if config.workers else None,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .accuracy import RARE_MAF, ratio, squared_correlation
 
 STRATA = ("overall", "rare", "common", "rare_alt")
+_DOSAGE_UNITS = 4096
 
 
 class Metrics:
@@ -18,14 +20,21 @@ class Metrics:
     scores, so ``rare`` flatters). R2 is the squared correlation of a sample's true and predicted
     dosage of the minor allele, pooled over sites and samples.
 
-    Sums are kept on the device in float64 and only read by `compute`.
+    Sums are integers of 64 bits, kept on the device and only read by `compute`: they are exact, so
+    batches and processes add up to the same metrics in any order and any division. For that a
+    sample's dosage is rounded to a multiple of 1 / 4096, finer than the three decimals of a DS
+    field. A batch holds at most 2^27 genotypes, all batches together 2^37.
     """
 
     def __init__(self, device: torch.device) -> None:
-        # true positives, false positives, false negatives
-        self.counts = torch.zeros(len(STRATA), 3, dtype=torch.float64, device=device)
+        # true positives, false positives, false negatives, and then, with y in units of 1 / 4096,
         # n, sum x, sum y, sum x^2, sum y^2, sum xy
-        self.moments = torch.zeros(len(STRATA), 6, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(len(STRATA), 9, dtype=torch.int64, device=device)
+
+    @property
+    def counts(self) -> Tensor:
+        """(strata, 3) int64: true positives, false positives and false negatives."""
+        return self.sums[:, :3]
 
     @torch.no_grad()
     def update(self, hap_dosage: Tensor, alleles: Tensor, scored: Tensor, af: Tensor) -> None:
@@ -41,25 +50,29 @@ class Metrics:
         """
         rare = torch.minimum(af, 1 - af) < RARE_MAF
         strata = torch.stack([scored, scored & rare, scored & ~rare, scored & (af < RARE_MAF)])
-        strata = strata.to(torch.float64)
         truth, call = alleles == 1, hap_dosage > 0.5
-        outcomes = torch.stack([truth & call, ~truth & call, truth & ~call]).sum(2)
-        self.counts += torch.einsum("sbl,obl->so", strata, outcomes.to(torch.float64))
-        x = truth.sum(1).to(torch.float64)
-        y = hap_dosage.to(torch.float64).sum(1)
+        hit, true, called = (alt.sum(1) for alt in (truth & call, truth, call))
+        y = (hap_dosage.sum(1) * _DOSAGE_UNITS).round().to(torch.int64)
         major_is_alt = af > 0.5
-        x, y = torch.where(major_is_alt, 2 - x, x), torch.where(major_is_alt, 2 - y, y)
-        powers = torch.stack([torch.ones_like(x), x, y, x * x, y * y, x * y])
-        self.moments += torch.einsum("sbl,mbl->sm", strata, powers)
+        x = torch.where(major_is_alt, 2 - true, true)
+        y = torch.where(major_is_alt, 2 * _DOSAGE_UNITS - y, y)
+        terms = torch.stack(
+            [hit, called - hit, true - hit, torch.ones_like(x), x, y, x * x, y * y, x * y]
+        )
+        # No device multiplies matrices of integers; these are exact in float64.
+        sums = strata.flatten(1).double() @ terms.flatten(1).double().T
+        self.sums += sums.to(torch.int64)
 
     def compute(self) -> dict[str, float]:
         """Return ``<metric>_<stratum>`` for recall, precision, f1 and r2; NaN where undefined."""
-        hit, false, missed = self.counts.cpu().numpy().T
+        sums = self.sums.cpu().numpy()
+        hit, false, missed = sums[:, :3].T
+        units = np.array([1, 1, _DOSAGE_UNITS, 1, _DOSAGE_UNITS**2, _DOSAGE_UNITS])
         values = {
             "recall": ratio(hit, hit + missed),
             "precision": ratio(hit, hit + false),
             "f1": ratio(2 * hit, 2 * hit + false + missed),
-            "r2": squared_correlation(*self.moments.cpu().numpy().T),
+            "r2": squared_correlation(*(sums[:, 3:] / units).T),
         }
         return {
             f"{name}_{stratum}": float(values[name][i])

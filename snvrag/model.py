@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -228,16 +228,17 @@ class Block(nn.Module):
                 value[:, :, part],
                 attn_mask=None if valid is None else valid[:, None, None, part],
             )
-            for part in self._stretches(length)
+            for part in stretches(length, self.span, self.shift)
         ]
         return torch.cat(attended, 2).transpose(1, 2).flatten(2)
 
-    def _stretches(self, length: int) -> list[slice]:
-        """Sites that attend to each other: `span` of them, from `shift` on, and what is left."""
-        if not 0 < self.span < length:
-            return [slice(0, length)]
-        cuts = sorted({0, *range(self.shift, length, self.span), length})
-        return [slice(a, b) for a, b in pairwise(cuts)]
+
+def stretches(length: int, span: int, shift: int) -> list[slice]:
+    """Return the sites that attend to each other: `span` of them, from `shift` on, and the rest."""
+    if not 0 < span < length:
+        return [slice(0, length)]
+    cuts = sorted({0, *range(shift, length, span), length})
+    return [slice(a, b) for a, b in pairwise(cuts)]
 
 
 class ImputationNetwork(nn.Module):
@@ -267,6 +268,7 @@ class ImputationNetwork(nn.Module):
             Block(width, size.heads, size.dropout, size.span, size.span // 2 * (i % 2))
             for i in range(size.layers)
         )
+        self.static_rows = 0
         self.norm = nn.LayerNorm(width)
         self.haplotype_head = nn.Sequential(
             nn.Linear(width + 2, width), nn.GELU(), nn.Linear(width, 2)
@@ -291,6 +293,25 @@ class ImputationNetwork(nn.Module):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
 
+    def compile_blocks(self, num_samples: int, **options: Any) -> None:
+        """Compile the transformer's layers, in place: names of parameters stay as they are.
+
+        They are all but a few per cent of the work, and alike, so that one compilation serves all
+        of them. Shapes are static: a smaller batch, as the last of an epoch may be, is filled up
+        with blank rows. There is one more compilation for windows shorter than L, which need a
+        mask, and the same for evaluation.
+
+        Parameters
+        ----------
+        num_samples : int
+            B, at most.
+        **options
+            Of `torch.compile`.
+        """
+        self.static_rows = 2 * num_samples
+        for block in self.blocks:
+            block.compile(dynamic=False, fullgraph=True, **options)
+
     def forward(self, batch: Batch, neighbours: Neighbours) -> Prediction:
         """Predict every site of a batch, hidden or not."""
         row = batch.window_row
@@ -306,9 +327,14 @@ class ImputationNetwork(nn.Module):
 
         x = self.drop(x).flatten(0, 1)
         both_valid = None if valid is None else valid.repeat_interleave(2, 0)
+        num_rows = x.shape[0]
+        if num_rows < self.static_rows:  # all blank, and all sites of them exist
+            x = F.pad(x, (0, 0, 0, 0, 0, self.static_rows - num_rows))
+            if both_valid is not None:
+                both_valid = F.pad(both_valid, (0, 0, 0, self.static_rows - num_rows), value=True)
         for block in self.blocks:
             x = block(x, both_valid)
-        x = self.norm(x).reshape(num_samples, 2, *x.shape[1:])
+        x = self.norm(x[:num_rows]).reshape(num_samples, 2, *x.shape[1:])
         per_haplotype = frequencies[:, None].expand(-1, 2, -1, -1)
         haplotypes = self.haplotype_head(torch.cat([x, per_haplotype], -1)).float()
         first, second = x[:, 0], x[:, 1]
@@ -335,7 +361,8 @@ class ImputationNetwork(nn.Module):
         ALT, so the average over K needs only the weight of ALT.
         """
         alt_share = copied[..., None].to(query.dtype)
-        tokens = torch.tensor([REF, ALT], device=sites.device)[:, None].expand(-1, sites.shape[1])
+        # REF and ALT; made on the device, as a copy from the host would wait for it.
+        tokens = torch.arange(REF, ALT + 1, device=sites.device)[:, None].expand(-1, sites.shape[1])
         ref, alt = self.embedding(tokens, sites[:, None]).unbind(1)
         gate = self.gate(frequencies).sigmoid()
         pooled = (gate * ref)[:, None] + (gate * (alt - ref))[:, None] * alt_share

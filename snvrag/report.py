@@ -90,6 +90,13 @@ def open_log(path: Path, keep_bytes: int | None = 0) -> None:
     log.propagate = False
 
 
+def no_log() -> None:
+    """Drop log lines: another process of the run has them."""
+    close_log()
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
+
+
 def log_bytes() -> int:
     """Bring the log to the disk and return its length; 0 where there is none."""
     for handler in log.handlers:

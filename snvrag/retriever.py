@@ -35,7 +35,7 @@ class Neighbours:
         Complete (unmasked) alleles; 3 behind the window's end.
     features : (B, 2, K, 6, L) float32
         How far query and neighbour agree around each site, over observed sites only (see
-        ``csrc/include/snvrag/matching.hpp``).
+        ``csrc/include/snvrag/matching.hpp``); (B, 2, K, 0, L) from a retriever without features.
     indices : (B, 2, G, K) int64
         Haplotypes of the panel, for each of G segments.
     distances : (B, 2, G, K) int32
@@ -117,6 +117,8 @@ class Retriever:
         Budget of the indexes; the least recently used leave first.
     decay_sites : float
         Scale of the decayed mismatch counts among the match features, in observed sites.
+    with_features : bool
+        Whether match features are wanted: most of the time and memory where K is large.
     threads : int, optional
         Threads of a search.
     """
@@ -131,6 +133,7 @@ class Retriever:
         segment_flank: int = 0,
         cache_bytes: int = 1 << 30,
         decay_sites: float = 8.0,
+        with_features: bool = True,
         threads: int | None = None,
     ) -> None:
         self.panel = panel
@@ -140,6 +143,7 @@ class Retriever:
         self.segment_flank = segment_flank
         self.cache_bytes = cache_bytes
         self.decay_sites = decay_sites
+        self.num_features = NUM_MATCH_FEATURES if with_features else 0
         self.threads = threads
         self.statistics = CacheStatistics()
         self._entries: OrderedDict[tuple[int, int], _Entry] = OrderedDict()
@@ -169,7 +173,7 @@ class Retriever:
         num_samples, _, length = alleles.shape
         segments = self.num_segments
         out_alleles = np.full((num_samples, 2, self.k, length), PAD, np.uint8)
-        features = np.zeros((num_samples, 2, self.k, NUM_MATCH_FEATURES, length), np.float32)
+        features = np.zeros((num_samples, 2, self.k, self.num_features, length), np.float32)
         indices = np.full((num_samples, 2, segments, self.k), -1, np.int64)
         distances = np.full((num_samples, 2, segments, self.k), -1, np.int32)
         rows = batch.window_row.numpy()
@@ -194,20 +198,21 @@ class Retriever:
                 )
                 shape = (mine.size, 2, self.k, b - a)
                 near_alleles = _core.unpack_rows(near, b - a).reshape(shape)
-                near_features = _core.match_features(
-                    bits,
-                    near,
-                    b - a,
-                    _core.pack_rows(entry.observed[None, a:b]),
-                    self.panel.position[segment.first : segment.last],
-                    self.decay_sites,
-                ).reshape(mine.size, 2, self.k, NUM_MATCH_FEATURES, b - a)
                 keep = slice(segment.start - segment.first, segment.stop - segment.first)
                 sites = slice(segment.start - context, segment.stop - context)
                 out_alleles[mine, :, :, sites] = near_alleles[..., keep]
-                features[mine, ..., sites] = near_features[..., keep]
                 indices[mine, :, g] = found.indices.reshape(mine.size, 2, self.k)
                 distances[mine, :, g] = found.distances.reshape(mine.size, 2, self.k)
+                if self.num_features:
+                    near_features = _core.match_features(
+                        bits,
+                        near,
+                        b - a,
+                        _core.pack_rows(entry.observed[None, a:b]),
+                        self.panel.position[segment.first : segment.last],
+                        self.decay_sites,
+                    ).reshape(mine.size, 2, self.k, self.num_features, b - a)
+                    features[mine, ..., sites] = near_features[..., keep]
         return Neighbours(
             torch.from_numpy(out_alleles),
             torch.from_numpy(features),

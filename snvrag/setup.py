@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+
 import torch
 
 from .config import Config
 from .copying import CopyingModel
 from .dataset import MaskRule
+from .distributed import ALONE, Ranks
 from .errors import InputError
 from .model import NetworkSize
 from .sources import Sources
@@ -69,10 +74,14 @@ def network_size(config: Config) -> NetworkSize:
     )
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device that ``--device`` names."""
+def choose_device(name: str, ranks: Ranks = ALONE) -> torch.device:
+    """Return the device that ``--device`` names; of several ranks, each has a GPU of its own."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if ranks.size > 1 and name.startswith("cuda"):
+        if name != "cuda":
+            raise InputError(f"--device must be cpu, cuda or auto for several ranks, got {name}")
+        name = f"cuda:{ranks.local_rank}"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -84,3 +93,13 @@ def choose_device(name: str) -> torch.device:
         if (device.index or 0) >= count:
             raise InputError(f"--device {name}: this machine has {count} CUDA devices")
     return device
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse ``--compile`` where the first step would fail for want of a compiler."""
+    if device.type == "cpu":
+        name = os.environ.get("CXX") or "g++"
+        if shutil.which(name) is None:
+            raise InputError(f"--compile yes: no C++ compiler {name} here; CXX names another")
+    elif importlib.util.find_spec("triton") is None:
+        raise InputError("--compile yes: on a GPU it needs Triton, which is not installed")

@@ -72,11 +72,14 @@ def add_gradients(
 
 
 def pieces(batch: Batch, neighbours: Neighbours, parts: int) -> Iterator[tuple[Batch, Neighbours]]:
-    """Yield a batch in about ``parts`` pieces of equal size, of one sample at the least."""
-    if parts == 1:
+    """Yield a batch in about ``parts`` pieces of equal size, of one sample at the least.
+
+    A batch of no samples has no piece.
+    """
+    if batch.num_samples and parts == 1:
         yield batch, neighbours
         return
-    size = -(-batch.num_samples // parts)
+    size = max(1, -(-batch.num_samples // parts))
     for start in range(0, batch.num_samples, size):
         yield batch.rows(start, start + size), neighbours.rows(start, start + size)
 

@@ -6,12 +6,18 @@ import torch
 from torch import Tensor
 
 from .dataset import Batch
+from .distributed import Ranks
 from .metrics import Metrics
 from .model import Prediction
 
+_LOSS_UNITS = 2.0**20
+
 
 class EpochSums:
-    """Sums over batches, kept on the device in float64; reading them waits for the device.
+    """Sums over batches, kept on the device; reading them waits for the device.
+
+    They are exact whatever the order, so every division over batches and ranks gives the same: a
+    batch's loss is rounded to a multiple of 2^-20, which float64 adds exactly up to 2^33.
 
     Attributes
     ----------
@@ -32,7 +38,7 @@ class EpochSums:
         """Add a batch whose loss is a sum over its scored sites."""
         rows = batch.window_row
         scored = batch.scored[rows]
-        self.loss += loss.double()
+        self.loss += (loss.double() * _LOSS_UNITS).round() / _LOSS_UNITS
         self.num_scored += scored.sum()
         self.metrics.update(prediction.hap_dosage, batch.alleles, scored, batch.panel_af[rows])
 
@@ -40,6 +46,13 @@ class EpochSums:
         """Add other sums; where ``bad``, a scalar on the device, is not 0, add nothing."""
         for mine, theirs in zip(self._tensors().values(), other._tensors().values(), strict=True):
             mine += torch.where(bad == 0, theirs, 0)
+
+    def over(self, ranks: Ranks) -> EpochSums:
+        """Return the sums over all ranks, which must call this together."""
+        total = EpochSums(self.loss.device)
+        total.restore(self._tensors())
+        ranks.add_up(*total._tensors().values())
+        return total
 
     @property
     def mean_loss(self) -> float:
@@ -59,6 +72,5 @@ class EpochSums:
         return {
             "loss": self.loss,
             "num_scored": self.num_scored,
-            "counts": self.metrics.counts,
-            "moments": self.metrics.moments,
+            "metrics": self.metrics.sums,
         }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import torch
 
 from . import report
 from .config import Config, parse_arguments
-from .errors import InputError
+from .distributed import Ranks, launched
+from .errors import InputError, LostRankError, ToldInputError
 from .files import unwritable, write_text
 from .output import is_inside, prepare_output, restore_best, set_aside_later
 from .plan import plan_lines
@@ -35,20 +38,36 @@ def train(config: Config) -> list[dict[str, Any]]:
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    resumed, warnings = find_checkpoint(config)
-    sources = load_sources(config)
-    trainer = Trainer(config, sources)
-    if resumed is not None:
-        check_resumable(resumed.path, resumed.content, config, fingerprint(sources))
-        trainer.restore(resumed.content)
+    ranks = Ranks.start(config.rank_timeout)
+    resumed: Resumed | None = None
+    warnings: list[str] = []
+    with ranks.together():
+        if ranks.is_writer:
+            resumed, warnings = find_checkpoint(config)
+        sources = load_sources(config)
+        trainer = Trainer(config, sources, ranks)
+    if ranks.size > 1:
+        ranks.require_same("panel or samples", fingerprint(sources))
+    resumed = ranks.of_writer(resumed)
+    with ranks.together():
+        if resumed is not None:
+            check_resumable(resumed.path, resumed.content, config, fingerprint(sources))
+            trainer.restore(resumed.content)
+        if ranks.is_writer and not config.dry_run:
+            prepare_output(config, resumed.path if resumed else None)
+    if config.dry_run and not ranks.is_writer:
+        return []
     if config.dry_run:
         for line in [*(f"Warning: {warning}" for warning in warnings),
                      *_resumed_lines(config, trainer, resumed), *plan_lines(trainer)]:  # fmt: skip
             print(line)
         return []
-    prepare_output(config, resumed.path if resumed else None)
     try:
-        _open_output(config, trainer, resumed)
+        with ranks.together():
+            if ranks.is_writer:
+                _open_output(config, trainer, resumed)
+            else:
+                report.no_log()
         for warning in warnings:
             log.info("Warning: %s", warning)
         for line in _resumed_lines(config, trainer, resumed):
@@ -62,6 +81,7 @@ def train(config: Config) -> list[dict[str, Any]]:
     finally:
         trainer.scalars.close()
         report.close_log()
+    ranks.close()
     return trainer.history
 
 
@@ -88,17 +108,35 @@ def _resumed_lines(config: Config, trainer: Trainer, resumed: Resumed | None) ->
     lines += [f"Note: {change}" for change in changed_options(resumed.content, config)]
     if resumed.content["config"]["epochs"] != config.epochs and config.final_rate < 1:
         lines.append("Note: the learning rate follows the new number of --epochs")
+    then, now = resumed.content["progress"]["ranks"], trainer.ranks.size
+    if then != now:
+        lines.append(f"Note: {then} ranks then, {now} now: sums are rounded and dropout drawn anew")
     return lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    rank, _ = launched()
+    # What is wrong with the arguments is so at every rank, and a signal stops all: the first says
+    # it. What else ends a rank it says itself.
+    quiet = redirect_stderr(StringIO()) if rank else nullcontext()
     try:
-        train(parse_arguments(arguments))
+        with quiet:
+            config = parse_arguments(arguments)
     except InputError as error:
-        print(f"snvrag.train: error: {error}", file=sys.stderr)
+        return 2 if rank else _fail(error)
+    try:
+        train(config)
+    except ToldInputError:
         return 2
+    except InputError as error:
+        return _fail(error)
+    except LostRankError as error:
+        _fail(error)
+        return 1
     except Stopped as stopped:
+        if rank:
+            return stopped.exit_code
         print(
             f"snvrag.train: stopped by {stopped}, state saved: continue with --resume auto",
             file=sys.stderr,
@@ -111,6 +149,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 128 + signal.SIGINT
     return 0
+
+
+def _fail(error: Exception) -> int:
+    print(f"snvrag.train: error: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from .checkpoint import checkpoint_path, save_checkpoint, step_path
 from .clock import EpochClock
 from .config import Config
 from .dataset import KeySampler
+from .distributed import ALONE, Ranks
 from .early_stopping import EarlyStopping
 from .errors import InputError
 from .feed import Feed, Group
@@ -29,7 +30,14 @@ from .output import mark_best, remove_old
 from .random_state import random_state, set_random_state
 from .report import log
 from .scalars import Scalars
-from .setup import choose_device, copying_model, mask_rules, network_size, split_windows
+from .setup import (
+    check_compiler,
+    choose_device,
+    copying_model,
+    mask_rules,
+    network_size,
+    split_windows,
+)
 from .signals import Requests, Stopped, listening
 from .sources import Sources, fingerprint
 from .step import add_gradients, learning_rate, optimizer_step, pieces
@@ -51,7 +59,7 @@ class Trainer:
     step : int
         Optimizer steps done, over all epochs.
     sums : EpochSums
-        Of the batches that are done in this epoch.
+        Of this rank's part of the batches that are done in this epoch.
     pieces : Pieces
         That a batch is computed in, for want of memory.
     clock : EpochClock
@@ -63,22 +71,25 @@ class Trainer:
         every machine and in a run that was interrupted.
     """
 
-    def __init__(self, config: Config, sources: Sources) -> None:
+    def __init__(self, config: Config, sources: Sources, ranks: Ranks = ALONE) -> None:
         self.config = config
+        self.ranks = ranks
         self.sources = sources
         self.folder = Path(config.output)
-        self.device = choose_device(config.device)
+        self.device = choose_device(config.device, ranks)
         windows = split_windows(config, sources.panel.num_sites)
         self.windows = windows
         rule, fixed = mask_rules(config)
         on_gpu = self.device.type == "cuda"
         copying = copying_model(config, sources)
         self.train_feed = Feed(
-            config, sources, sources.train, windows, rule, copying, pin=on_gpu, training=True
-        )
+            config, sources, sources.train, windows, rule, copying, pin=on_gpu, ranks=ranks,
+            training=True,
+        )  # fmt: skip
         self.val_feed = Feed(
-            config, sources, sources.validation, windows, fixed, copying, pin=on_gpu, training=False
-        )
+            config, sources, sources.validation, windows, fixed, copying, pin=on_gpu, ranks=ranks,
+            training=False,
+        )  # fmt: skip
         # Loads the kernels, which the first call after installation compiles: no part of a switch.
         af_guided_masks(
             sources.panel.af, windows.starts, windows.stops, seed=0, rate=0.0,
@@ -86,6 +97,10 @@ class Trainer:
         )  # fmt: skip
         torch.manual_seed(config.seed)
         self.network = ImputationNetwork(network_size(config)).to(self.device)
+        self._most_samples = -(-config.batch_size // ranks.size)
+        if config.compile:
+            check_compiler(self.device)
+            self.network.compile_blocks(self._most_samples)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, fused=on_gpu
         )
@@ -117,14 +132,15 @@ class Trainer:
             If a loss is not finite, or a file cannot be written.
         """
         baselines = evaluate_baselines(
-            self.sources.panel, self.val_feed.dataset, self._validation_sampler()
+            self.sources.panel, self.val_feed.dataset, self._validation_sampler(), self.ranks
         )
         with listening(self.requests):
             while not self.is_done:
                 self._train_epoch()
                 self._end_epoch(*self._validate())
-                if self.requests.stop and not self.is_done:
-                    raise Stopped(self.requests.stop)
+                (stop,) = self.ranks.largest(self.requests.stop)
+                if stop and not self.is_done:
+                    raise Stopped(stop)
         if self.stopping.should_stop:
             log.info(
                 "Early stopping: F1 gained no more than %s in %d epochs (best: epoch %d, %.4f)",
@@ -132,7 +148,8 @@ class Trainer:
                 self.stopping.best_epoch + 1, self.stopping.best_f1,
             )  # fmt: skip
         plot = self.folder / "metrics.png" if self.config.plot else None
-        report.log_summary(self.history, baselines, plot)
+        if self.ranks.is_writer:
+            report.log_summary(self.history, baselines, plot)
 
     @property
     def is_done(self) -> bool:
@@ -145,8 +162,9 @@ class Trainer:
         self.network.train()
         self.clock.tick(training=False)
         done = -(-self.position // config.accumulation)
+        shown = None if self.ranks.is_writer else True  # None: on a terminal
         with tqdm(
-            total=self.steps_an_epoch, initial=done, unit="step", disable=None, leave=False
+            total=self.steps_an_epoch, initial=done, unit="step", disable=shown, leave=False
         ) as bar:
             for group in feed.groups(self.epoch, config.accumulation, self.position):
                 self.take_step(group)
@@ -207,8 +225,11 @@ class Trainer:
     def take_step(self, group: Group) -> None:
         """Take one optimizer step along the gradient of a group of batches."""
         config = self.config
+        (num_scored,) = self.ranks.sum_integers(sum(batch.num_scored for batch, _ in group))
+        torch.manual_seed(self.ranks.step_seed(config.seed, self.step))
         before = Moment(self.step, self.position, random_state(self.device))
-        sums, losses = self._gradient(group, before)
+        sums, losses = self._gradient(group, num_scored, before)
+        losses = self.ranks.add_up_gradients(self.network, losses)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         self._watch.note(before, losses, norm)
         if not self.reads_late:
@@ -222,22 +243,24 @@ class Trainer:
         self.step += 1
         self.position += len(group)
 
-    def _gradient(self, group: Group, before: Moment) -> tuple[EpochSums, list[Tensor]]:
-        """Add a group's gradient; return its sums and the loss of each batch."""
+    def _gradient(self, group: Group, num_scored: int, before: Moment) -> tuple[EpochSums, Tensor]:
+        """Add this rank's part of a group's gradient; return its sums and its batches' losses."""
 
-        def compute(parts: int) -> tuple[EpochSums, list[Tensor]]:
+        def compute(parts: int) -> tuple[EpochSums, Tensor]:
+            if self.config.compile:
+                self.network.static_rows = 2 * -(-self._most_samples // parts)
             sums = EpochSums(self.device)
             losses = add_gradients(
                 self.network,
                 group,
-                sum(batch.num_scored for batch, _ in group),
+                num_scored,
                 gamma=self.config.focal_gamma,
                 device=self.device,
                 autocast=self.autocast(),
                 sums=sums,
                 parts=parts,
             )
-            return sums, losses
+            return sums, torch.stack(losses)
 
         def undo() -> None:
             self.optimizer.zero_grad(set_to_none=True)
@@ -259,12 +282,13 @@ class Trainer:
                     loss = imputation_loss(prediction, batch, self.config.focal_gamma)
                 sums.add_batch(loss, prediction, batch)
             self._answer_requests()
+        sums = sums.over(self.ranks)
         return sums.mean_loss, sums.metrics.compute()
 
     def _end_epoch(self, val_loss: float, results: dict[str, float]) -> None:
         """Tell what an epoch gave and save it; the next one begins from nothing but that."""
         self._tick()
-        epoch, train_loss = self.epoch, self.sums.mean_loss
+        epoch, train_loss = self.epoch, self.sums.over(self.ranks).mean_loss
         rate = self.train_feed.dataset.mask_rule.rate(epoch)
         losses = {"train_loss": train_loss, "val_loss": val_loss}
         self.history.append({"epoch": epoch, "mask_rate": rate, **losses, **results})
@@ -289,18 +313,22 @@ class Trainer:
         self.scalars.write(self.step, {**losses, "mask_rate": rate, **results, **timing})
         path = checkpoint_path(self.folder, epoch)
         self._save(path)
-        if is_best:
-            mark_best(path, self.folder)
-        self.tidy_output()
+        with self.ranks.together():
+            if self.ranks.is_writer:
+                if is_best:
+                    mark_best(path, self.folder)
+                self.tidy_output()
         log.info("Saved %s%s", path, " (best so far)" if is_best else "")
 
     def size_line(self) -> str:
         """Return a line that tells the windows and the network."""
         flanks = f", flanks of {self.config.flank}" if self.config.flank else ""
         num_parameters = sum(p.numel() for p in self.network.parameters())
+        size = self.ranks.size
+        spread = f"; batches are cut over {size} ranks" if size > 1 else ""
         return (
             f"windows: {len(self.windows)} of at most {self.config.window_size} sites{flanks}; "
-            f"network: {num_parameters} parameters on {self.device}"
+            f"network: {num_parameters} parameters on {self.device}{spread}"
         )
 
     def autocast(self) -> torch.autocast:
@@ -330,9 +358,11 @@ class Trainer:
         """Save what a signal or the clock asks for, and end if it is to be the end."""
         minutes = self.config.save_every_minutes
         is_due = 0 < 60 * minutes <= time.monotonic() - self._saved_at
-        if not (self.requests.stop or self.requests.save or is_due):
-            return
+        wanted = self.requests.stop, self.requests.save, is_due and self.ranks.is_writer
         self.requests.save = False
+        stop, save, due = self.ranks.largest(*wanted)  # so that all save, and end, at one step
+        if not (stop or save or due):
+            return
         self._tick()
         self._check_finite()
         path = step_path(self.folder)
@@ -341,8 +371,8 @@ class Trainer:
             "Saved %s: epoch %d, after batch %d of %d",
             path, self.epoch + 1, self.position, len(self.train_feed.sampler),
         )  # fmt: skip
-        if self.requests.stop:
-            raise Stopped(self.requests.stop)
+        if stop:
+            raise Stopped(stop)
 
     def _check_finite(self) -> None:
         """End the run at the first loss that is not finite, with the state of before it saved."""
@@ -359,16 +389,25 @@ class Trainer:
         sampler.epoch, sampler.first = self.epoch, before.position + batch
         names = self.sources.train.haplotypes.samples
         keys = ", ".join(f"{key.window} {names[key.sample]}" for key in next(iter(sampler)))
-        raise InputError(
+        error = InputError(
             f"the loss or its gradient is not finite at step {before.step}, epoch index "
             f"{self.epoch}, batch {before.position + batch} (window and sample of its keys: "
             f"{keys}): the state of before that step is saved in {path}"
         )
+        with self.ranks.together():  # all have it, one says it
+            raise error
 
     # --- checkpoints ------------------------------------------------------------------------------
 
     def _save(self, path: Path) -> None:
         self.scalars.flush()
+        sums = self.sums.over(self.ranks)
+        with self.ranks.together():
+            if self.ranks.is_writer:
+                self._write(path, sums)
+        self._saved_at = time.monotonic()
+
+    def _write(self, path: Path, sums: EpochSums) -> None:
         save_checkpoint(
             path,
             {
@@ -383,13 +422,14 @@ class Trainer:
                 "early_stopping": asdict(self.stopping),
                 "random_state": random_state(self.device),
                 "epoch_position": self.position,
-                "progress": {"sums": self.sums.state(), "clock": self.clock.state()},
+                "progress": {
+                    "sums": sums.state(), "clock": self.clock.state(), "ranks": self.ranks.size,
+                },
                 "history": self.history,
                 "timing": self.timing,
                 "log_bytes": report.log_bytes(),
             },
-        )
-        self._saved_at = time.monotonic()
+        )  # fmt: skip
 
     def restore(self, content: dict[str, Any]) -> None:
         """Take over a checkpoint."""
@@ -407,7 +447,8 @@ class Trainer:
         self.epoch = int(content["epoch"]) + 1
         self.position = int(content["epoch_position"])
         progress = content["progress"]
-        self.sums.restore(progress["sums"])
+        if self.ranks.is_writer:  # the others' part is in it
+            self.sums.restore(progress["sums"])
         self.clock = EpochClock(**progress["clock"])
         set_random_state(self.device, content["random_state"])
 

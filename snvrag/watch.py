@@ -41,9 +41,9 @@ class FiniteWatch:
         self.bad = torch.zeros((), device=device)
         self._taken: list[tuple[Moment, Tensor]] = []
 
-    def note(self, before: Moment, losses: list[Tensor], norm: Tensor) -> None:
+    def note(self, before: Moment, losses: Tensor, norm: Tensor) -> None:
         """Take a step's losses, one a batch, and the norm of its gradient."""
-        finite = torch.isfinite(torch.stack([*losses, norm.to(losses[0])]))
+        finite = torch.isfinite(torch.cat([losses, norm.to(losses)[None]]))
         self.bad = torch.maximum(self.bad, 1 - finite.all().to(self.bad))
         self._taken.append((before, finite))
 

@@ -98,15 +98,15 @@ def test_nothing_is_read_between():
     watch = FiniteWatch(torch.device("cpu"))
     fine, norm = torch.tensor(1.0), torch.tensor(2.0)
     for n in range(3):
-        watch.note(Moment(n, 2 * n, {}), [fine, fine], norm)
+        watch.note(Moment(n, 2 * n, {}), torch.stack([fine, fine]), norm)
     assert watch.first_bad() is None
-    watch.note(Moment(3, 6, {}), [fine, fine], norm)
-    watch.note(Moment(4, 8, {}), [fine, fine * torch.nan], norm)
-    watch.note(Moment(5, 10, {}), [fine, fine], norm)
+    watch.note(Moment(3, 6, {}), torch.stack([fine, fine]), norm)
+    watch.note(Moment(4, 8, {}), torch.stack([fine, fine * torch.nan]), norm)
+    watch.note(Moment(5, 10, {}), torch.stack([fine, fine]), norm)
     assert float(watch.bad) == 1  # what comes after is skipped too
     assert watch.first_bad() == (Moment(4, 8, {}), 1)
     watch = FiniteWatch(torch.device("cpu"))
-    watch.note(Moment(0, 0, {}), [fine, fine], norm * torch.inf)
+    watch.note(Moment(0, 0, {}), torch.stack([fine, fine]), norm * torch.inf)
     assert watch.first_bad() == (Moment(0, 0, {}), 0)
 
 

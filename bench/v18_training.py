@@ -1,0 +1,201 @@
+"""V18's training loop, transcribed plainly from its description, at any size.
+
+Each haplotype goes through the network alone; attention forms its L x L matrix, with dropout; the
+heads end in a softmax, which the loss takes once more; the index of a window is the panel's
+flattened embeddings in float32, searched by cdist and topk; and the loss and the calls of a step
+are read by the host at once. What it shares with ours is taken from there: the frequency encoding,
+the sinusoid and the focal loss.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from snvrag.dataset import Batch
+from snvrag.loss import focal_loss
+from snvrag.model import FrequencyEncoding, NetworkSize, sinusoid
+
+_ROWS_AT_ONCE = 64
+
+
+class Attention(nn.Module):
+    """Attention by its definition."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.linears = nn.ModuleList(nn.Linear(width, width) for _ in range(4))
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, length, width = x.shape
+        query, key, value = (
+            linear(x).view(rows, length, self.heads, -1).transpose(1, 2)
+            for linear in self.linears[:3]
+        )
+        scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+        attended = self.drop(scores.softmax(-1)) @ value
+        joined: Tensor = self.linears[3](attended.transpose(1, 2).reshape(rows, length, width))
+        return joined
+
+
+class Layer(nn.Module):
+    """A transformer layer with normalisation first."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.attention = Attention(width, heads, dropout)
+        self.feed = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * width, width)
+        )
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop(self.attention(self.norms[0](x)))
+        fed: Tensor = x + self.drop(self.feed(self.norms[1](x)))
+        return fed
+
+
+class Embedding(nn.Module):
+    """Token, position and frequency, then the place in the window through a convolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.token = nn.Embedding(4, width)
+        self.frequency = FrequencyEncoding(width)
+        channels = max(8, width // 8)
+        self.place = nn.Sequential(
+            nn.Conv1d(1, channels, 7, padding=3),
+            nn.GELU(),
+            nn.Conv1d(channels, channels, 7, padding=3),
+            nn.GELU(),
+        )
+        self.join = nn.Linear(width + channels, width)
+        self.norm = nn.LayerNorm(width)
+
+    def additive(self, tokens: Tensor, af: Tensor) -> Tensor:
+        """(..., L) tokens to (..., L, D): what the index is made of."""
+        site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
+        summed: Tensor = self.token(tokens) + site
+        return summed
+
+    def forward(self, tokens: Tensor, af: Tensor, position: Tensor) -> Tensor:
+        x = self.additive(tokens, af)
+        place = self.place(position[:, None]).transpose(1, 2)
+        normed: Tensor = self.norm(x + self.join(torch.cat([x, place], -1)))
+        return normed
+
+
+class Network(nn.Module):
+    """Its network."""
+
+    def __init__(self, size: NetworkSize) -> None:
+        super().__init__()
+        width = size.width
+        self.embedding = Embedding(width)
+        self.gate = nn.Sequential(nn.Linear(2, width), nn.GELU(), nn.Linear(width, width))
+        self.rank = nn.Parameter(torch.zeros(size.num_neighbours))
+        self.fuse = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
+        self.scale = nn.Parameter(torch.tensor(0.1))
+        self.layers = nn.ModuleList(
+            Layer(width, size.heads, size.dropout) for _ in range(size.layers)
+        )
+        self.haplotype = nn.Sequential(
+            nn.Linear(width + 2, width), nn.GELU(), nn.Linear(width, 2), nn.Softmax(-1)
+        )
+        self.genotype = nn.Sequential(
+            nn.Linear(2 * width + 3, width), nn.GELU(), nn.Linear(width, 3), nn.Softmax(-1)
+        )
+
+    def forward(self, batch: Batch, retrieved: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Probabilities of both haplotypes and of the genotype; retrieved: (B, 2, K, L)."""
+        position = batch.position[batch.window_row]
+        frequencies = torch.stack([batch.af, batch.population_af], -1)
+        maf = torch.minimum(batch.af, 1 - batch.af).clamp_min(1e-6)
+        rarity = torch.log1p(1 / maf).clamp_max(3.0)[..., None]
+        tokens = batch.tokens
+        hidden, probabilities = [], []
+        for copy in range(2):
+            x = self.embedding(tokens[:, copy], batch.af, position)
+            near = [
+                self.embedding(neighbour.long(), batch.af, position)
+                for neighbour in retrieved[:, copy].unbind(1)
+            ]
+            weights = self.rank.softmax(0)
+            gate = self.gate(frequencies).sigmoid()
+            pooled = sum(weight * gate * one for weight, one in zip(weights, near, strict=True))
+            x = x + self.scale * rarity * self.fuse(torch.cat([x, pooled], -1))
+            for layer in self.layers:
+                x = layer(x)
+            hidden.append(x)
+            probabilities.append(self.haplotype(torch.cat([x, frequencies], -1)))
+        both = torch.cat([*hidden, batch.genotype_frequency], -1)
+        return probabilities, self.genotype(both)
+
+
+class Loop:
+    """Its training step, with the index of one window.
+
+    Parameters
+    ----------
+    network : Network
+    haplotypes : (H, L) uint8
+        Of the panel, on the device.
+    batch : Batch
+        The first, on the device: its window is indexed.
+    """
+
+    def __init__(self, network: Network, haplotypes: Tensor, batch: Batch, gamma: float) -> None:
+        self.network = network.train()
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=7.5e-5)
+        self.haplotypes = haplotypes
+        self.gamma = gamma
+        self.counts = [0, 0, 0]
+        self.build(batch)
+
+    @torch.no_grad()
+    def build(self, batch: Batch) -> None:
+        """Encode the panel over the window, in float32: H x L x D x 4 bytes."""
+        self.cache = torch.cat(
+            [
+                self.encode(self.haplotypes[start : start + _ROWS_AT_ONCE], batch)
+                for start in range(0, len(self.haplotypes), _ROWS_AT_ONCE)
+            ]
+        )
+
+    def encode(self, alleles: Tensor, batch: Batch) -> Tensor:
+        tokens = alleles.long().masked_fill(batch.hidden[0], 2)
+        return self.network.embedding.additive(tokens, batch.panel_af[0]).float().flatten(1)
+
+    @torch.no_grad()
+    def retrieve(self, batch: Batch, k: int) -> Tensor:
+        """(B, 2, K, L) alleles of the nearest rows of the cache."""
+        queries = self.encode(batch.alleles.flatten(0, 1), batch)
+        nearest = torch.cdist(queries, self.cache).topk(k, largest=False).indices
+        return self.haplotypes[nearest].unflatten(0, (-1, 2))
+
+    def step(self, batch: Batch, k: int, autocast: torch.autocast) -> float:
+        retrieved = self.retrieve(batch, k)
+        scored = batch.scored[batch.window_row]
+        with autocast:
+            haplotypes, genotypes = self.network(batch, retrieved)
+        alleles = batch.alleles.long()
+        loss = 4 * focal_loss(genotypes, alleles.sum(1), self.gamma)
+        for copy in range(2):
+            loss = loss + 3 * focal_loss(haplotypes[copy], alleles[:, copy], self.gamma)
+        mean = (loss * scored).sum() / scored.sum()
+        mean.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        counted = scored[:, None].expand_as(alleles)
+        called = torch.stack([p.argmax(-1) for p in haplotypes], 1)[counted]
+        truth = alleles[counted]
+        self.counts[0] += int(((called == 1) & (truth == 1)).sum())
+        self.counts[1] += int(((called == 1) & (truth == 0)).sum())
+        self.counts[2] += int(((called == 0) & (truth == 1)).sum())
+        return mean.item()
