@@ -21,8 +21,10 @@ from mosaics import HIDDEN_RATE, Window
 from numpy.typing import NDArray
 from v18 import V18, random_state_masks
 
-from snvrag.dataset import Key, MaskRule, Targets, WindowDataset
+from snvrag.dataset import Targets, WindowDataset
 from snvrag.kernels import HammingIndex, TopK, af_guided_masks, pack_haplotypes
+from snvrag.keys import Key
+from snvrag.mask_rule import MaskRule
 from snvrag.panel import Panel
 from snvrag.retriever import Retriever
 from snvrag.windows import Windows

@@ -24,9 +24,11 @@ import torch
 from mosaics import Founders
 from numpy.typing import NDArray
 
+from snvrag.batch import Batch
 from snvrag.config import PRESETS, Config
-from snvrag.dataset import Batch, Key, Targets
+from snvrag.dataset import Targets
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
+from snvrag.keys import Key
 from snvrag.panel import Panel
 from snvrag.retriever import Neighbours
 from snvrag.sources import Sources

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from snvrag.checkpoint import load_checkpoint
 from snvrag.config import Config
-from snvrag.dataset import Key
+from snvrag.keys import Key
 from snvrag.sources import load_sources
 from snvrag.trainer import VALIDATION_SEED, Trainer
 

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from snvrag.dataset import Batch
+from snvrag.batch import Batch
 from snvrag.loss import focal_loss
 from snvrag.model import FrequencyEncoding, NetworkSize, sinusoid
 

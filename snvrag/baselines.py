@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from .dataset import ALT, KeySampler, WindowDataset
+from .batch import ALT
+from .dataset import WindowDataset
 from .distributed import ALONE, Ranks, RankSampler
+from .keys import KeySampler
 from .metrics import Metrics
 from .panel import Panel
 from .retriever import Retriever

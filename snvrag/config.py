@@ -8,8 +8,9 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
+from .command_line import Formatter, Parser, parse_bool
 from .config_file import format_settings, read_settings
 from .errors import InputError
 
@@ -249,26 +250,6 @@ _CONFIG_HELP = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
-
-
-class _Formatter(argparse.HelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28, width=100)
-
-
-def _parse_bool(text: str) -> bool:
-    if text.lower() in ("yes", "true", "1", "on"):
-        return True
-    if text.lower() in ("no", "false", "0", "off"):
-        return False
-    raise argparse.ArgumentTypeError(f"yes or no expected, got {text}")
-
-
 def _describe_default(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -279,11 +260,11 @@ def _describe_default(value: Any) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line of ``python -m snvrag.train``, made from the dataclass."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m snvrag.train",
         description="Train a retrieval-augmented imputation model. Without arguments, on a small "
         "simulated panel that ships with the package.",
-        formatter_class=_Formatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), default=None,
@@ -294,7 +275,7 @@ def build_parser() -> argparse.ArgumentParser:
     for option in fields(Config):
         kind = types[option.name]
         many = get_origin(kind) is tuple
-        convert: Any = _parse_bool if kind is bool else get_args(kind)[0] if many else kind
+        convert: Any = parse_bool if kind is bool else get_args(kind)[0] if many else kind
         assert option.default is not MISSING
         settings: dict[str, Any] = {
             "dest": option.name,

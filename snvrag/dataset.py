@@ -1,4 +1,4 @@
-"""Keys, the sampler that orders them and the dataset that turns them into batches.
+"""The dataset: keys to batches.
 
 Nothing here remembers an epoch: it travels with the key, so a worker cannot hold a stale one,
 whenever and however it was started.
@@ -6,114 +6,22 @@ whenever and however it was started.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from . import _core
+from .batch import PAD, Batch
 from .copying import CopyingModel
-from .kernels import af_guided_mask
-from .kernels.masking import Generator
+from .keys import Key
+from .mask_rule import MaskRule
 from .panel import Panel
 from .windows import Windows
-
-REF, ALT, MASK, PAD = 0, 1, 2, 3
-
-
-class Key(NamedTuple):
-    """One training example: a sample over a window, under an epoch's mask.
-
-    ``epoch`` is the seed of the mask: the loop's epoch in training, another number in validation.
-    """
-
-    epoch: int
-    window: int
-    sample: int
-
-
-@dataclass(frozen=True)
-class MaskRule:
-    """How many sites of a window are hidden, as a pure function of the epoch.
-
-    Attributes
-    ----------
-    rates : tuple of float
-        Probabilities of hiding a site; each holds for ``epochs_per_rate`` epochs, the last for all
-        that follow.
-    epochs_per_rate : int
-    rare_rate, rare_threshold, generator
-        As in `snvrag.kernels.af_guided_mask`.
-    chip_share : float
-        Share of the windows whose mask is not AF-guided but like that of a genotyping chip: of the
-        sites that are not rare (MAF at or above ``rare_threshold``) some are observed, all others
-        are hidden. A target to impute looks so.
-    chip_density : (float, float)
-        Lowest and highest share of all sites that such a chip observes; in between, the logarithm
-        is uniform.
-    """
-
-    rates: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-    epochs_per_rate: int = 2
-    rare_rate: float = 0.7
-    rare_threshold: float = 0.05
-    generator: Generator = "philox"
-    chip_share: float = 0.0
-    chip_density: tuple[float, float] = (0.02, 0.3)
-
-    def rate(self, epoch: int) -> float:
-        """Return the probability of hiding a site that is not rare."""
-        return self.rates[min(epoch // self.epochs_per_rate, len(self.rates) - 1)]
-
-    def mask(self, af: NDArray[np.float64], epoch: int, window: int) -> NDArray[np.bool_]:
-        """Return the mask of one window, whose sites have the frequencies ``af``."""
-        chip = self._chip_mask(af, epoch, window) if self.chip_share > 0 else None
-        if chip is not None:
-            return chip
-        return af_guided_mask(
-            af,
-            seed=epoch,
-            window=window,
-            rate=self.rate(epoch),
-            rare_rate=self.rare_rate,
-            rare_threshold=self.rare_threshold,
-            generator=self.generator,
-        )
-
-    def chip_masks(
-        self, af: NDArray[np.float64], windows: Windows, epoch: int
-    ) -> list[NDArray[np.bool_]]:
-        """Return the masks of the windows of an epoch that are read as from a chip."""
-        if self.chip_share == 0:
-            return []
-        ranges = zip(windows.starts.tolist(), windows.stops.tolist(), strict=True)
-        masks = (self._chip_mask(af[a:b], epoch, w) for w, (a, b) in enumerate(ranges))
-        return [mask for mask in masks if mask is not None]
-
-    def _chip_mask(
-        self, af: NDArray[np.float64], epoch: int, window: int
-    ) -> NDArray[np.bool_] | None:
-        """Return a chip's mask, or None where the window is not read from one."""
-        # As for the AF-guided masks, from whose streams the highest bit keeps this one apart.
-        key = epoch * 10_000 + window + (window // 10_000 << 64) + (1 << 127)
-        random = np.random.Generator(np.random.Philox(key=key))
-        is_chip, density = random.random(2)
-        if is_chip >= self.chip_share:
-            return None
-        lowest, highest = np.log(self.chip_density)
-        num_observed = np.exp(lowest + density * (highest - lowest)) * af.size
-        common = np.minimum(af, 1 - af) >= self.rare_threshold
-        if not common.any():
-            common[:] = True
-        observed: NDArray[np.bool_] = common & (
-            random.random(af.size) < num_observed / common.sum()
-        )
-        return ~observed
 
 
 @dataclass(frozen=True)
@@ -141,172 +49,6 @@ class Targets:
     panel_sample: NDArray[np.int64]
     population: NDArray[np.int64]
     missing_bits: NDArray[np.uint64] | None = None
-
-
-@dataclass
-class Batch:
-    """B samples, each over one of N windows of L sites (padded), as tensors on one device.
-
-    Attributes
-    ----------
-    epoch : int
-        Seed of the masks.
-    windows : (N,) int64
-        Numbers of the windows in this batch.
-    window_row : (B,) int64
-        For each sample, its window's place in ``windows``.
-    sample : (B,) int64
-    panel_sample : (B,) int64
-        Sample of the reference panel that must not be retrieved, or -1.
-    alleles : (B, 2, L) uint8
-        The truth: 0 REF, 1 ALT, 3 behind the window's end. Unspecified where the file lacks it.
-    hidden : (N, L) bool
-        True where the network may not look.
-    scored : (N, L) bool
-        True where a hidden allele is known and belongs to the window, not to its flanks.
-    panel_af : (N, L) float32
-        ALT frequency in the reference panel, which guides the mask and names a site rare or common.
-    position : (N, L) float32
-        From 0 at the first site read to 1 at the last.
-    af : (B, L) float32
-        ALT frequency in the reference panel without the sample itself, if it is one of the panel's:
-        counting it would tell the network a part of the answer, all of it at singletons.
-    population_af : (B, L) float32
-    genotype_frequency : (B, L, 3) float32
-        Of the sample's population, again without the sample. A population of one sample has then
-        none left, and the whole panel's frequency, in Hardy-Weinberg proportions, stands in.
-    copying : (B, 2, C, L) float32
-        Probability of ALT by each of C Li-Stephens models, C being 0 where there is none.
-    is_padded : bool
-        Whether a window is shorter than L.
-    missing : (B, 2, L) bool, optional
-        True where a single allele is unknown at a site that is not hidden. What stands there in
-        ``alleles`` is the panel's commoner one.
-    """
-
-    epoch: int
-    windows: Tensor
-    window_row: Tensor
-    sample: Tensor
-    panel_sample: Tensor
-    alleles: Tensor
-    hidden: Tensor
-    scored: Tensor
-    panel_af: Tensor
-    position: Tensor
-    af: Tensor
-    population_af: Tensor
-    genotype_frequency: Tensor
-    copying: Tensor
-    is_padded: bool
-    missing: Tensor | None = None
-
-    @property
-    def num_samples(self) -> int:
-        """B."""
-        return int(self.alleles.shape[0])
-
-    @property
-    def num_scored(self) -> int:
-        """Scored sites, over all samples: what the batch's loss is a sum of. Costs next to nothing
-        on the CPU; on a GPU, reading it would wait for the device.
-        """
-        return int(self.scored.sum(1)[self.window_row].sum())
-
-    @property
-    def tokens(self) -> Tensor:
-        """(B, 2, L) int64: what the network sees."""
-        hidden = self.hidden[self.window_row][:, None, :]
-        if self.missing is not None:
-            hidden = hidden | self.missing
-        return self.alleles.long().masked_fill(hidden, MASK)
-
-    def to(self, device: torch.device) -> Batch:
-        """Return the batch on another device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def rows(self, start: int, stop: int) -> Batch:
-        """Return the batch of samples ``start`` to ``stop`` only; its windows stay as they are."""
-        per_window = ("windows", "hidden", "scored", "panel_af", "position")
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, value in values.items():
-            if isinstance(value, Tensor) and name not in per_window:
-                values[name] = value[start:stop]
-        return Batch(**values)
-
-    def pin_memory(self) -> Batch:
-        """Return the batch in page-locked memory (a data loader calls this)."""
-        return self._map(lambda tensor: tensor.pin_memory())
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                values[name] = change(value)
-        return Batch(**values)
-
-
-class KeySampler(Sampler[list[Key]]):
-    """Batches of keys of one epoch; their order is a pure function of (seed, epoch).
-
-    Before it is iterated, ``epoch`` and ``first`` are set: iteration begins at that epoch's
-    batch ``first``, and those before it are never made. The length is that of the whole epoch.
-
-    Parameters
-    ----------
-    num_windows, num_samples : int
-        Every pair is one key.
-    batch_size : int
-        Keys in a batch, the last of an epoch excepted.
-    seed : int
-        Of the order.
-    shuffle : {"full", "window", "none"}
-        "full": any keys together; "window": a batch stays within one window, and batches come in
-        random order; "none": by window, then sample.
-    """
-
-    def __init__(
-        self,
-        num_windows: int,
-        num_samples: int,
-        batch_size: int,
-        *,
-        seed: int,
-        shuffle: Literal["full", "window", "none"],
-    ) -> None:
-        self.num_windows = num_windows
-        self.num_samples = num_samples
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self.epoch = 0
-        self.first = 0
-
-    def __len__(self) -> int:
-        if self.shuffle == "window":
-            return self.num_windows * -(-self.num_samples // self.batch_size)
-        return -(-self.num_windows * self.num_samples // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        epoch = self.epoch
-        for pairs in self._batches(epoch)[self.first :]:
-            windows, samples = np.divmod(pairs, self.num_samples)
-            yield [
-                Key(epoch, window, sample)
-                for window, sample in zip(windows.tolist(), samples.tolist(), strict=True)
-            ]
-
-    def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
-        pairs = np.arange(self.num_windows * self.num_samples)
-        order = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-        if self.shuffle == "full":
-            order.shuffle(pairs)
-        if self.shuffle != "window":
-            return np.split(pairs, np.arange(self.batch_size, pairs.size, self.batch_size))
-        table = order.permuted(pairs.reshape(self.num_windows, self.num_samples), axis=1)
-        cuts = np.arange(self.batch_size, self.num_samples, self.batch_size)
-        batches = [batch for row in table for batch in np.split(row, cuts)]
-        return [batches[i] for i in order.permutation(len(batches))]
 
 
 class WindowDataset(Dataset[Batch]):

@@ -31,8 +31,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 
-from .dataset import Key, KeySampler
 from .errors import InputError, LostRankError, ToldInputError, one_line
+from .keys import Key, KeySampler
 
 Value = TypeVar("Value")
 

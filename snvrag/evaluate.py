@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .accuracy import MAF_EDGES, Strata, resamples
+from .command_line import Formatter, Parser, parse_bool
 from .comparison import Comparison, read_sites
-from .config import _Formatter, _parse_bool, _Parser
 from .dosages import SiteStream
 from .errors import InputError
 from .evaluation_report import report_lines, write_reports
@@ -143,12 +143,12 @@ def _named(arguments: Sequence[str]) -> dict[str, str]:
     return files
 
 
-def build_parser() -> _Parser:
+def build_parser() -> Parser:
     """Return the command line of ``python -m snvrag.evaluate``."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m snvrag.evaluate",
         description="Score imputed VCF or BCF files against the truth, all on the same genotypes.",
-        formatter_class=_Formatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -175,7 +175,7 @@ def build_parser() -> _Parser:
     add(
         "--exclude-typed",
         metavar="yes|no",
-        type=_parse_bool,
+        type=parse_bool,
         default=None,
         help="leave out sites that an imputed file has as typed: INFO TYPED, or no IMP or IMPUTED "
         "where the header declares it (default: yes, with --sites no)",

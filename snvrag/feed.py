@@ -10,10 +10,13 @@ from itertools import islice
 import torch
 from torch.utils.data import DataLoader
 
+from .batch import Batch
 from .config import Config
 from .copying import CopyingModel
-from .dataset import Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
+from .dataset import Targets, WindowDataset, as_batch
 from .distributed import ALONE, Ranks, RankSampler
+from .keys import KeySampler
+from .mask_rule import MaskRule
 from .retriever import Neighbours, Retriever
 from .signals import held, ignore_signals
 from .sources import Sources

@@ -13,13 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from . import _core
+from .batch import Batch
 from .checkpoint import load_checkpoint
 from .chunks import Chunk, WindowPlan, cut_chunks
 from .config import Config
 from .copying import CopyingModel, GeneticMap
-from .dataset import Batch, Key, MaskRule, Targets, WindowDataset
+from .dataset import Targets, WindowDataset
 from .errors import InputError
 from .imputed_vcf import SCALE
+from .keys import Key
+from .mask_rule import MaskRule
 from .model import ImputationNetwork
 from .panel import Panel
 from .retriever import Neighbours, Retriever

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .dataset import Batch
+from .batch import Batch
 from .model import Prediction
 
 HAPLOTYPE_WEIGHT = 3.0

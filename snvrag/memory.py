@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from .dataset import Batch
+from .batch import Batch
 from .errors import InputError
 from .loss import imputation_loss
 from .report import log

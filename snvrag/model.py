@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .dataset import ALT, PAD, REF, Batch
+from .batch import ALT, PAD, REF, Batch
 from .retriever import NUM_MATCH_FEATURES, Neighbours
 
 NUM_TOKENS = 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .dataset import Key
+from .keys import Key
 from .memory import activation_bytes
 from .trainer import Trainer
 

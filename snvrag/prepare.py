@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .config import _Parser
+from .command_line import Parser
 from .errors import InputError
 from .prepared import write_prepared
 from .reading import collect_panel, open_haplotypes, open_prepared
@@ -34,7 +34,7 @@ def prepare(source: str, output: str, *, region: str | None = None) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m snvrag.prepare",
         description="Turn a reference panel into one file that opens at once, whatever its size; "
         "every --panel takes it.",

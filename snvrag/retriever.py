@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import _core
-from .dataset import PAD, Batch
+from .batch import PAD, Batch
 from .kernels import HammingIndex, TopK
 from .panel import Panel
 from .windows import Windows

@@ -10,9 +10,9 @@ import torch
 
 from .config import Config
 from .copying import CopyingModel
-from .dataset import MaskRule
 from .distributed import ALONE, Ranks
 from .errors import InputError
+from .mask_rule import MaskRule
 from .model import NetworkSize
 from .sources import Sources
 from .windows import Windows

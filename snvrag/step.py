@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .batch import Batch
 from .config import Config
-from .dataset import Batch
 from .feed import Group
 from .loss import imputation_loss
 from .retriever import Neighbours

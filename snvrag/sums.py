@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .dataset import Batch
+from .batch import Batch
 from .distributed import Ranks
 from .metrics import Metrics
 from .model import Prediction

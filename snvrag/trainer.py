@@ -17,12 +17,12 @@ from .baselines import evaluate_baselines
 from .checkpoint import checkpoint_path, save_checkpoint, step_path
 from .clock import EpochClock
 from .config import Config
-from .dataset import KeySampler
 from .distributed import ALONE, Ranks
 from .early_stopping import EarlyStopping
 from .errors import InputError
 from .feed import Feed, Group
 from .kernels import af_guided_masks
+from .keys import KeySampler
 from .loss import imputation_loss
 from .memory import Pieces, peak_line
 from .model import ImputationNetwork

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from snvrag.baselines import evaluate_baselines
-from snvrag.dataset import Key, KeySampler, MaskRule, Targets, WindowDataset
+from snvrag.dataset import Targets, WindowDataset
+from snvrag.keys import Key, KeySampler
+from snvrag.mask_rule import MaskRule
 from snvrag.metrics import Metrics
 from snvrag.windows import Windows
 

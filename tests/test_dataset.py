@@ -11,19 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snvrag.batch import MASK, PAD
 from snvrag.copying import CopyingModel
-from snvrag.dataset import (
-    MASK,
-    PAD,
-    Key,
-    KeySampler,
-    MaskRule,
-    Targets,
-    WindowDataset,
-    as_batch,
-    normalised_position,
-)
+from snvrag.dataset import Targets, WindowDataset, as_batch, normalised_position
 from snvrag.kernels import li_stephens_dosage
+from snvrag.keys import Key, KeySampler
+from snvrag.mask_rule import MaskRule
 from snvrag.windows import Windows
 
 NUM_SITES = 203

@@ -21,9 +21,10 @@ import torch.distributed as dist
 
 from snvrag import step, train
 from snvrag.config import parse_arguments
-from snvrag.dataset import Key, KeySampler, WindowDataset
+from snvrag.dataset import WindowDataset
 from snvrag.distributed import ALONE, Ranks, RankSampler
 from snvrag.errors import InputError, LostRankError, ToldInputError
+from snvrag.keys import Key, KeySampler
 from snvrag.sources import load_sources
 from snvrag.trainer import VALIDATION_SEED, Trainer
 

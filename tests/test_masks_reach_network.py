@@ -10,9 +10,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from snvrag import report
+from snvrag.batch import MASK, Batch
 from snvrag.config import Config, parse_arguments
-from snvrag.dataset import MASK, Batch, KeySampler, MaskRule, Targets, WindowDataset, as_batch
+from snvrag.dataset import Targets, WindowDataset, as_batch
 from snvrag.feed import Feed
+from snvrag.keys import KeySampler
+from snvrag.mask_rule import MaskRule
 from snvrag.sources import Sources, load_sources
 from snvrag.trainer import Trainer
 from snvrag.windows import Windows

@@ -10,10 +10,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from snvrag.batch import ALT, MASK, PAD
 from snvrag.config import parse_arguments
 from snvrag.copying import CopyingModel
-from snvrag.dataset import ALT, MASK, PAD, Key, MaskRule, Targets, WindowDataset
+from snvrag.dataset import Targets, WindowDataset
+from snvrag.keys import Key
 from snvrag.loss import imputation_loss
+from snvrag.mask_rule import MaskRule
 from snvrag.model import (
     Block,
     FrequencyEncoding,

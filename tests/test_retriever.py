@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from snvrag.batch import PAD, Batch
 from snvrag.config import parse_arguments
-from snvrag.dataset import PAD, Batch, Key, MaskRule, Targets, WindowDataset
+from snvrag.dataset import Targets, WindowDataset
 from snvrag.kernels import HammingIndex, oracle, pack_haplotypes
+from snvrag.keys import Key
+from snvrag.mask_rule import MaskRule
 from snvrag.retriever import Neighbours, Retriever
 from snvrag.sources import load_sources
 from snvrag.windows import Windows

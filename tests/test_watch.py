@@ -7,10 +7,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from snvrag import step, trainer
+from snvrag.batch import Batch
 from snvrag.checkpoint import load_checkpoint
 from snvrag.config import parse_arguments
-from snvrag.dataset import Batch, KeySampler
 from snvrag.errors import InputError
+from snvrag.keys import KeySampler
 from snvrag.sources import load_sources
 from snvrag.trainer import Trainer
 from snvrag.watch import FiniteWatch, Moment
