@@ -73,11 +73,6 @@ class Config:
     val_rate: float = _option(0.5, "windows", "probability of hiding a site in validation")
     rare_rate: float = _option(0.7, "windows", "probability of hiding a rare site, always")
     rare_threshold: float = _option(0.05, "windows", "ALT frequency below which a site is rare")
-    chip_share: float = _option(
-        0.5, "windows", "share of the training windows of an epoch that are masked like a chip instead: most "
-        "sites hidden, all the rare ones among them")
-    chip_density: tuple[float, ...] = _option(
-        (0.02, 0.3), "windows", "lowest and highest share of sites that such a chip has")
     mask_generator: str = _option(
         "philox", "windows", "random numbers of the masks; mt19937 gives V18's own",
         choices=("philox", "mt19937"))
@@ -163,13 +158,10 @@ class Config:
                      "workers", "threads", "seed", "focal_gamma", "keep",
                      "save_every_minutes"):  # fmt: skip
             check(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("val_rate", "rare_rate", "rare_threshold", "final_rate", "chip_share"):
+        for name in ("val_rate", "rare_rate", "rare_threshold", "final_rate"):
             check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
         check("mask_rates", bool(self.mask_rates) and all(0 <= r <= 1 for r in self.mask_rates),
               "one or more numbers from 0 to 1")  # fmt: skip
-        lowest, highest = (*self.chip_density, 0.0, 0.0)[:2]
-        check("chip_density", len(self.chip_density) == 2 and 0 < lowest <= highest <= 1,
-              "two numbers above 0 and at most 1, the lower first")  # fmt: skip
         check("ne", bool(self.ne) and all(0 < n < math.inf for n in self.ne), "numbers above 0")
         check("copy_error", 0 <= self.copy_error <= 0.5, "from 0 to 0.5")
         check("copy_flank", self.copy_flank >= -1, "at least -1")
@@ -220,7 +212,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "segment_size": 0,
         "segment_flank": 0,
         "li_stephens": False,
-        "chip_share": 0.0,
         "width": 384,
         "layers": 12,
         "heads": 12,

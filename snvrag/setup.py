@@ -37,8 +37,6 @@ def mask_rules(config: Config) -> tuple[MaskRule, MaskRule]:
         config.rare_rate,
         config.rare_threshold,
         config.mask_generator,  # type: ignore[arg-type]
-        config.chip_share,
-        (config.chip_density[0], config.chip_density[1]),
     )
     return rule, MaskRule(
         (config.val_rate,), 1, rule.rare_rate, rule.rare_threshold, rule.generator

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -214,12 +213,6 @@ class Trainer:
                 "[AF-Guided Masking] seed %d, rate %.2f, rare sites %.2f: %.1f%% of sites hidden",
                 epoch, rule.rate(epoch), rule.rare_rate, 100 * masks.mean(),
             )  # fmt: skip
-            chips = rule.chip_masks(self.sources.panel.af, self.windows, epoch)
-            if chips:
-                log.info(
-                    "Chip-like masks instead in %d of %d windows: %.1f%% of their sites hidden",
-                    len(chips), len(self.windows), 100 * np.concatenate(chips).mean(),
-                )  # fmt: skip
         return seconds
 
     def take_step(self, group: Group) -> None:

@@ -39,7 +39,7 @@ def test_v18s_sizes():
     expected = {
         "window_size": 1020, "k": 1, "segment_size": 0, "width": 384, "layers": 12, "heads": 12,
         "span": 0, "dropout": 0.1, "weighting": "rank", "copying": False, "epochs": 20,
-        "li_stephens": False, "chip_share": 0.0,
+        "li_stephens": False,
         "accumulation": 2, "learning_rate": 7.5e-5, "warmup_steps": 15_000, "clip": 1.0,
         "focal_gamma": 2.0, "patience": 5, "min_gain": 0.001,
     }  # fmt: skip
@@ -127,8 +127,6 @@ def test_wrong_command_lines_are_one_line(capsys, arguments, words):
         ("resume_epoch", "1"),
         ("seed", str(2**64)),
         ("threads", "100000"),
-        *(("chip_share", value) for value in ("-0.1", "1.1", "nan")),
-        *(("chip_density", value) for value in ("0", "0.5", "1.5", "nan")),
         *(("copy_error", value) for value in ("-0.1", "0.51", "nan")),
         *(("ne", value) for value in ("0", "inf", "nan")),
         ("copy_flank", "-2"),
@@ -138,12 +136,6 @@ def test_numbers_out_of_range(name, value):
     with pytest.raises(InputError, match=option(name)) as refused:
         parse_arguments(["--width", "64", option(name), value])
     assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("values", [["0.3", "0.2"], ["0", "0.2"], ["0.2", "1.1"], ["0.1"] * 3])
-def test_densities_of_chips_out_of_range(values):
-    with pytest.raises(InputError, match="--chip-density must be two numbers"):
-        parse_arguments(["--chip-density", *values])
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))

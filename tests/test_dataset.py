@@ -332,110 +332,6 @@ def test_all_samples_of_a_window_share_its_mask(world):
     assert (masked == masked[:1, :1]).all()
 
 
-# --- masks like those of chips --------------------------------------------------------------------
-
-CHIP = MaskRule(chip_share=1.0)
-
-
-def frequencies(num_sites: int, seed: int = 0) -> np.ndarray:
-    """Most of the sites rare, some so by ALT being the common allele."""
-    return np.random.default_rng(seed).beta(0.3, 0.5, num_sites)
-
-
-@pytest.mark.parametrize("rare_threshold", [0.05, 0.2])
-def test_a_chip_observes_common_sites_only(rare_threshold):
-    af = frequencies(2000)
-    rule = MaskRule(chip_share=1.0, rare_threshold=rare_threshold)
-    for window in range(20):
-        observed = ~rule.mask(af, 3, window)
-        assert observed.any()
-        assert np.minimum(af, 1 - af)[observed].min() >= rare_threshold
-
-
-@pytest.mark.parametrize("density", [(0.02, 0.3), (0.1, 0.1), (0.05, 0.06)])
-def test_density_of_chips_is_within_its_bounds(density):
-    """Of all sites; the number observed is random, here within five standard deviations."""
-    lowest, highest = density
-    af = np.full(4000, 0.2)
-    af[::3] = 0.01
-    rule = MaskRule(chip_share=1.0, chip_density=density)
-    shares = np.array([1 - rule.mask(af, 0, window).mean() for window in range(300)])
-    assert (shares > lowest - 5 * np.sqrt(lowest / 4000)).all()
-    assert (shares < highest + 5 * np.sqrt(highest / 4000)).all()
-    # The logarithm is uniform.
-    middle = (np.log(lowest) + np.log(highest)) / 2
-    width = np.log(highest / lowest) / np.sqrt(12) / np.sqrt(300)
-    assert abs(np.log(shares).mean() - middle) < 4 * width + 0.02
-    if highest > 10 * lowest:
-        assert shares.min() < 1.3 * lowest
-        assert shares.max() > 0.8 * highest
-
-
-def test_a_chip_with_more_sites_than_are_common_observes_all_of_those():
-    af = np.where(np.arange(1000) % 10 == 0, 0.3, 0.01)
-    rule = MaskRule(chip_share=1.0, chip_density=(0.2, 0.2))
-    np.testing.assert_array_equal(rule.mask(af, 0, 0), af < 0.05)
-
-
-@pytest.mark.parametrize("num_sites", [1, 400])
-def test_a_window_without_common_sites_is_read_from_a_chip_too(num_sites):
-    af = np.full(num_sites, 0.001)
-    rule = MaskRule(chip_share=1.0, chip_density=(0.3, 0.3))
-    shares = [1 - rule.mask(af, 0, window).mean() for window in range(100)]
-    assert 0.2 < np.mean(shares) < 0.4
-
-
-@pytest.mark.parametrize("share", [0.25, 0.5])
-def test_share_of_chips_and_the_other_windows_masks(share):
-    af = frequencies(200)
-    rule, plain = MaskRule(chip_share=share), MaskRule()
-    densities = []
-    for window in range(600):
-        mask = rule.mask(af, 2, window)
-        is_chip = not np.array_equal(mask, plain.mask(af, 2, window))
-        if is_chip:  # the very mask that it has where all windows are chips
-            densities.append(1 - mask.mean())
-            np.testing.assert_array_equal(mask, CHIP.mask(af, 2, window))
-        else:
-            np.testing.assert_array_equal(mask, formula(af, 2, window, plain.rate(2)))
-    assert abs(len(densities) - 600 * share) < 4 * np.sqrt(600 * share * (1 - share))
-    assert min(densities) < 0.04
-    assert max(densities) > 0.2
-
-
-def test_a_chips_mask_is_a_function_of_epoch_and_window_alone():
-    af = frequencies(300)
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
-    keys = [(epoch, window) for epoch in (0, 1, 2024) for window in (0, 1, 9_999, 10_000, 20_000)]
-    first = [CHIP.mask(af, *key).tobytes() for key in keys]
-    again = [pickle.loads(pickle.dumps(CHIP)).mask(af, *key).tobytes() for key in reversed(keys)]
-    assert first == again[::-1]
-    assert len(set(first)) == len(keys)  # window 10,000 has not the next epoch's
-    np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002
-
-
-def test_chips_do_not_depend_on_the_rates_of_the_other_masks():
-    af = frequencies(300)
-    other = MaskRule((0.9,), 1, rare_rate=0.1, generator="mt19937", chip_share=1.0)
-    np.testing.assert_array_equal(CHIP.mask(af, 5, 3), other.mask(af, 5, 3))
-
-
-def test_a_batch_is_masked_by_its_windows_chips(world):
-    rule = MaskRule(chip_share=0.5, chip_density=(0.1, 0.5))
-    dataset = world.dataset(50, 13, rule)
-    af = world.panel_alleles.mean(0)
-    windows = dataset.windows
-    everywhere = np.concatenate(
-        [rule.mask(af[windows.starts[w] : windows.stops[w]], 1, w) for w in range(len(windows))]
-    )
-    plain = np.concatenate([world.dataset(50, 13).window_mask(1, w) for w in range(len(windows))])
-    assert (everywhere != plain).any()
-    batch = dataset.__getitems__([Key(1, w, 0) for w in range(len(windows))])
-    for w in range(len(windows)):
-        own = everywhere[windows.context_starts[w] : windows.context_stops[w]]
-        np.testing.assert_array_equal(batch.hidden[w, : own.size], own)
-
-
 # --- Li-Stephens models ---------------------------------------------------------------------------
 
 NE = (1e5, 1e7)
@@ -473,15 +369,13 @@ def expected_copying(world: World, dataset: WindowDataset, key: Key, flank: int)
 
 @pytest.mark.parametrize("kind", ["own", "others", "others that lack alleles"])
 @pytest.mark.parametrize("flank", [0, 20, -1])
-@pytest.mark.parametrize("chip_share", [0.0, 0.6])
-def test_copying_is_the_models_at_what_is_observed(alleles, make_panel, kind, flank, chip_share):
+def test_copying_is_the_models_at_what_is_observed(alleles, make_panel, kind, flank):
     present = None if kind == "own" else partly_present()
     world = World(alleles, make_panel, own=kind == "own", present=present)
     if kind == "others that lack alleles":
         world.lack(np.random.default_rng(1).random((12, NUM_SITES)) < 0.3)
-    rule = MaskRule(chip_share=chip_share, chip_density=(0.2, 0.5))
     model = CopyingModel(world.panel, ne=NE, error=0.01, flank=flank)
-    dataset = world.dataset(50, 7, rule, model)
+    dataset = world.dataset(50, 7, copying=model)
     num_samples = 24 if kind == "own" else 6
     keys = some_keys(1, len(dataset.windows), num_samples, 5)
     batch = dataset.__getitems__(keys)

@@ -131,8 +131,7 @@ def test_masks_through_the_feed(world, workers, method):
 
 def test_masks_of_a_whole_training(tmp_path, tiny_arguments, monkeypatch):
     """Every forward pass of `Trainer`: training masks by the epoch, validation's always by 2024."""
-    options = ["--output", str(tmp_path), "--workers", "1", "--chip-share", "0"]
-    config = parse_arguments([*tiny_arguments, *options])
+    config = parse_arguments([*tiny_arguments, "--output", str(tmp_path), "--workers", "1"])
     sources = load_sources(config)
     trainer = Trainer(config, sources)
     af, windows = sources.panel.af, trainer.windows

@@ -56,7 +56,6 @@ CHANGES = {
     "shuffle": "window", "seed": 1, "region": "1:1-5", "population_column": "super",
     "val_fraction": 0.3, "patience": 2, "min_gain": 0.5, "final_rate": 0.5,
     "li_stephens": False, "ne": (1e4, 1e5), "copy_error": 0.001, "copy_flank": -1,
-    "chip_share": 0.25, "chip_density": (0.1, 0.2),
 }  # fmt: skip
 
 
