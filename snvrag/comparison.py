@@ -17,11 +17,11 @@ from .dosages import (
     SiteRecord,
     SiteStream,
     alt_count,
-    plain_chrom,
     read_calls,
     read_dosages,
 )
 from .errors import InputError
+from .regions import plain_chrom
 
 _SITES_AT_ONCE = 256
 

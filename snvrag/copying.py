@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .kernels import li_stephens_dosage
 from .panel import Panel
+from .regions import plain_chrom
 
 DEFAULT_CM_PER_MB = 1.0
 # Share of a genetic map in the distances of the model, the rest being even along the chromosome. A
@@ -97,7 +98,7 @@ def read_genetic_map(path: str, chrom: str) -> GeneticMap:
             raise InputError(
                 f"{option}: line {number} is neither 'chrom id cM bp' nor 'bp chrom cM'"
             ) from None
-        if name.removeprefix("chr") != chrom.removeprefix("chr"):
+        if plain_chrom(name) != plain_chrom(chrom):
             continue
         if places and (place < places[-1] or cm < values[-1]):
             raise InputError(f"{option}: line {number}: position or cM descends")

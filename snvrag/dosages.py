@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .regions import Region
+from .regions import Region, plain_chrom
 from .vcf import VcfSource
 
 Alleles = tuple[str, str]
@@ -158,11 +158,6 @@ class SiteStream:
                 )
             last = record.position
             yield record
-
-
-def plain_chrom(name: str) -> str:
-    """Return a chromosome's name without ``chr``: ``chr20`` and ``20`` are one."""
-    return name[3:] if name.lower().startswith("chr") and len(name) > 3 else name
 
 
 def _open(path: str, text: str | None) -> VcfSource:

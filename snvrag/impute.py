@@ -25,7 +25,7 @@ from .files import whole_file
 from .imputation import Imputer, load_model
 from .imputed_vcf import ImputedWriter, Provenance, check_output
 from .reading import HaplotypeReader, open_haplotypes
-from .regions import Region
+from .regions import Region, plain_chrom
 from .report import close_log, log, open_console
 from .setup import choose_device
 from .site_blocks import DroppedSite, Unphased
@@ -201,7 +201,7 @@ class _Files:
                 with suppress(InputError):
                     opened = _under_either_name(open_target, Region(panel.chrom, panel.chrom))
             target = opened or open_target(None)
-        if _bare(panel.chrom) != _bare(target.chrom):
+        if plain_chrom(panel.chrom) != plain_chrom(target.chrom):
             raise InputError(
                 f"--target {options.target}: chromosome {target.chrom}, the panel has {panel.chrom}"
             )
@@ -225,16 +225,12 @@ def _under_either_name(opened: Callable[[str], HaplotypeReader], region: Region)
     try:
         return opened(region.text)
     except InputError as error:
-        bare = _bare(region.chrom)
+        bare = plain_chrom(region.chrom)
         other = bare if bare != region.chrom else f"chr{bare}"
         try:
             return opened(other + region.text.removeprefix(region.chrom))
         except InputError:
             raise error from None
-
-
-def _bare(chrom: str) -> str:
-    return chrom.removeprefix("chr")
 
 
 def _with_hint(error: InputError) -> InputError:

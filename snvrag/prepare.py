@@ -32,8 +32,8 @@ def prepare(source: str, output: str, *, region: str | None = None) -> str:
     return f"{reader.report}; {output}: {panel.num_haplotypes} haplotypes, {panel.num_sites} sites"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
+def build_parser() -> Parser:
+    """Return the command line of ``python -m snvrag.prepare``."""
     parser = Parser(
         prog="python -m snvrag.prepare",
         description="Turn a reference panel into one file that opens at once, whatever its size; "
@@ -48,6 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--verify", action="store_true",
         help="write nothing; compare a prepared panel with its checksums",
     )  # fmt: skip
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = build_parser()
     given = parser.parse_args(arguments)
     if given.verify == (given.output is not None):
         parser.error("give an output, or --verify and a prepared panel alone")

@@ -11,6 +11,11 @@ from .errors import InputError
 _LAST_POSITION = 2**62
 
 
+def plain_chrom(name: str) -> str:
+    """Return a chromosome's name without ``chr``: ``chr20`` and ``20`` are one."""
+    return name[3:] if name.lower().startswith("chr") and len(name) > 3 else name
+
+
 @dataclass(frozen=True)
 class Region:
     """Positions ``first`` to ``last`` of a chromosome, 1-based and inclusive.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from snvrag import evaluate, impute, prepare
 from snvrag.config import parse_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,12 +27,19 @@ def test_there_are_commands():
     assert "python -m snvrag.train" in commands()
 
 
-@pytest.mark.parametrize(
-    "command", [line for line in commands() if line.startswith("python -m snvrag.train")]
-)
-def test_training_commands_parse(command):
+PARSERS = {
+    "train": parse_arguments,
+    "impute": impute.parse_arguments,
+    "evaluate": evaluate.build_parser().parse_args,
+    "prepare": prepare.build_parser().parse_args,
+}
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if " -m snvrag." in line])
+def test_commands_parse(command):
     words = shlex.split(re.sub(r"\[.*?\]", "", command).partition(" && ")[0])
-    parse_arguments(words[3:])
+    at = next(i for i, word in enumerate(words) if word.startswith("snvrag."))
+    PARSERS[words[at].removeprefix("snvrag.")](words[at + 1 :])
 
 
 def test_python_blocks_run():
