@@ -21,7 +21,7 @@ from snvrag.errors import InputError
 
 METHODS = (
     "frequency", "copy-whole", "copy-1020", "copy-510", "copy-255", "minimac4", "minimac4-map",
-    "beagle", "beagle-map", "snvrag",
+    "beagle", "beagle-map", "snvrag", "snvrag-map",
 )  # fmt: skip
 
 
@@ -180,10 +180,13 @@ class Methods:
                 "--threads", str(self.threads), *shlex.split(self.train_options),
             ]  # fmt: skip
             training = self._once(model, command, self.folder / "train.log")
+        # The map is for imputing: the model is trained without.
+        genetic_map = ["--genetic-map", str(self.map_path)] if name.endswith("-map") else []
         return training, model, [
             sys.executable, "-m", "snvrag.impute", "--panel", str(self.panel_path),
             "--target", str(target.path), "--model", str(model), "--output", str(output),
-            "--overwrite", "--threads", str(self.threads), *shlex.split(self.impute_options),
+            "--overwrite", "--threads", str(self.threads), *genetic_map,
+            *shlex.split(self.impute_options),
         ]  # fmt: skip
 
     def _copy(self, name: str, target: Target, output: Path) -> None:
