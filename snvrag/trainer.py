@@ -99,7 +99,8 @@ class Trainer:
         self._most_samples = -(-config.batch_size // ranks.size)
         if config.compile:
             check_compiler(self.device)
-            self.network.compile_blocks(self._most_samples)
+            if not config.dry_run:  # which runs one sample, not a batch that is filled up
+                self.network.compile_blocks(self._most_samples)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, fused=on_gpu
         )

@@ -117,6 +117,13 @@ def test_ranks_share_a_batch(tiny_arguments):
     assert alone > 3
 
 
+def test_nothing_is_compiled(dry, monkeypatch):
+    """What one sample needs would else be what a batch needs: it would be filled up."""
+    monkeypatch.setenv("CXX", "true")  # there is a compiler, and it makes nothing
+    lines = [text.splitlines() for text in (dry(), dry("--compile", "yes"))]
+    assert lines[0] == lines[1]
+
+
 def test_activations_grow_with_the_batch(tiny_arguments):
     config = parse_arguments([*tiny_arguments, "--batch-size", "12"])
     trainer = Trainer(config, load_sources(config))
