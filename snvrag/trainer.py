@@ -434,8 +434,7 @@ class Trainer:
             parameters["fused"] = self.optimizer.defaults["fused"]
         self.optimizer.load_state_dict(optimizer)
         self.step = int(content["schedule"]["step"])
-        patience = {"patience": self.config.patience, "min_gain": self.config.min_gain}
-        self.stopping = EarlyStopping(**{**content["early_stopping"], **patience})
+        self.stopping = EarlyStopping(**content["early_stopping"])
         self.history = [dict(row) for row in content["history"]]
         self.timing = [dict(row) for row in content["timing"]]
         self.epoch = int(content["epoch"]) + 1
