@@ -352,10 +352,13 @@ class Trainer:
         """Save what a signal or the clock asks for, and end if it is to be the end."""
         minutes = self.config.save_every_minutes
         is_due = 0 < 60 * minutes <= time.monotonic() - self._saved_at
-        wanted = self.requests.stop, self.requests.save, is_due and self.ranks.is_writer
-        self.requests.save = False
-        stop, save, due = self.ranks.largest(*wanted)  # so that all save, and end, at one step
-        if not (stop or save or due):
+        wanted = self.requests.save
+        if wanted:  # a signal that comes only now is answered after the next step
+            self.requests.save = False
+        wanted |= is_due and self.ranks.is_writer
+        # So that all save, and end, at one step.
+        stop, save = self.ranks.largest(self.requests.stop, wanted)
+        if not (stop or save):
             return
         self._tick()
         self._check_finite()

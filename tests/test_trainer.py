@@ -1,0 +1,46 @@
+"""The trainer between two steps, and before the first."""
+
+from __future__ import annotations
+
+import pytest
+
+from snvrag.config import parse_arguments
+from snvrag.signals import Requests
+from snvrag.sources import load_sources
+from snvrag.trainer import Trainer
+
+
+@pytest.fixture
+def trainer(tiny_arguments, tmp_path):
+    config = parse_arguments([*tiny_arguments, "--output", str(tmp_path)])
+    return Trainer(config, load_sources(config))
+
+
+class LateRequests(Requests):
+    """A signal that comes right after somebody has looked whether there is one."""
+
+    def __init__(self) -> None:
+        self.comes = False
+        super().__init__()
+        self.comes = True
+
+    @property
+    def save(self) -> bool:
+        seen, self._save = self._save, self._save or self.comes
+        return seen
+
+    @save.setter
+    def save(self, value: bool) -> None:
+        self._save = value
+
+
+def test_a_signal_that_comes_late_is_answered_a_step_later(trainer, tmp_path):
+    trainer.requests = LateRequests()
+    trainer._answer_requests()
+    assert list(tmp_path.iterdir()) == []
+    trainer.requests.comes = False
+    trainer._answer_requests()
+    assert [path.name for path in tmp_path.iterdir()] == ["rag_bert.model.step"]
+    (tmp_path / "rag_bert.model.step").unlink()
+    trainer._answer_requests()
+    assert list(tmp_path.iterdir()) == []
