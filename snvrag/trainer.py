@@ -16,6 +16,7 @@ from .baselines import evaluate_baselines
 from .checkpoint import checkpoint_path, save_checkpoint, step_path
 from .clock import EpochClock
 from .config import Config
+from .dataset import WindowDataset
 from .distributed import ALONE, Ranks
 from .early_stopping import EarlyStopping
 from .errors import InputError
@@ -131,9 +132,7 @@ class Trainer:
         InputError
             If a loss is not finite, or a file cannot be written.
         """
-        baselines = evaluate_baselines(
-            self.sources.panel, self.val_feed.dataset, self._validation_sampler(), self.ranks
-        )
+        baselines = self._evaluate_baselines()
         with listening(self.requests):
             while not self.is_done:
                 self._train_epoch()
@@ -330,16 +329,21 @@ class Trainer:
         enabled = self.config.amp and self.device.type == "cuda"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
-    def _validation_sampler(self) -> KeySampler:
+    def _evaluate_baselines(self) -> dict[str, dict[str, float]]:
+        sources = self.sources
+        # Without Li-Stephens models, which take most of a batch's time and no baseline looks at.
+        dataset = WindowDataset(
+            sources.panel, sources.validation, self.windows, self.val_feed.dataset.mask_rule
+        )
         sampler = KeySampler(
             len(self.windows),
-            self.sources.validation.haplotypes.num_samples,
+            sources.validation.haplotypes.num_samples,
             max(64, self.config.batch_size),
             seed=0,
             shuffle="none",
         )
         sampler.epoch = VALIDATION_SEED
-        return sampler
+        return evaluate_baselines(sources.panel, dataset, sampler, self.ranks)
 
     def _tick(self) -> None:
         feed = self.train_feed

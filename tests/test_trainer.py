@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from snvrag.config import parse_arguments
+from snvrag.copying import CopyingModel
 from snvrag.signals import Requests
 from snvrag.sources import load_sources
 from snvrag.trainer import Trainer
@@ -44,3 +45,16 @@ def test_a_signal_that_comes_late_is_answered_a_step_later(trainer, tmp_path):
     (tmp_path / "rag_bert.model.step").unlink()
     trainer._answer_requests()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_baselines_ask_no_li_stephens_model(trainer, monkeypatch):
+    """It would take as long as that of a whole validation, at every start."""
+
+    def fail(*_, **__):
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(CopyingModel, "dosage", fail)
+    with pytest.raises(AssertionError, match="asked"):
+        next(trainer.val_feed.epoch(2024))
+    results = trainer._evaluate_baselines()
+    assert results["nearest haplotype"]["f1_overall"] > 0
