@@ -16,7 +16,7 @@ from .checkpoint import (
 )
 from .config import Config
 from .errors import InputError
-from .files import TEMPORARY, flush_folder, unwritable
+from .files import TEMPORARY, flush_folder, unwritable, whole_file
 
 SUPERSEDED = ".superseded"
 
@@ -103,12 +103,14 @@ def mark_best(checkpoint: Path, folder: Path) -> None:
     if best.exists() and best.samefile(checkpoint):
         return
     temporary = best.with_name(best.name + TEMPORARY)
-    temporary.unlink(missing_ok=True)
     try:
+        temporary.unlink(missing_ok=True)
         try:
             os.link(checkpoint, temporary)
         except OSError:  # another file system, or one without hard links
-            shutil.copyfile(checkpoint, temporary)
+            with open(checkpoint, "rb") as whole, whole_file(best) as stream:
+                shutil.copyfileobj(whole, stream)
+            return
         os.replace(temporary, best)
         flush_folder(folder)
     except OSError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from snvrag.checkpoint import best_path, checkpoint_path, save_checkpoint, step_path
 from snvrag.config import FREE_FIELDS, NOTED_FIELDS, Config
 from snvrag.errors import InputError
-from snvrag.output import remove_old, restore_best, set_aside_later
+from snvrag.output import mark_best, remove_old, restore_best, set_aside_later
 from snvrag.resume import changed_options, check_resumable, find_checkpoint
 
 
@@ -129,6 +131,28 @@ def test_best_stays_when_its_epoch_was_not_kept(tmp_path):
     assert best_path(tmp_path).exists()
     restore_best(resumed, 3, tmp_path)
     assert not best_path(tmp_path).exists()
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_best_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch, link):
+    """Where there are no hard links it is a copy, which a loss of power must not leave empty."""
+    path, done = checkpoint_path(tmp_path, 0), []
+    path.write_bytes(b"weights")
+    best_path(tmp_path).write_bytes(b"older")
+    fsync, replace = os.fsync, os.replace
+
+    def fail(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fsync", lambda f: (done.append("fsync"), fsync(f)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("replace"), replace(a, b)))
+    if not link:
+        monkeypatch.setattr(os, "link", fail)
+    mark_best(path, tmp_path)
+    assert done == (["replace", "fsync"] if link else ["fsync", "replace", "fsync"])
+    assert best_path(tmp_path).read_bytes() == b"weights"
+    assert best_path(tmp_path).samefile(path) == link
+    assert names(tmp_path) == ["best", "ep0"]
 
 
 # --- what differs but may -------------------------------------------------------------------------
