@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from snvrag import checkpoint
 from snvrag.checkpoint import best_path, checkpoint_path, save_checkpoint, step_path
 from snvrag.config import FREE_FIELDS, NOTED_FIELDS, Config
 from snvrag.errors import InputError
@@ -217,6 +218,22 @@ def test_damaged_ones_are_passed_over_and_named(folder):
     assert [str(path) in line for path, line in zip(
         (step_path(folder), checkpoint_path(folder, 2), checkpoint_path(folder, 1)), warnings,
         strict=True)] == [True] * 3  # fmt: skip
+
+
+def test_what_is_not_damaged_is_not_passed_over(folder, monkeypatch):
+    """A run of another version, or a folder of somebody else: a fresh start would write over it."""
+    with monkeypatch.context() as older:
+        older.setattr(checkpoint, "FORMAT", "snvrag checkpoint 1")
+        save_checkpoint(step_path(folder), content(2))
+    with pytest.raises(InputError, match=r"step: .*not a checkpoint of this version"):
+        find(folder)
+
+    def fail(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(checkpoint, "open", fail, raising=False)
+    with pytest.raises(InputError, match=r"step: cannot be read \(Permission denied\)"):
+        find(folder)
 
 
 def test_the_best_is_the_last_resort(folder):
