@@ -132,8 +132,8 @@ class Trainer:
         InputError
             If a loss is not finite, or a file cannot be written.
         """
-        baselines = self._evaluate_baselines()
         with listening(self.requests):
+            baselines = self._evaluate_baselines()
             while not self.is_done:
                 self._train_epoch()
                 self._end_epoch(*self._validate())

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
+from snvrag.checkpoint import load_checkpoint
 from snvrag.config import parse_arguments
 from snvrag.copying import CopyingModel
-from snvrag.signals import Requests
+from snvrag.signals import Requests, Stopped
 from snvrag.sources import load_sources
 from snvrag.trainer import Trainer
 
@@ -45,6 +49,21 @@ def test_a_signal_that_comes_late_is_answered_a_step_later(trainer, tmp_path):
     (tmp_path / "rag_bert.model.step").unlink()
     trainer._answer_requests()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_before_the_first_step(trainer, tmp_path, monkeypatch):
+    """While baselines are made: it is noted, and answered after the first step."""
+    evaluate = trainer._evaluate_baselines
+
+    def interrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        return evaluate()
+
+    monkeypatch.setattr(trainer, "_evaluate_baselines", interrupted)
+    with pytest.raises((Stopped, KeyboardInterrupt)) as ended:
+        trainer.fit()
+    assert ended.type is Stopped
+    assert load_checkpoint(tmp_path / "rag_bert.model.step")["step"] == 1
 
 
 def test_baselines_ask_no_li_stephens_model(trainer, monkeypatch):
