@@ -266,6 +266,8 @@ class Trainer:
         feed = self.val_feed
         feed.retriever.begin_epoch(VALIDATION_SEED)
         self.network.eval()
+        if self.config.compile:  # these batches are not cut over the ranks
+            self.network.static_rows = 2 * -(-self.config.batch_size // self.pieces.parts)
         sums = EpochSums(self.device)
         for pair in feed.epoch(VALIDATION_SEED):
             for batch, neighbours in pieces(*pair, self.pieces.parts):

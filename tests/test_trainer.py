@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
 from snvrag.checkpoint import load_checkpoint
 from snvrag.config import parse_arguments
 from snvrag.copying import CopyingModel
+from snvrag.distributed import Ranks
 from snvrag.signals import Requests, Stopped
 from snvrag.sources import load_sources
 from snvrag.trainer import Trainer
@@ -77,3 +79,22 @@ def test_baselines_ask_no_li_stephens_model(trainer, monkeypatch):
         next(trainer.val_feed.epoch(2024))
     results = trainer._evaluate_baselines()
     assert results["nearest haplotype"]["f1_overall"] > 0
+
+
+def test_validation_has_one_shape_at_every_rank(tiny_arguments, monkeypatch):
+    """So that a compiled layer is compiled once for it, though its batches are not cut."""
+    config = parse_arguments([*tiny_arguments, "--batch-size", "7"])
+    sources = load_sources(config)
+    monkeypatch.setattr(Ranks, "add_up", lambda *_: None)
+    monkeypatch.setattr(Ranks, "largest", lambda _, *values: list(values))
+    for parts, rows in ((1, 14), (2, 8)):
+        trainer = Trainer(config, sources, Ranks(0, 2))
+        trainer.config = replace(config, compile=True)
+        trainer.pieces.parts = parts
+        trainer.network.static_rows = 8  # as training has left it
+        seen = set()
+        trainer.network.blocks[0].register_forward_pre_hook(
+            lambda _, arguments, seen=seen: seen.add(arguments[0].shape[0])
+        )
+        trainer._validate()
+        assert seen == {rows}
