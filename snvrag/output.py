@@ -119,13 +119,20 @@ def mark_best(checkpoint: Path, folder: Path) -> None:
 
 
 def restore_best(resumed: Path, best_epoch: int, folder: Path) -> None:
-    """Point ``best`` to the best epoch so far: a run that was given up may have gone further."""
+    """Point ``best`` to the best epoch so far: a run that was given up may have gone further.
+
+    One that is of this epoch stays: where it is a copy, the epoch's own checkpoint may be damaged.
+    """
     checkpoint = checkpoint_path(resumed.parent, best_epoch)
     best = best_path(folder)
+    if best.exists():
+        others = [path for path in (resumed, checkpoint) if path.exists()]
+        if any(best.samefile(path) for path in others) or _epoch_of(best) == best_epoch:
+            return
     if best_epoch >= 0 and checkpoint.exists():
         mark_best(checkpoint, folder)
-    elif best.exists() and not best.samefile(resumed) and _epoch_of(best) != best_epoch:
-        best.unlink()
+    else:
+        best.unlink(missing_ok=True)
 
 
 def _epoch_of(checkpoint: Path) -> int | None:

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from snvrag import checkpoint
-from snvrag.checkpoint import best_path, checkpoint_path, save_checkpoint, step_path
+from snvrag.checkpoint import (
+    best_path,
+    checkpoint_path,
+    load_checkpoint,
+    save_checkpoint,
+    step_path,
+)
 from snvrag.config import FREE_FIELDS, NOTED_FIELDS, Config
 from snvrag.errors import InputError
 from snvrag.output import mark_best, remove_old, restore_best, set_aside_later
@@ -132,6 +138,16 @@ def test_best_stays_when_its_epoch_was_not_kept(tmp_path):
     assert best_path(tmp_path).exists()
     restore_best(resumed, 3, tmp_path)
     assert not best_path(tmp_path).exists()
+
+
+def test_best_is_not_replaced_by_what_is_damaged(folder):
+    """Where it is a copy, it may be the only whole one of its epoch."""
+    save_checkpoint(best_path(folder), content(1))
+    damage(checkpoint_path(folder, 1))
+    restore_best(step_path(folder), 1, folder)
+    assert load_checkpoint(best_path(folder))["epoch"] == 1
+    restore_best(step_path(folder), 0, folder)
+    assert best_path(folder).samefile(checkpoint_path(folder, 0))
 
 
 @pytest.mark.parametrize("link", [True, False])
