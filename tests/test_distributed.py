@@ -6,6 +6,7 @@ import contextlib
 import io
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -286,16 +287,20 @@ def test_only_rank_0_writes(spread):
 
 
 def flat(content: dict[str, Any]) -> torch.Tensor:
-    return torch.cat([weight.flatten() for weight in content["model"].values()])
+    """Return all weights but the biases of the neighbours' scores: what they add to every score
+    cancels in the softmax, so their gradient may be rounding alone, of which Adam makes steps."""
+    of_scores = re.compile(r"weights\.score\.\d+\.bias")
+    kept = [value for name, value in content["model"].items() if not of_scores.fullmatch(name)]
+    return torch.cat([weight.flatten() for weight in kept])
 
 
 def same_but_for_rounding(one: dict[str, Any], two: dict[str, Any], before: dict[str, Any]) -> None:
-    """Weights differ by less than a hundredth of what an epoch changed: Adam divides by the root of
-    small squares, so what is rounding in a gradient grows."""
+    """Weights differ by less than a thousandth of what an epoch changed: Adam divides by the root
+    of small squares, so what is rounding in a gradient grows."""
     assert one["step"] == two["step"]
     changed = (flat(one) - flat(before)).norm()
     assert changed > 0.1
-    assert (flat(one) - flat(two)).norm() < 0.01 * changed
+    assert (flat(one) - flat(two)).norm() < 0.001 * changed
 
 
 def test_weights_are_those_of_one_process(spread):
