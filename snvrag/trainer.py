@@ -184,9 +184,10 @@ class Trainer:
         )  # fmt: skip
 
     def _show(self, bar: tqdm[Any]) -> None:
-        """Read what the device has added up, and show it: the one place that waits for it."""
+        """Read what the devices have added up, and show it: the one place that waits for them."""
         self._check_finite()
-        loss, recall = self.sums.mean_loss, self.sums.metrics.compute()["recall_overall"]
+        sums = self.sums.over(self.ranks)
+        loss, recall = sums.mean_loss, sums.metrics.compute()["recall_overall"]
         bar.set_postfix(loss=f"{loss:.4f}", recall=f"{recall:.4f}")
         rate = float(self.optimizer.param_groups[0]["lr"])
         self.scalars.write(self.step, {"loss": loss, "recall": recall, "rate": rate})

@@ -26,6 +26,7 @@ from snvrag.dataset import WindowDataset
 from snvrag.distributed import ALONE, Ranks, RankSampler
 from snvrag.errors import InputError, LostRankError, ToldInputError
 from snvrag.keys import Key, KeySampler
+from snvrag.scalars import Scalars
 from snvrag.sources import load_sources
 from snvrag.trainer import VALIDATION_SEED, Trainer
 
@@ -225,6 +226,7 @@ SPREAD = ["--batch-size", "7", "--accumulation", "2", "--epochs", "2", "--val-ra
 def _train(arguments: list[str], rank: int) -> dict[str, Any]:
     keys: list[Key] = []
     written: list[str] = []
+    curves: dict[int, dict[str, float]] = {}
     getitems, replace = WindowDataset.__getitems__, os.replace
 
     def note_keys(self: WindowDataset, some: list[Key]) -> Any:
@@ -238,10 +240,15 @@ def _train(arguments: list[str], rank: int) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WindowDataset, "__getitems__", note_keys)
         patch.setattr(os, "replace", note_file)
+        patch.setattr(
+            Scalars, "write", lambda _, step, values: curves.setdefault(step, {}).update(values)
+        )
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             code = train.main(arguments)
-    return {"code": code, "keys": keys, "written": written, "out": out.getvalue()}
+    return {
+        "code": code, "keys": keys, "written": written, "curves": curves, "out": out.getvalue()
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +291,13 @@ def test_only_rank_0_writes(spread):
     assert "batches are cut over 2 ranks" in first["out"]
     assert second["written"] == []
     assert second["out"] == ""
+
+
+def test_curves_are_of_all_ranks(spread):
+    (alone,), (first, _) = spread[1]
+    assert set(first["curves"]) == set(alone["curves"]) == {6, 10, 12}
+    for name in ("loss", "recall"):
+        assert first["curves"][10][name] == pytest.approx(alone["curves"][10][name], rel=1e-3)
 
 
 def flat(content: dict[str, Any]) -> torch.Tensor:
