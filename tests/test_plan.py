@@ -56,7 +56,11 @@ def test_what_is_left_of_a_run(dry, tiny_arguments, tmp_path, capsys):
     output = tmp_path / "run"
     arguments = [*tiny_arguments, *OPTIONS, "--output", str(output)]
     assert main([*arguments, "--epochs", "1"]) == 0
-    before = {path.name: path.read_bytes() for path in output.iterdir()}
+
+    def written():
+        return {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+
+    before = written()
     capsys.readouterr()
     text = dry("--resume", "auto", output=output)
     assert text.startswith(
@@ -64,7 +68,7 @@ def test_what_is_left_of_a_run(dry, tiny_arguments, tmp_path, capsys):
     )
     assert "Note: --epochs was 1, is 3" in text
     assert "epochs: 2 to train, at most 12 steps in all" in text
-    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    assert written() == before
 
 
 def test_wrong_options_are_refused_as_ever(dry, tiny_arguments, tmp_path, capsys):
