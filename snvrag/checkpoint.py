@@ -21,6 +21,10 @@ _TRAILER_START = b"\nsnvrag sha256 "
 _TRAILER_BYTES = len(_TRAILER_START) + 64 + 1
 
 
+class DamagedCheckpointError(InputError):
+    """A checkpoint is not whole: an older one may be."""
+
+
 def checkpoint_path(folder: str | Path, epoch: int) -> Path:
     """Return the path of the checkpoint of a loop index."""
     return Path(folder) / f"{_PREFIX}ep{epoch}"
@@ -85,11 +89,13 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises
     ------
+    DamagedCheckpointError
+        If there is none, or a byte of it is not what was written.
     InputError
-        If there is none, if a byte of it is not what was written, or if it is something else.
+        If it cannot be read, or is whole and of another version.
     """
     if not Path(path).is_file():
-        raise InputError(f"--resume {path}: no such file")
+        raise DamagedCheckpointError(f"--resume {path}: no such file")
     try:
         with open(path, "rb") as stream:
             is_whole = _is_whole(stream)
@@ -97,18 +103,23 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
             content = (
                 torch.load(stream, map_location="cpu", weights_only=True) if is_whole else None
             )
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"--resume {path}: cannot be read ({reason})") from error
     except Exception as error:  # pickle, zip and torch each have errors of their own for damage
-        raise _not_a_checkpoint(path) from error
+        raise DamagedCheckpointError(_not_a_checkpoint(path)) from error
+    if not is_whole:
+        raise DamagedCheckpointError(_not_a_checkpoint(path))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise _not_a_checkpoint(path)
+        raise InputError(_not_a_checkpoint(path))
     missing = [name for name in _FIELDS if name not in content]
     if missing:
-        raise InputError(f"--resume {path}: damaged, has no {missing[0]}")
+        raise DamagedCheckpointError(f"--resume {path}: damaged, has no {missing[0]}")
     return content
 
 
-def _not_a_checkpoint(path: str | Path) -> InputError:
-    return InputError(
+def _not_a_checkpoint(path: str | Path) -> str:
+    return (
         f"--resume {path}: damaged, or not a checkpoint of this version of snvrag ({FORMAT}): take "
         "an older one"
     )

@@ -168,6 +168,11 @@ class CopyingModel:
         """C."""
         return len(self._switches)
 
+    def thread_bytes(self, num_observed: int) -> int:
+        """Return about how much memory a thread works in, by the sites that are observed."""
+        rounded = 64 * -(-self.panel.num_haplotypes // 64)
+        return 8 * math.ceil(math.sqrt(num_observed)) * rounded
+
     def around(self, start: int, stop: int) -> tuple[int, int]:
         """Return the range of sites that counts for the window [start, stop)."""
         if self.flank < 0:

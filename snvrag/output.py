@@ -16,7 +16,7 @@ from .checkpoint import (
 )
 from .config import Config
 from .errors import InputError
-from .files import TEMPORARY, flush_folder, unwritable
+from .files import TEMPORARY, flush_folder, unwritable, whole_file
 
 SUPERSEDED = ".superseded"
 
@@ -103,12 +103,14 @@ def mark_best(checkpoint: Path, folder: Path) -> None:
     if best.exists() and best.samefile(checkpoint):
         return
     temporary = best.with_name(best.name + TEMPORARY)
-    temporary.unlink(missing_ok=True)
     try:
+        temporary.unlink(missing_ok=True)
         try:
             os.link(checkpoint, temporary)
         except OSError:  # another file system, or one without hard links
-            shutil.copyfile(checkpoint, temporary)
+            with open(checkpoint, "rb") as whole, whole_file(best) as stream:
+                shutil.copyfileobj(whole, stream)
+            return
         os.replace(temporary, best)
         flush_folder(folder)
     except OSError as error:
@@ -117,13 +119,20 @@ def mark_best(checkpoint: Path, folder: Path) -> None:
 
 
 def restore_best(resumed: Path, best_epoch: int, folder: Path) -> None:
-    """Point ``best`` to the best epoch so far: a run that was given up may have gone further."""
+    """Point ``best`` to the best epoch so far: a run that was given up may have gone further.
+
+    One that is of this epoch stays: where it is a copy, the epoch's own checkpoint may be damaged.
+    """
     checkpoint = checkpoint_path(resumed.parent, best_epoch)
     best = best_path(folder)
+    if best.exists():
+        others = [path for path in (resumed, checkpoint) if path.exists()]
+        if any(best.samefile(path) for path in others) or _epoch_of(best) == best_epoch:
+            return
     if best_epoch >= 0 and checkpoint.exists():
         mark_best(checkpoint, folder)
-    elif best.exists() and not best.samefile(resumed) and _epoch_of(best) != best_epoch:
-        best.unlink()
+    else:
+        best.unlink(missing_ok=True)
 
 
 def _epoch_of(checkpoint: Path) -> int | None:

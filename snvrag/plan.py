@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from .keys import Key
 from .memory import activation_bytes
+from .setup import copying_model
 from .trainer import Trainer
 
 _MB = 1e6
@@ -41,6 +44,7 @@ def _memory_lines(trainer: Trainer) -> list[str]:
     trained_bytes = sum(
         p.numel() * p.element_size() for p in trainer.network.parameters() if p.requires_grad
     )
+    num_samples = -(-config.batch_size // trainer.ranks.size)
     batch = trainer.train_feed.dataset[Key(trainer.epoch, 0, 0)]
     retriever = trainer.train_feed.retriever
     neighbours = retriever.retrieve(batch)
@@ -59,5 +63,28 @@ def _memory_lines(trainer: Trainer) -> list[str]:
         f" ({index_bytes / _MB:.2f} MB a window{over})",
         f"memory, {num_parameters} parameters, gradients and optimizer: "
         f"{4 * trained_bytes / _MB:.1f} MB; a checkpoint: {3 * trained_bytes / _MB:.1f} MB",
-        f"memory, activations of a batch: about {config.batch_size * sample_bytes / _MB:.0f} MB",
+        *_copying_lines(trainer, num_samples),
+        f"memory, activations of a batch: about {num_samples * sample_bytes / _MB:.0f} MB",
+    ]
+
+
+def _copying_lines(trainer: Trainer, num_samples: int) -> list[str]:
+    """Tell what the Li-Stephens models take for a batch; nothing where there are none."""
+    config, windows = trainer.config, trainer.windows
+    model = copying_model(config, trainer.sources)
+    if model is None:
+        return []
+    middle = len(windows) // 2  # as those at the ends have one flank only
+    first, last = model.around(
+        int(windows.context_starts[middle]), int(windows.context_stops[middle])
+    )
+    # At the most: every site observed, a query for every thread, all samples in one window.
+    threads = config.workers or min(config.threads or os.cpu_count() or 1, 2 * num_samples)
+    working_bytes = threads * model.thread_bytes(last - first)
+    # What each model answers, all of it side by side, and what of it goes into the batch.
+    num_answers = 2 * num_samples * model.num_models
+    answer_bytes = 4 * num_answers * (2 * (last - first) + windows.length)
+    return [
+        f"memory, Li-Stephens models: at most {(working_bytes + answer_bytes) / _MB:.1f} MB "
+        f"(over {last - first} sites, threads: {threads})"
     ]

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import best_path, epoch_checkpoints, load_checkpoint, step_path
+from .checkpoint import (
+    DamagedCheckpointError,
+    best_path,
+    epoch_checkpoints,
+    load_checkpoint,
+    step_path,
+)
 from .config import FREE_FIELDS, NOTED_FIELDS, Config
 from .errors import InputError
 
@@ -40,7 +46,8 @@ def find_checkpoint(config: Config) -> tuple[Resumed | None, list[str]]:
     Raises
     ------
     InputError
-        If the checkpoint named is missing or damaged.
+        If the checkpoint named is missing or damaged, or one cannot be read or is of another
+        version: to start afresh would write over it.
     """
     if not config.resume:
         return None, []
@@ -51,7 +58,7 @@ def find_checkpoint(config: Config) -> tuple[Resumed | None, list[str]]:
     def attempt(path: Path) -> Resumed | None:
         try:
             return Resumed(path, load_checkpoint(path))
-        except InputError as error:
+        except DamagedCheckpointError as error:
             warnings.append(f"passed over {str(error).removeprefix('--resume ')}")
             return None
 

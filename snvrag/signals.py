@@ -73,7 +73,7 @@ def listening(requests: Requests) -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Hold signals back while the block runs; a process that it starts begins with them held back.
+    """Hold signals back from this thread while the block runs, and from what it starts.
 
     Otherwise Ctrl-C would kill a worker before it came to `ignore_signals`.
     """

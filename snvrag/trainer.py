@@ -16,6 +16,7 @@ from .baselines import evaluate_baselines
 from .checkpoint import checkpoint_path, save_checkpoint, step_path
 from .clock import EpochClock
 from .config import Config
+from .dataset import WindowDataset
 from .distributed import ALONE, Ranks
 from .early_stopping import EarlyStopping
 from .errors import InputError
@@ -99,7 +100,8 @@ class Trainer:
         self._most_samples = -(-config.batch_size // ranks.size)
         if config.compile:
             check_compiler(self.device)
-            self.network.compile_blocks(self._most_samples)
+            if not config.dry_run:  # which runs one sample, not a batch that is filled up
+                self.network.compile_blocks(self._most_samples)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, fused=on_gpu
         )
@@ -130,10 +132,8 @@ class Trainer:
         InputError
             If a loss is not finite, or a file cannot be written.
         """
-        baselines = evaluate_baselines(
-            self.sources.panel, self.val_feed.dataset, self._validation_sampler(), self.ranks
-        )
         with listening(self.requests):
+            baselines = self._evaluate_baselines()
             while not self.is_done:
                 self._train_epoch()
                 self._end_epoch(*self._validate())
@@ -184,9 +184,10 @@ class Trainer:
         )  # fmt: skip
 
     def _show(self, bar: tqdm[Any]) -> None:
-        """Read what the device has added up, and show it: the one place that waits for it."""
+        """Read what the devices have added up, and show it: the one place that waits for them."""
         self._check_finite()
-        loss, recall = self.sums.mean_loss, self.sums.metrics.compute()["recall_overall"]
+        sums = self.sums.over(self.ranks)
+        loss, recall = sums.mean_loss, sums.metrics.compute()["recall_overall"]
         bar.set_postfix(loss=f"{loss:.4f}", recall=f"{recall:.4f}")
         rate = float(self.optimizer.param_groups[0]["lr"])
         self.scalars.write(self.step, {"loss": loss, "recall": recall, "rate": rate})
@@ -266,6 +267,8 @@ class Trainer:
         feed = self.val_feed
         feed.retriever.begin_epoch(VALIDATION_SEED)
         self.network.eval()
+        if self.config.compile:  # these batches are not cut over the ranks
+            self.network.static_rows = 2 * -(-self.config.batch_size // self.pieces.parts)
         sums = EpochSums(self.device)
         for pair in feed.epoch(VALIDATION_SEED):
             for batch, neighbours in pieces(*pair, self.pieces.parts):
@@ -329,16 +332,21 @@ class Trainer:
         enabled = self.config.amp and self.device.type == "cuda"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
-    def _validation_sampler(self) -> KeySampler:
+    def _evaluate_baselines(self) -> dict[str, dict[str, float]]:
+        sources = self.sources
+        # Without Li-Stephens models, which take most of a batch's time and no baseline looks at.
+        dataset = WindowDataset(
+            sources.panel, sources.validation, self.windows, self.val_feed.dataset.mask_rule
+        )
         sampler = KeySampler(
             len(self.windows),
-            self.sources.validation.haplotypes.num_samples,
+            sources.validation.haplotypes.num_samples,
             max(64, self.config.batch_size),
             seed=0,
             shuffle="none",
         )
         sampler.epoch = VALIDATION_SEED
-        return sampler
+        return evaluate_baselines(sources.panel, dataset, sampler, self.ranks)
 
     def _tick(self) -> None:
         feed = self.train_feed
@@ -351,10 +359,13 @@ class Trainer:
         """Save what a signal or the clock asks for, and end if it is to be the end."""
         minutes = self.config.save_every_minutes
         is_due = 0 < 60 * minutes <= time.monotonic() - self._saved_at
-        wanted = self.requests.stop, self.requests.save, is_due and self.ranks.is_writer
-        self.requests.save = False
-        stop, save, due = self.ranks.largest(*wanted)  # so that all save, and end, at one step
-        if not (stop or save or due):
+        wanted = self.requests.save
+        if wanted:  # a signal that comes only now is answered after the next step
+            self.requests.save = False
+        wanted |= is_due and self.ranks.is_writer
+        # So that all save, and end, at one step.
+        stop, save = self.ranks.largest(self.requests.stop, wanted)
+        if not (stop or save):
             return
         self._tick()
         self._check_finite()
@@ -433,8 +444,7 @@ class Trainer:
             parameters["fused"] = self.optimizer.defaults["fused"]
         self.optimizer.load_state_dict(optimizer)
         self.step = int(content["schedule"]["step"])
-        patience = {"patience": self.config.patience, "min_gain": self.config.min_gain}
-        self.stopping = EarlyStopping(**{**content["early_stopping"], **patience})
+        self.stopping = EarlyStopping(**content["early_stopping"])
         self.history = [dict(row) for row in content["history"]]
         self.timing = [dict(row) for row in content["timing"]]
         self.epoch = int(content["epoch"]) + 1

@@ -200,6 +200,18 @@ def test_not_there_or_a_folder(tmp_path):
             load_checkpoint(path)
 
 
+def test_not_to_be_read(path, monkeypatch):
+    save_checkpoint(path, content())
+
+    def fail(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(checkpoint, "open", fail, raising=False)
+    with pytest.raises(InputError) as refused:
+        load_checkpoint(path)
+    assert str(refused.value) == f"--resume {path}: cannot be read (Permission denied)"
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -7,7 +7,9 @@ import re
 import pytest
 import torch
 
+from snvrag import plan
 from snvrag.config import parse_arguments
+from snvrag.distributed import Ranks
 from snvrag.memory import activation_bytes, peak_bytes
 from snvrag.plan import plan_lines
 from snvrag.sources import load_sources
@@ -54,7 +56,11 @@ def test_what_is_left_of_a_run(dry, tiny_arguments, tmp_path, capsys):
     output = tmp_path / "run"
     arguments = [*tiny_arguments, *OPTIONS, "--output", str(output)]
     assert main([*arguments, "--epochs", "1"]) == 0
-    before = {path.name: path.read_bytes() for path in output.iterdir()}
+
+    def written():
+        return {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+
+    before = written()
     capsys.readouterr()
     text = dry("--resume", "auto", output=output)
     assert text.startswith(
@@ -62,7 +68,7 @@ def test_what_is_left_of_a_run(dry, tiny_arguments, tmp_path, capsys):
     )
     assert "Note: --epochs was 1, is 3" in text
     assert "epochs: 2 to train, at most 12 steps in all" in text
-    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    assert written() == before
 
 
 def test_wrong_options_are_refused_as_ever(dry, tiny_arguments, tmp_path, capsys):
@@ -85,6 +91,41 @@ def test_sizes_are_those_of_the_things(tiny_arguments):
     state = trainer.optimizer.state_dict()["state"]
     moments = sum(t.nbytes for values in state.values() for t in values.values() if t.dim())
     assert float(found[3]) == pytest.approx((4 * parameters + moments) / 1e6, abs=0.06)
+
+
+def test_li_stephens_models_take_memory(tiny_arguments, monkeypatch):
+    """On one thread: the kept forward probabilities of 64 x 1 haplotypes at 2 sqrt(200) sites, and
+    the answers for 14 queries and two models, over all 200 sites twice and a window of 50 once."""
+    options = ["--copy-flank", "-1", "--ne", "1e4", "1e5", "--threads", "1"]
+
+    def line(*more: str) -> str:
+        config = parse_arguments([*tiny_arguments, *OPTIONS, *options, *more])
+        lines = plan_lines(Trainer(config, load_sources(config)))
+        return next((line for line in lines if "Li-Stephens" in line), "")
+
+    working, answers = 8 * 15 * 64, 4 * 14 * 2 * (2 * 200 + 50)
+    monkeypatch.setattr(plan, "_MB", 1.0)
+    assert line() == (
+        f"memory, Li-Stephens models: at most {working + answers}.0 MB (over 200 sites, threads: 1)"
+    )
+    assert f" {2 * working + answers}.0 MB" in line("--workers", "2")
+    assert line("--li-stephens", "no") == ""
+
+
+def test_ranks_share_a_batch(tiny_arguments):
+    config = parse_arguments([*tiny_arguments, "--batch-size", "12"])
+    sources = load_sources(config)
+    texts = ["\n".join(plan_lines(Trainer(config, sources, Ranks(0, n)))) for n in (1, 3)]
+    alone, shared = (int(re.search(r"batch: about (\d+) MB", text)[1]) for text in texts)
+    assert shared == pytest.approx(alone / 3, abs=1)
+    assert alone > 3
+
+
+def test_nothing_is_compiled(dry, monkeypatch):
+    """What one sample needs would else be what a batch needs: it would be filled up."""
+    monkeypatch.setenv("CXX", "true")  # there is a compiler, and it makes nothing
+    lines = [text.splitlines() for text in (dry(), dry("--compile", "yes"))]
+    assert lines[0] == lines[1]
 
 
 def test_activations_grow_with_the_batch(tiny_arguments):

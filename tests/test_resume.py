@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
 import pytest
 
-from snvrag.checkpoint import best_path, checkpoint_path, save_checkpoint, step_path
+from snvrag import checkpoint
+from snvrag.checkpoint import (
+    best_path,
+    checkpoint_path,
+    load_checkpoint,
+    save_checkpoint,
+    step_path,
+)
 from snvrag.config import FREE_FIELDS, NOTED_FIELDS, Config
 from snvrag.errors import InputError
-from snvrag.output import remove_old, restore_best, set_aside_later
+from snvrag.output import mark_best, remove_old, restore_best, set_aside_later
 from snvrag.resume import changed_options, check_resumable, find_checkpoint
 
 
@@ -131,6 +140,38 @@ def test_best_stays_when_its_epoch_was_not_kept(tmp_path):
     assert not best_path(tmp_path).exists()
 
 
+def test_best_is_not_replaced_by_what_is_damaged(folder):
+    """Where it is a copy, it may be the only whole one of its epoch."""
+    save_checkpoint(best_path(folder), content(1))
+    damage(checkpoint_path(folder, 1))
+    restore_best(step_path(folder), 1, folder)
+    assert load_checkpoint(best_path(folder))["epoch"] == 1
+    restore_best(step_path(folder), 0, folder)
+    assert best_path(folder).samefile(checkpoint_path(folder, 0))
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_best_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch, link):
+    """Where there are no hard links it is a copy, which a loss of power must not leave empty."""
+    path, done = checkpoint_path(tmp_path, 0), []
+    path.write_bytes(b"weights")
+    best_path(tmp_path).write_bytes(b"older")
+    fsync, replace = os.fsync, os.replace
+
+    def fail(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fsync", lambda f: (done.append("fsync"), fsync(f)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("replace"), replace(a, b)))
+    if not link:
+        monkeypatch.setattr(os, "link", fail)
+    mark_best(path, tmp_path)
+    assert done == (["replace", "fsync"] if link else ["fsync", "replace", "fsync"])
+    assert best_path(tmp_path).read_bytes() == b"weights"
+    assert best_path(tmp_path).samefile(path) == link
+    assert names(tmp_path) == ["best", "ep0"]
+
+
 # --- what differs but may -------------------------------------------------------------------------
 
 
@@ -193,6 +234,22 @@ def test_damaged_ones_are_passed_over_and_named(folder):
     assert [str(path) in line for path, line in zip(
         (step_path(folder), checkpoint_path(folder, 2), checkpoint_path(folder, 1)), warnings,
         strict=True)] == [True] * 3  # fmt: skip
+
+
+def test_what_is_not_damaged_is_not_passed_over(folder, monkeypatch):
+    """A run of another version, or a folder of somebody else: a fresh start would write over it."""
+    with monkeypatch.context() as older:
+        older.setattr(checkpoint, "FORMAT", "snvrag checkpoint 1")
+        save_checkpoint(step_path(folder), content(2))
+    with pytest.raises(InputError, match=r"step: .*not a checkpoint of this version"):
+        find(folder)
+
+    def fail(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(checkpoint, "open", fail, raising=False)
+    with pytest.raises(InputError, match=r"step: cannot be read \(Permission denied\)"):
+        find(folder)
 
 
 def test_the_best_is_the_last_resort(folder):

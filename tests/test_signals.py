@@ -80,9 +80,10 @@ def test_a_worker_that_is_still_starting_leaves_them_too(number):
 
 
 def test_held_signals_come_when_they_may():
+    """In the thread that starts workers: others of the process take what is sent to it."""
     requests = Requests()
     with listening(requests):
         with held():
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
             assert requests.stop == 0
         assert requests.stop == signal.SIGTERM

@@ -192,7 +192,7 @@ def test_timing_csv(straight):
 
 def test_other_files(straight, tiny_arguments):
     folder = straight[0]
-    names = {path.name for path in folder.iterdir()}
+    names = {path.name for path in folder.iterdir() if path.name != "tensorboard"}
     assert names == {
         "config.toml", "metrics.csv", "timing.csv", "metrics.png", "train.log",
         "rag_bert.model.best", "rag_bert.model.ep0", "rag_bert.model.ep1", "rag_bert.model.ep2",
@@ -475,12 +475,16 @@ def test_training_samples_of_another_file(run, tmp_path, make_panel, write_panel
 
 def test_an_earlier_run_is_not_overwritten(straight, run, tmp_path):
     folder = shutil.copytree(straight[0], tmp_path / "run")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def written():
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    before = written()
     _, err = run(folder, code=2)
     assert err.count("\n") == 1
     assert str(folder) in err
     assert "--overwrite yes" in err
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert written() == before
     run(folder, "--overwrite", "yes", "--epochs", "1")
     assert not (folder / "rag_bert.model.ep1").exists()
     assert len(table(folder)) == 1

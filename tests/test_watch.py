@@ -55,7 +55,14 @@ def spoil(monkeypatch, at: int, value: float) -> None:
     monkeypatch.setattr(step, "imputation_loss", spoilt)
 
 
-@pytest.mark.parametrize(("at", "value"), [(5, float("nan")), (BATCHES_AN_EPOCH + 4, float("inf"))])
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (5, float("nan")),
+        (BATCHES_AN_EPOCH - 1, float("nan")),  # which nobody looks at before the epoch's end
+        (BATCHES_AN_EPOCH + 4, float("inf")),
+    ],
+)
 def test_state_of_before_is_saved(world, straight, tmp_path, monkeypatch, at, value):
     output, reads_late = tmp_path, straight.reads_late
     with monkeypatch.context() as patch:
