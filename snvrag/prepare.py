@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from .command_line import Parser
 from .errors import InputError
+from .files import printable
 from .prepared import write_prepared
 from .reading import collect_panel, open_haplotypes, open_prepared
 
@@ -60,12 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.verify:
             open_prepared(given.panel).verify()
-            print(f"{given.panel}: whole")
+            print(printable(f"{given.panel}: whole"))
         else:
-            print(prepare(given.panel, given.output, region=given.region))
+            print(printable(prepare(given.panel, given.output, region=given.region)))
     except InputError as error:
         print(f"snvrag.prepare: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("snvrag.prepare: interrupted: nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -370,6 +370,31 @@ def test_errors_are_one_line(
     assert list(files.folder.iterdir()) == []
 
 
+def test_names_that_are_not_utf_8(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """Htslib's binding takes none; elsewhere they do no harm."""
+    odd = files.folder / os.fsdecode(b"odd\xff.vcf")
+    for name in ("output", "target"):
+        if name == "target":
+            odd.write_bytes(files.target.read_bytes())
+        assert main(files.arguments(**{name: odd})) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert r"odd\udcff.vcf: " in line
+        assert "must be UTF-8" in line
+    odd.unlink()
+    odd.write_bytes(files.model.read_bytes())
+    assert main(files.arguments(model=odd)) == 0
+    assert r"odd\udcff.vcf" in (files.folder / "out.vcf").read_text()
+
+
+def test_a_writer_that_cannot_be_opened_leaves_nothing(
+    files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imputed_vcf, "_MODES", {".vcf": "w", ".bcf": "no such mode"})
+    assert main(files.arguments(output=files.folder / "out.bcf")) == 2
+    assert "out.bcf: cannot be written" in capsys.readouterr().err
+    assert list(files.folder.iterdir()) == []
+
+
 def test_files_with_nothing_in_common(
     files: Files, write_vcf: MakeVcf, capsys: pytest.CaptureFixture[str]
 ) -> None:
