@@ -80,8 +80,14 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         raise InputError(f"{path}: cannot be written ({reason})") from error
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, option: str = "--resume") -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
+
+    Parameters
+    ----------
+    path : str or Path
+    option : str
+        What the file was given as, for errors.
 
     Raises
     ------
@@ -89,7 +95,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         If there is none, if a byte of it is not what was written, or if it is something else.
     """
     if not Path(path).is_file():
-        raise InputError(f"--resume {path}: no such file")
+        raise InputError(f"{option} {path}: no such file")
     try:
         with open(path, "rb") as stream:
             is_whole = _is_whole(stream)
@@ -98,18 +104,18 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
                 torch.load(stream, map_location="cpu", weights_only=True) if is_whole else None
             )
     except Exception as error:  # pickle, zip and torch each have errors of their own for damage
-        raise _not_a_checkpoint(path) from error
+        raise _not_a_checkpoint(option, path) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise _not_a_checkpoint(path)
+        raise _not_a_checkpoint(option, path)
     missing = [name for name in _FIELDS if name not in content]
     if missing:
-        raise InputError(f"--resume {path}: damaged, has no {missing[0]}")
+        raise InputError(f"{option} {path}: damaged, has no {missing[0]}")
     return content
 
 
-def _not_a_checkpoint(path: str | Path) -> InputError:
+def _not_a_checkpoint(option: str, path: str | Path) -> InputError:
     return InputError(
-        f"--resume {path}: damaged, or not a checkpoint of this version of snvrag ({FORMAT}): take "
+        f"{option} {path}: damaged, or not a checkpoint of this version of snvrag ({FORMAT}): take "
         "an older one"
     )
 

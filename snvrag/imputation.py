@@ -66,10 +66,7 @@ def load_model(path: str | Path, device: torch.device) -> Model:
     InputError
         If the file cannot be read, or its weights do not fit its configuration's network.
     """
-    try:
-        content = load_checkpoint(path)
-    except InputError as error:
-        raise InputError(str(error).replace("--resume", "--model", 1)) from error
+    content = load_checkpoint(path, "--model")
     known = {option.name for option in fields(Config)}
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value

@@ -274,7 +274,7 @@ def test_what_else_a_checkpoint_holds_does_not_matter(
     config = {**content["config"], "resume_epoch": 7, "resume": "x", "of_the_future": 3}
     monkeypatch.setattr(
         "snvrag.imputation.load_checkpoint",
-        lambda _: {"config": config, "model": content["model"]},
+        lambda *_: {"config": config, "model": content["model"]},
     )
     assert load_model(tiny_model, CPU).config.resume == ""
     config["width"] = 32
@@ -283,7 +283,7 @@ def test_what_else_a_checkpoint_holds_does_not_matter(
 
 
 def test_files_that_are_no_model(tmp_path: Path) -> None:
-    for path in (tmp_path / "none", tmp_path / "text"):
-        (tmp_path / "text").write_text("text")
-        with pytest.raises(InputError, match=r"^--model "):
+    for path in (tmp_path / "--resume none", tmp_path / "--resume text"):
+        (tmp_path / "--resume text").write_text("text")
+        with pytest.raises(InputError, match=rf"^--model {path}: "):
             load_model(path, CPU)
