@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -25,7 +25,7 @@ from .files import whole_file
 from .imputation import Imputer, load_model
 from .imputed_vcf import ImputedWriter, Provenance, check_output
 from .reading import HaplotypeReader, open_haplotypes
-from .regions import Region, plain_chrom
+from .regions import NoChromosomeError, plain_chrom
 from .report import close_log, log, open_console
 from .setup import choose_device
 from .site_blocks import DroppedSite, Unphased
@@ -173,16 +173,11 @@ class _Files:
     def open(
         cls, options: Options, on_dropped: Callable[[DroppedSite], None] | None = None
     ) -> _Files:
-        region = Region.parse(options.region) if options.region else None
-
-        def open_panel(text: str | None) -> HaplotypeReader:
-            return open_haplotypes(options.panel, region=text)
-
-        def open_target(text: str | None) -> HaplotypeReader:
+        def open_target(region: str | None) -> HaplotypeReader:
             try:
                 return open_haplotypes(
                     options.target,
-                    region=text,
+                    region=region,
                     missing="keep",
                     unphased=options.unphased,
                     on_drop=on_dropped,
@@ -190,17 +185,16 @@ class _Files:
             except InputError as error:
                 raise _with_hint(error) from error
 
-        if region is not None:
-            panel = _under_either_name(open_panel, region)
-            target = _under_either_name(open_target, region)
+        panel = open_haplotypes(options.panel, region=options.region or None)
+        if options.region:
+            target = open_target(options.region)
+        elif any(Path(options.target + end).exists() for end in (".tbi", ".csi")):
+            try:
+                target = open_target(panel.chrom)
+            except NoChromosomeError:
+                target = open_target(None)  # to tell what it has
         else:
-            panel = open_panel(None)
-            opened = None
-            if any(Path(options.target + end).exists() for end in (".tbi", ".csi")):
-                # What is wrong with the file is told by reading all of it.
-                with suppress(InputError):
-                    opened = _under_either_name(open_target, Region(panel.chrom, panel.chrom))
-            target = opened or open_target(None)
+            target = open_target(None)
         if plain_chrom(panel.chrom) != plain_chrom(target.chrom):
             raise InputError(
                 f"--target {options.target}: chromosome {target.chrom}, the panel has {panel.chrom}"
@@ -218,19 +212,6 @@ class _Files:
             )
         except InputError as error:
             raise _with_hint(error) from error
-
-
-def _under_either_name(opened: Callable[[str], HaplotypeReader], region: Region) -> HaplotypeReader:
-    """Open a file at a region whose chromosome may have ``chr`` before it in one file alone."""
-    try:
-        return opened(region.text)
-    except InputError as error:
-        bare = plain_chrom(region.chrom)
-        other = bare if bare != region.chrom else f"chr{bare}"
-        try:
-            return opened(other + region.text.removeprefix(region.chrom))
-        except InputError:
-            raise error from None
 
 
 def _with_hint(error: InputError) -> InputError:

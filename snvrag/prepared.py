@@ -155,7 +155,7 @@ class PreparedReader:
         position = self._arrays["position"]
         self._start, self._stop = 0, position.size
         if region is not None:
-            region.check_chrom(path, [self.chrom])
+            region = region.within(path, [self.chrom])
             self._start = int(np.searchsorted(position, region.first, side="left"))
             self._stop = int(np.searchsorted(position, region.last, side="right"))
             if self._start >= self._stop:

@@ -83,8 +83,7 @@ class VcfSource:
         path, reader = self.path, self._reader
         if not any(Path(path + suffix).exists() for suffix in (".tbi", ".csi")):
             raise InputError(f"{path}: --region needs an index: run 'bcftools index {path}'")
-        region.check_chrom(path, reader.seqnames)
-        return iter(reader(region.text))
+        return iter(reader(region.within(path, reader.seqnames).text))
 
     def records(self) -> Iterator[Record]:
         """Yield the records in file order."""

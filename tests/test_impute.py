@@ -290,6 +290,26 @@ def test_a_target_of_many_chromosomes_is_read_where_the_panel_is(
     assert len(_records(files.folder / "out.vcf")) == 200
 
 
+def test_errors_are_of_the_chromosome_that_is_read(
+    files: Files, write_vcf: MakeVcf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither another chromosome of the target nor the other name of this one is complained of."""
+    header = (
+        "##fileformat=VCFv4.2\n##contig=<ID=2>\n##contig=<ID=chr1>\n"
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="G">\n'
+    )
+    rows = [("2", 5, "A", "G", "0|1"), ("chr1", 1000, "A", "G", "0/1")]
+    target = _compressed(write_vcf(files.folder / "t.vcf", rows, ["a"], header=header))
+    panel = _compressed(files.panel)
+    for region in ([], ["--region", "1"]):
+        assert main(files.arguments(*region, panel=panel, target=target)) == 2
+        assert "sample a has an unphased genotype at chr1:1000" in capsys.readouterr().err
+    only = header.replace("##contig=<ID=chr1>\n", "")
+    target = _compressed(write_vcf(files.folder / "u.vcf", rows[:1], ["a"], header=only))
+    assert main(files.arguments(panel=panel, target=target)) == 2
+    assert "chromosome 2, the panel has 1" in capsys.readouterr().err
+
+
 def test_samples_of_the_panel_are_not_copied_from(
     files: Files, write_vcf: MakeVcf, capsys: pytest.CaptureFixture[str]
 ) -> None:
