@@ -271,9 +271,11 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     # fmt: off
     add = parser.add_argument
     add("--panel", metavar="FILE", required=True,
-        help="reference panel: phased VCF or BCF of one chromosome (of more: see --region)")
+        help="reference panel: phased haplotypes of one chromosome (of more: see --region): VCF, "
+        "BCF, HDF5, VCF Zarr or a prepared panel")
     add("--target", metavar="FILE", required=True,
-        help="samples to impute: phased VCF or BCF; missing genotypes are imputed too")
+        help="samples to impute, phased, in any of these formats; missing genotypes are imputed "
+        "too")
     add("--model", metavar="FILE", required=True,
         help="checkpoint of snvrag.train, for example snvrag_output/rag_bert.model.best")
     add("--output", metavar="FILE", required=True,

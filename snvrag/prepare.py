@@ -26,10 +26,7 @@ def prepare(source: str, output: str, *, region: str | None = None) -> str:
     panel = collect_panel(reader, on_block=lambda block: ids.extend(block.ids))
     if os.path.exists(output) and os.path.samefile(source, output):
         raise InputError(f"{output}: is the panel itself: give the output another name")
-    try:
-        write_prepared(output, panel, ids, reader.contig_length)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
+    write_prepared(output, panel, ids, reader.contig_length)
     return f"{reader.report}; {output}: {panel.num_haplotypes} haplotypes, {panel.num_sites} sites"
 
 
@@ -38,7 +35,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="python -m snvrag.prepare",
         description="Turn a reference panel into one file that opens at once, whatever its size; "
-        "every --panel takes it.",
+        "--panel of snvrag.train and of snvrag.impute takes it.",
     )
     parser.add_argument("panel", help="phased VCF, BCF, HDF5 or VCF Zarr")
     parser.add_argument("output", nargs="?", help="the prepared panel, e.g. panel.safetensors")

@@ -244,7 +244,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, path, tiny_vcf, capsys, 
     def fail(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prepared.os, "fsync", fail)
+    monkeypatch.setattr("snvrag.files.os.fsync", fail)
     assert main([str(tiny_vcf), str(path)]) == 2
     error = capsys.readouterr().err
     assert f"{path}: cannot be written (No space left on device)" in error
