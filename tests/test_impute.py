@@ -182,6 +182,20 @@ def test_compressed_files_hold_the_same_and_are_indexed(files: Files, suffix: st
             assert run.stderr == ""
 
 
+def test_a_prepared_panel_and_target_are_the_same(files: Files) -> None:
+    from snvrag.prepare import main as prepare
+
+    assert main(files.arguments()) == 0
+    prepared = {}
+    for name in ("panel", "target"):
+        prepared[name] = files.folder / f"{name}.safetensors"
+        assert prepare([str(getattr(files, name)), str(prepared[name])]) == 0
+    again = files.folder / "again.vcf"
+    assert main(files.arguments(output=again, **prepared)) == 0
+    assert _records(again) == _records(files.folder / "out.vcf")
+    assert "\n##contig=<ID=1,length=1000000>\n" in again.read_text()
+
+
 def test_output_can_be_a_target_again(files: Files) -> None:
     """What is written is phased and complete: nothing is left to impute."""
     assert main(files.arguments()) == 0
