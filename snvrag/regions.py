@@ -54,6 +54,16 @@ class Region:
         """Tell whether a position lies in the region, with or without ``chr``."""
         return self.first <= position <= self.last and plain_chrom(chrom) == plain_chrom(self.chrom)
 
+    def widened(self, flank_bp: int) -> Region:
+        """Return the region with so much more on each side; a whole chromosome stays what it is."""
+        first, last = max(1, self.first - flank_bp), self.last
+        if (self.first, self.last) == (1, _LAST_POSITION):
+            return self
+        if last != _LAST_POSITION:
+            last += flank_bp
+        text = f"{self.chrom}:{first}-{last if last != _LAST_POSITION else ''}"
+        return Region(text, self.chrom, first, last)
+
     def within(self, path: str, chroms: Sequence[str]) -> Region:
         """Return the region as a file with these chromosomes names it, with or without ``chr``.
 

@@ -272,7 +272,9 @@ def test_sites_that_do_not_match_are_reported(
 
 
 @pytest.mark.parametrize("name", ["1", "chr1"])
-def test_region(files: Files, write_vcf: MakeVcf, name: str) -> None:
+def test_region(
+    files: Files, write_vcf: MakeVcf, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = _rows(files.alleles, list(HELD), list(range(0, 200, 3)), "chr1")
     header = (
         "##fileformat=VCFv4.2\n##contig=<ID=chr1>\n"
@@ -285,13 +287,22 @@ def test_region(files: Files, write_vcf: MakeVcf, name: str) -> None:
     records = _records(files.folder / "out.vcf")
     assert [int(r[1]) for r in records] == [1000 + 37 * s for s in range(50, 60)]
     assert sum("TYPED" in r[7] for r in records) == 3
-    # To the end of the chromosome, and one site alone.
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.endswith((" matched", "panel: imputed"))] == [
+        "  3  matched",
+        "  7  sites of the panel: imputed",
+    ]
+    # What is around it is read: the same as without a region.
+    assert main(files.arguments(output=files.folder / "all.vcf", **changes)) == 0
+    assert records == _records(files.folder / "all.vcf")[50:60]
+    # To the end of the chromosome, one site alone of which the target has nothing, and none.
     for first, count in ((190, 10), (199, 1)):
         region = f"{name}:{1000 + 37 * first}-"
-        code = main(files.arguments("--overwrite", region=region, **changes))
-        assert code == (0 if count > 1 else 2)  # of the last one the target has nothing
-        if code == 0:
-            assert len(_records(files.folder / "out.vcf")) == count
+        assert main(files.arguments("--overwrite", region=region, **changes)) == 0
+        assert len(_records(files.folder / "out.vcf")) == count
+    capsys.readouterr()
+    assert main(files.arguments("--overwrite", region=f"{name}:1001-1002", **changes)) == 2
+    assert f"--region {name}:1001-1002: " in capsys.readouterr().err
 
 
 def test_a_target_of_many_chromosomes_is_read_where_the_panel_is(

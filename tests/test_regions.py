@@ -42,6 +42,17 @@ def test_no_such_chromosome() -> None:
         Region.parse("2").within("file", ["1", "20"])
 
 
+def test_widened() -> None:
+    for text, expected in (
+        ("20:500-900", "20:400-1000"),
+        ("20:50-90", "20:1-190"),
+        ("20:500-", "20:400-"),
+        ("20", "20"),
+    ):
+        widened = Region.parse(text).widened(100)
+        assert widened == Region.parse(expected)
+
+
 def test_positions_and_names_that_it_holds() -> None:
     region = Region.parse("chr20:5-9")
     inside = [("20", 5), ("chr20", 9), ("20", 4), ("20", 10), ("2", 5), ("chr2", 5)]
