@@ -180,7 +180,7 @@ class Loop:
 
     def step(self, batch: Batch, k: int, autocast: torch.autocast) -> float:
         retrieved = self.retrieve(batch, k)
-        scored = batch.scored[batch.window_row]
+        scored = batch.scored
         with autocast:
             haplotypes, genotypes = self.network(batch, retrieved)
         alleles = batch.alleles.long()

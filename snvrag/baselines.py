@@ -42,7 +42,7 @@ def evaluate_baselines(
     for keys in RankSampler(sampler, ranks, cut_batches=False):
         batch = dataset.__getitems__(keys)
         rows = batch.window_row
-        scored, af = batch.scored[rows], batch.panel_af[rows]
+        scored, af = batch.scored, batch.panel_af[rows]
         copied = (retriever.retrieve(batch).alleles[:, :, 0] == ALT).float()
         nearest.update(copied, batch.alleles, scored, af)
         frequency.update(af[:, None].expand(-1, 2, -1), batch.alleles, scored, af)

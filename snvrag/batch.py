@@ -31,8 +31,11 @@ class Batch:
         The truth: 0 REF, 1 ALT, 3 behind the window's end. Unspecified where the file lacks it.
     hidden : (N, L) bool
         True where the network may not look.
-    scored : (N, L) bool
-        True where a hidden allele is known and belongs to the window, not to its flanks.
+    scored : (B, L) bool
+        True where a hidden allele is known, belongs to the window and not to its flanks, and is of
+        a site at which the panel without the sample has both alleles. Without it, some of the
+        panel's own sites have one allele left: that they are sites at all would tell the answer,
+        and a target that is not in the panel never has such.
     panel_af : (N, L) float32
         ALT frequency in the reference panel, which guides the mask and names a site rare or common.
     position : (N, L) float32
@@ -80,7 +83,7 @@ class Batch:
         """Scored sites, over all samples: what the batch's loss is a sum of. Costs next to nothing
         on the CPU; on a GPU, reading it would wait for the device.
         """
-        return int(self.scored.sum(1)[self.window_row].sum())
+        return int(self.scored.sum())
 
     @property
     def tokens(self) -> Tensor:
@@ -96,7 +99,7 @@ class Batch:
 
     def rows(self, start: int, stop: int) -> Batch:
         """Return the batch of samples ``start`` to ``stop`` only; its windows stay as they are."""
-        per_window = ("windows", "hidden", "scored", "panel_af", "position")
+        per_window = ("windows", "hidden", "panel_af", "position")
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, value in values.items():
             if isinstance(value, Tensor) and name not in per_window:

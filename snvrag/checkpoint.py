@@ -84,8 +84,14 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         raise InputError(f"{path}: cannot be written ({reason})") from error
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, option: str = "--resume") -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
+
+    Parameters
+    ----------
+    path : str or Path
+    option : str
+        What the file was given as, for errors.
 
     Raises
     ------
@@ -95,7 +101,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         If it cannot be read, or is whole and of another version.
     """
     if not Path(path).is_file():
-        raise DamagedCheckpointError(f"--resume {path}: no such file")
+        raise DamagedCheckpointError(f"{option} {path}: no such file")
     try:
         with open(path, "rb") as stream:
             is_whole = _is_whole(stream)
@@ -105,22 +111,22 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
             )
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"--resume {path}: cannot be read ({reason})") from error
+        raise InputError(f"{option} {path}: cannot be read ({reason})") from error
     except Exception as error:  # pickle, zip and torch each have errors of their own for damage
-        raise DamagedCheckpointError(_not_a_checkpoint(path)) from error
+        raise DamagedCheckpointError(_not_a_checkpoint(option, path)) from error
     if not is_whole:
-        raise DamagedCheckpointError(_not_a_checkpoint(path))
+        raise DamagedCheckpointError(_not_a_checkpoint(option, path))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(_not_a_checkpoint(path))
+        raise InputError(_not_a_checkpoint(option, path))
     missing = [name for name in _FIELDS if name not in content]
     if missing:
-        raise DamagedCheckpointError(f"--resume {path}: damaged, has no {missing[0]}")
+        raise DamagedCheckpointError(f"{option} {path}: damaged, has no {missing[0]}")
     return content
 
 
-def _not_a_checkpoint(path: str | Path) -> str:
+def _not_a_checkpoint(option: str, path: str | Path) -> str:
     return (
-        f"--resume {path}: damaged, or not a checkpoint of this version of snvrag ({FORMAT}): take "
+        f"{option} {path}: damaged, or not a checkpoint of this version of snvrag ({FORMAT}): take "
         "an older one"
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -183,6 +183,28 @@ class Chunk:
         rows = np.flatnonzero(self.sites.polymorphic)
         cuts = [self.start, *rows[self.windows.starts[1:]].tolist(), self.stop]
         return list(pairwise(cuts))
+
+    def within(self, first: int, last: int) -> Chunk | None:
+        """Return the chunk that writes no more than the positions from ``first`` to ``last``.
+
+        Windows without such a site are left out, and the others are read as before. None if nothing
+        is left to write.
+        """
+        position = self.sites.position[self.start : self.stop]
+        start = self.start + int(np.searchsorted(position, first, side="left"))
+        stop = self.start + int(np.searchsorted(position, last, side="right"))
+        if start >= stop:
+            return None
+        low, high = (int(np.count_nonzero(self.sites.polymorphic[:site])) for site in (start, stop))
+        windows = self.windows
+        kept = (windows.starts < high) & (windows.stops > low)
+        trimmed = Windows(
+            np.maximum(windows.starts[kept], low),
+            np.minimum(windows.stops[kept], high),
+            windows.context_starts[kept],
+            windows.context_stops[kept],
+        )
+        return replace(self, start=start, stop=stop, windows=trimmed)
 
 
 def cut_chunks(

@@ -102,7 +102,7 @@ class WindowDataset(Dataset[Batch]):
         length = self.windows.length
         alleles = np.full((len(keys), 2, length), PAD, np.uint8)
         hidden = np.zeros((windows.size, length), bool)
-        scored = np.zeros((windows.size, length), bool)
+        scored = np.zeros((len(keys), length), bool)
         panel_af = np.zeros((windows.size, length), np.float32)
         position = np.zeros((windows.size, length), np.float32)
         af = np.zeros((len(keys), length), np.float32)
@@ -117,7 +117,6 @@ class WindowDataset(Dataset[Batch]):
             stop = int(self.windows.context_stops[window])
             sites = slice(0, stop - start)
             hidden[n, sites] = self._hidden(epoch, start, stop)
-            scored[n, sites] = self._scored(window, hidden[n, sites])
             panel_af[n, sites] = self._af[start:stop]
             position[n, sites] = normalised_position(self._position[start:stop])
             mine = np.flatnonzero(rows == n)
@@ -126,8 +125,14 @@ class WindowDataset(Dataset[Batch]):
             af[mine, sites], genotype_frequency[mine, sites] = self._frequencies(
                 samples[mine], truth, start, stop
             )
+            others = af[mine, sites]
+            scored[mine, sites] = (
+                self._own_and_known(window, hidden[n, sites]) & (others > 0) & (others < 1)
+            )
             if missing is not None:
-                lacks = self._missing(samples[mine], start, stop) & ~hidden[n, sites]
+                lacks = self._missing(samples[mine], start, stop)
+                scored[mine, sites] &= ~lacks.any(1)
+                lacks &= ~hidden[n, sites]
                 missing[mine, :, sites] = lacks
                 commoner = np.broadcast_to(self._af[start:stop] > 0.5, lacks.shape)
                 alleles[mine, :, sites] = np.where(lacks, commoner, alleles[mine, :, sites])
@@ -206,14 +211,14 @@ class WindowDataset(Dataset[Batch]):
             hidden[a - start : b - start] |= mask
         return hidden
 
-    def _scored(self, window: int, hidden: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return the hidden sites of a window with flanks that are its own and known."""
+    def _own_and_known(self, window: int, hidden: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return the hidden sites of a window with flanks that are its own and in the file."""
         windows = self.windows
         start = int(windows.context_starts[window])
-        scored = hidden & self.targets.present[start : start + hidden.size]
-        scored[: windows.starts[window] - start] = False
-        scored[windows.stops[window] - start :] = False
-        return scored
+        own = hidden & self.targets.present[start : start + hidden.size]
+        own[: windows.starts[window] - start] = False
+        own[windows.stops[window] - start :] = False
+        return own
 
     def _missing(self, samples: NDArray[np.int64], start: int, stop: int) -> NDArray[np.bool_]:
         """Return (n, 2, stop - start): alleles that the targets' file lacks at sites it has."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .regions import Region, plain_chrom
+from .regions import Region
 from .vcf import VcfSource
 
 Alleles = tuple[str, str]
@@ -68,7 +68,7 @@ class SiteStream:
     def __init__(self, option: str, path: str | Path, region: str | None = None) -> None:
         self.option = option
         self.path = str(path)
-        self._source = _open(self.path, region)
+        self._source = VcfSource(self.path, Region.parse(region) if region else None)
         self.samples = self._source.samples
         self.chrom = ""
         self.position = 0
@@ -158,22 +158,6 @@ class SiteStream:
                 )
             last = record.position
             yield record
-
-
-def _open(path: str, text: str | None) -> VcfSource:
-    """Open a file at a region, whichever way it names its chromosomes."""
-    if text is None:
-        return VcfSource(path)
-    region = Region.parse(text)
-    try:
-        return VcfSource(path, region)
-    except InputError as error:
-        plain = plain_chrom(text)
-        other = plain if plain != text else f"chr{text}"
-        try:
-            return VcfSource(path, Region.parse(other))
-        except InputError:
-            raise error from None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .accuracy import MEASURES
+from .files import whole_file, write_text
 
 if TYPE_CHECKING:
     from .evaluate import Evaluation
@@ -73,11 +73,11 @@ def write_reports(folder: Path, evaluation: Evaluation) -> str:
     Files there are replaced, each through a temporary name; the plot needs matplotlib.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "metrics.tsv", tsv_text(_metric_rows(evaluation)))
+    write_text(folder / "metrics.tsv", tsv_text(_metric_rows(evaluation)))
     calibration = [
         {"imputed": name, **row} for name, rows in evaluation.calibration.items() for row in rows
     ]
-    _write(folder / "calibration.tsv", tsv_text(calibration))
+    write_text(folder / "calibration.tsv", tsv_text(calibration))
     content = {
         "num_sites": evaluation.num_sites,
         "num_samples": evaluation.num_samples,
@@ -85,7 +85,7 @@ def write_reports(folder: Path, evaluation: Evaluation) -> str:
         "metrics": _metric_rows(evaluation),
         "calibration": calibration,
     }
-    _write(folder / "metrics.json", json_text(content))
+    write_text(folder / "metrics.json", json_text(content))
     plotted = plot_accuracy(folder / "accuracy.png", evaluation)
     return f"Written to {folder}: metrics.tsv, calibration.tsv, metrics.json" + (
         ", accuracy.png" if plotted
@@ -152,9 +152,8 @@ def plot_accuracy(path: Path, evaluation: Evaluation) -> bool:
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = calibration.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, num_files), fontsize=9)
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, dpi=130, format="png")
-    os.replace(temporary, path)
+    with whole_file(path) as stream:
+        figure.savefig(stream, dpi=130, format="png")
     return True
 
 
@@ -216,9 +215,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -44,8 +44,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8 through `whole_file`."""
     with whole_file(path) as stream:
-        # File names may hold bytes that are no UTF-8.
-        stream.write(text.encode(errors="backslashreplace"))
+        stream.write(printable(text).encode())
+
+
+def printable(text: str) -> str:
+    r"""Return a text that UTF-8 can hold: a file name's byte that is none comes as ``\udcff``."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def flush_folder(folder: Path) -> None:

@@ -25,6 +25,7 @@ from .keys import Key
 from .mask_rule import MaskRule
 from .model import ImputationNetwork
 from .panel import Panel
+from .regions import Region
 from .retriever import Neighbours, Retriever
 from .setup import network_size
 from .targets import MatchedBlock
@@ -66,10 +67,7 @@ def load_model(path: str | Path, device: torch.device) -> Model:
     InputError
         If the file cannot be read, or its weights do not fit its configuration's network.
     """
-    try:
-        content = load_checkpoint(path)
-    except InputError as error:
-        raise InputError(str(error).replace("--resume", "--model", 1)) from error
+    content = load_checkpoint(path, "--model")
     known = {option.name for option in fields(Config)}
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
@@ -182,14 +180,19 @@ class Imputer:
         self._k = min(model.config.k, available)
 
     def run(
-        self, blocks: Iterable[MatchedBlock], on_progress: Callable[[int], object] | None = None
+        self,
+        blocks: Iterable[MatchedBlock],
+        on_progress: Callable[[int], object] | None = None,
+        region: Region | None = None,
     ) -> Iterator[ImputedSites]:
-        """Yield all sites of the panel, in order.
+        """Yield all sites of the panel, in order, or those whose positions lie in a region.
 
         ``on_progress`` is called with the number of samples times windows just done.
         """
         for chunk in cut_chunks(blocks, self.num_haplotypes, self.plan):
-            yield from self._impute(chunk, on_progress)
+            kept = chunk if region is None else chunk.within(region.first, region.last)
+            if kept is not None:
+                yield from self._impute(kept, on_progress)
 
     def _impute(
         self, chunk: Chunk, on_progress: Callable[[int], object] | None

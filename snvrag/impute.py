@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -25,12 +25,15 @@ from .files import whole_file
 from .imputation import Imputer, load_model
 from .imputed_vcf import ImputedWriter, Provenance, check_output
 from .reading import HaplotypeReader, open_haplotypes
-from .regions import Region, plain_chrom
+from .regions import NoChromosomeError, Region, plain_chrom
 from .report import close_log, log, open_console
 from .setup import choose_device
 from .site_blocks import DroppedSite, Unphased
 from .targets import MatchedBlock, MatchSummary, match_blocks
 
+# Read on each side of a region, so that its ends are predicted as if there were none: some thousand
+# sites, and 1 cM, about the length of the haplotypes that are shared.
+_FLANK_BP = 1_000_000
 _REPORT_COLUMNS = ("CHROM", "POS", "REF", "ALT", "REASON")
 
 
@@ -78,6 +81,11 @@ class Options:
         """As `open_haplotypes` calls it."""
         return "hide" if self.allow_unphased else "refuse"
 
+    @property
+    def place(self) -> Region | None:
+        """What is imputed; None for all."""
+        return Region.parse(self.region) if self.region else None
+
 
 def impute(options: Options) -> MatchSummary:
     """Impute a file.
@@ -124,15 +132,11 @@ def impute(options: Options) -> MatchSummary:
         "model: %d parameters on %s; windows of %d sites, read with %d more on each side",
         sum(p.numel() for p in model.network.parameters()), device, plan.size, plan.flank,
     )  # fmt: skip
-    # A file with nothing in common is found out before the work, and not after it.
-    if not any(block.typed.any() for block in first.matched(MatchSummary())):
-        raise InputError(
-            f"--target {options.target}: no site in common with the panel {options.panel} on "
-            f"chromosome {chrom}: are both of the same genome build?"
-        )
-    with _report(options.report) as on_dropped:
+    region = options.place
+    _check_common(first, options)
+    with _report(options.report, region) as on_dropped:
         files = _Files.open(options, on_dropped)
-        summary = MatchSummary(on_dropped=on_dropped)
+        summary = MatchSummary(on_dropped=on_dropped, region=region)
         writer = ImputedWriter(
             options.output,
             files.target.samples,
@@ -145,7 +149,7 @@ def impute(options: Options) -> MatchSummary:
         )
         bar = tqdm(desc="windows x samples", disable=None, leave=False)
         with writer, bar:
-            for sites in imputer.run(files.matched(summary), bar.update):
+            for sites in imputer.run(files.matched(summary), bar.update, region):
                 writer.write(
                     sites.position, sites.ids, sites.alleles, sites.typed, sites.hap_dosage
                 )
@@ -173,16 +177,11 @@ class _Files:
     def open(
         cls, options: Options, on_dropped: Callable[[DroppedSite], None] | None = None
     ) -> _Files:
-        region = Region.parse(options.region) if options.region else None
-
-        def open_panel(text: str | None) -> HaplotypeReader:
-            return open_haplotypes(options.panel, region=text)
-
-        def open_target(text: str | None) -> HaplotypeReader:
+        def open_target(region: str | None) -> HaplotypeReader:
             try:
                 return open_haplotypes(
                     options.target,
-                    region=text,
+                    region=region,
                     missing="keep",
                     unphased=options.unphased,
                     on_drop=on_dropped,
@@ -190,17 +189,17 @@ class _Files:
             except InputError as error:
                 raise _with_hint(error) from error
 
+        region = None if options.place is None else options.place.widened(_FLANK_BP).text
+        panel = open_haplotypes(options.panel, region=region)
         if region is not None:
-            panel = _under_either_name(open_panel, region)
-            target = _under_either_name(open_target, region)
+            target = open_target(region)
+        elif any(Path(options.target + end).exists() for end in (".tbi", ".csi")):
+            try:
+                target = open_target(panel.chrom)
+            except NoChromosomeError:
+                target = open_target(None)  # to tell what it has
         else:
-            panel = open_panel(None)
-            opened = None
-            if any(Path(options.target + end).exists() for end in (".tbi", ".csi")):
-                # What is wrong with the file is told by reading all of it.
-                with suppress(InputError):
-                    opened = _under_either_name(open_target, Region(panel.chrom, panel.chrom))
-            target = opened or open_target(None)
+            target = open_target(None)
         if plain_chrom(panel.chrom) != plain_chrom(target.chrom):
             raise InputError(
                 f"--target {options.target}: chromosome {target.chrom}, the panel has {panel.chrom}"
@@ -220,17 +219,23 @@ class _Files:
             raise _with_hint(error) from error
 
 
-def _under_either_name(opened: Callable[[str], HaplotypeReader], region: Region) -> HaplotypeReader:
-    """Open a file at a region whose chromosome may have ``chr`` before it in one file alone."""
-    try:
-        return opened(region.text)
-    except InputError as error:
-        bare = plain_chrom(region.chrom)
-        other = bare if bare != region.chrom else f"chr{bare}"
-        try:
-            return opened(other + region.text.removeprefix(region.chrom))
-        except InputError:
-            raise error from None
+def _check_common(files: _Files, options: Options) -> None:
+    """Find out before the work, and not after it, that files have nothing in common."""
+    region = options.place
+    has_site, has_typed = region is None, False
+    for block in files.matched(MatchSummary()):
+        position = block.panel.position
+        if region is not None:
+            has_site |= bool(((position >= region.first) & (position <= region.last)).any())
+        has_typed |= bool(block.typed.any())
+        if has_site and has_typed:
+            return
+    if not has_site:
+        raise InputError(f"--region {options.region}: {options.panel} has no biallelic SNV there")
+    raise InputError(
+        f"--target {options.target}: no site in common with the panel {options.panel} on "
+        f"chromosome {files.panel.chrom}: are both of the same genome build?"
+    )
 
 
 def _with_hint(error: InputError) -> InputError:
@@ -260,8 +265,8 @@ def _check_places(options: Options) -> None:
 
 
 @contextmanager
-def _report(path: str) -> Iterator[Callable[[DroppedSite], None] | None]:
-    """Take dropped sites into a table, which gets its name when all is well."""
+def _report(path: str, region: Region | None) -> Iterator[Callable[[DroppedSite], None] | None]:
+    """Take dropped sites of a region into a table, which gets its name when all is well."""
     if not path:
         yield None
         return
@@ -270,8 +275,12 @@ def _report(path: str) -> Iterator[Callable[[DroppedSite], None] | None]:
         def write(row: Sequence[object]) -> None:
             stream.write(("\t".join(map(str, row)) + "\n").encode())
 
+        def write_site(site: DroppedSite) -> None:
+            if region is None or region.holds(site.chrom, site.position):
+                write(site)
+
         write(_REPORT_COLUMNS)
-        yield write
+        yield write_site
 
 
 class _Parser(argparse.ArgumentParser):
@@ -290,15 +299,18 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     # fmt: off
     add = parser.add_argument
     add("--panel", metavar="FILE", required=True,
-        help="reference panel: phased VCF or BCF of one chromosome (of more: see --region)")
+        help="reference panel: phased haplotypes of one chromosome (of more: see --region): VCF, "
+        "BCF, HDF5, VCF Zarr or a prepared panel")
     add("--target", metavar="FILE", required=True,
-        help="samples to impute: phased VCF or BCF; missing genotypes are imputed too")
+        help="samples to impute, phased, in any of these formats; missing genotypes are imputed "
+        "too")
     add("--model", metavar="FILE", required=True,
         help="checkpoint of snvrag.train, for example snvrag_output/rag_bert.model.best")
     add("--output", metavar="FILE", required=True,
         help="to be written: .vcf.gz or .bcf with an index, or .vcf")
     add("--region", metavar="REGION", default="",
-        help="impute only this region, chrom or chrom:first-last (bp, 1-based); needs indexes")
+        help="impute only this region, chrom or chrom:first-last (bp, 1-based); needs indexes; "
+        "1 Mb on each side is read too")
     add("--genetic-map", metavar="FILE", default="",
         help="genetic map, plain or gzipped: chrom id cM bp (PLINK) or bp chrom cM; without it, "
         "1 cM a Mb")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .files import flush_folder
+from .files import flush_folder, printable
 from .vcf import _BGZF_END as BGZF_END
 
 # Dosages and probabilities are written, and held, in thousandths.
@@ -74,6 +74,8 @@ def check_output(path: str | Path, *, overwrite: bool) -> str:
     kind = next((suffix for suffix in _MODES if path.name.endswith(suffix)), None)
     if kind is None:
         raise InputError(f"--output {path}: must end in .vcf.gz, .bcf or .vcf")
+    if printable(str(path)) != str(path):
+        raise InputError(f"--output {printable(str(path))}: must be UTF-8, for htslib")
     if path.is_dir():
         raise InputError(f"--output {path}: is a folder")
     if not path.parent.is_dir():
@@ -192,7 +194,7 @@ class ImputedWriter:
         self._num_columns = len(columns) + len(samples)
         self._header = _HEADER.format(
             version=provenance.version,
-            command=" ".join(provenance.command.split()),
+            command=printable(" ".join(provenance.command.split())),
             model=provenance.model_sha256,
             chrom=chrom,
             length=f",length={contig_length}" if contig_length else "",
@@ -209,9 +211,15 @@ class ImputedWriter:
             raise self._unwritable(error.strerror or error) from error
         self._folder = Path(folder)
         self._temporary = self._folder / f"imputed{self.kind}"
-        self._writer = cyvcf2.Writer.from_string(
-            str(self._temporary), self._header + "\n", _MODES[self.kind]
-        )
+        try:
+            self._writer = cyvcf2.Writer.from_string(
+                str(self._temporary), self._header + "\n", _MODES[self.kind]
+            )
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
+            raise
         if self._threads > 1:
             self._writer.set_threads(self._threads)
         self._writer.write_header()

@@ -36,9 +36,8 @@ def imputation_loss(prediction: Prediction, batch: Batch, gamma: float) -> Tenso
     A sum, not a mean, so that losses of batches add up: whoever wants the mean divides by the sites
     of all of them (`Batch.num_scored`).
     """
-    scored = batch.scored[batch.window_row]
     alleles = batch.alleles.long().clamp_max(1)
     haplotypes = focal_loss(prediction.haplotypes, alleles, gamma).sum(1)
     genotypes = focal_loss(prediction.genotypes, alleles.sum(1), gamma)
     total = HAPLOTYPE_WEIGHT * haplotypes + GENOTYPE_WEIGHT * genotypes
-    return (total * scored).sum()
+    return (total * batch.scored).sum()

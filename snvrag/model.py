@@ -248,9 +248,13 @@ class ImputationNetwork(nn.Module):
     relative place, so one model serves any region.
     """
 
+    least_frequency: Tensor
+
     def __init__(self, size: NetworkSize) -> None:
         super().__init__()
         self.size = size
+        # The lowest frequency in training: rarer sites are seen as if they had it.
+        self.register_buffer("least_frequency", torch.tensor(0.0))
         width = size.width
         self.embedding = SiteEmbedding(width)
         self.weights: nn.Module = (
@@ -317,10 +321,11 @@ class ImputationNetwork(nn.Module):
         row = batch.window_row
         num_samples = batch.num_samples
         valid = batch.alleles[:, 0] != PAD if batch.is_padded else None
-        sites = self.embedding.site_terms(batch.af, batch.position[row], valid)
+        af = self._seen(batch.af)
+        sites = self.embedding.site_terms(af, batch.position[row], valid)
         query = self.embedding(batch.tokens, sites[:, None])
 
-        frequencies = torch.stack([batch.af, batch.population_af], -1)
+        frequencies = torch.stack([af, self._seen(batch.population_af)], -1)
         weights = self.weights(neighbours)
         copied = (weights * (neighbours.alleles == ALT)).sum(2)
         x = query + self._retrieved(query, sites, batch, neighbours, frequencies, weights, copied)
@@ -378,13 +383,19 @@ class ImputationNetwork(nn.Module):
         retrieved: Tensor = self.fuse_scale * rarity * fused
         return retrieved
 
+    def _seen(self, af: Tensor) -> Tensor:
+        """Bring frequencies into the range of training, beyond which an encoding says nothing."""
+        least = self.least_frequency
+        return torch.minimum(torch.maximum(af, least), 1 - least)
+
     def _copy_prior(self, copied: Tensor, batch: Batch) -> Tensor:
         """(B, 2, L, 2) log-probabilities of REF and ALT by neighbours and Li-Stephens models."""
         af = batch.af[:, None]
         alt = copied
         if self.prior_share is not None:
             sources = torch.cat([copied[..., None], batch.copying.transpose(2, 3)], -1)
-            rarity = torch.log10(torch.minimum(af, 1 - af).clamp_min(1e-4))[..., None]
+            near = self._seen(af)
+            rarity = torch.log10(torch.minimum(near, 1 - near).clamp_min(1e-4))[..., None]
             seen = torch.cat([rarity.expand(*copied.shape, 1), (sources - af[..., None]).abs()], -1)
             alt = (self.prior_share(seen).float().softmax(-1) * sources).sum(-1)
         error = self.copy_error.sigmoid()

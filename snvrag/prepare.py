@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from .command_line import Parser
 from .errors import InputError
+from .files import printable
 from .prepared import write_prepared
 from .reading import collect_panel, open_haplotypes, open_prepared
 
@@ -25,10 +26,7 @@ def prepare(source: str, output: str, *, region: str | None = None) -> str:
     panel = collect_panel(reader, on_block=lambda block: ids.extend(block.ids))
     if os.path.exists(output) and os.path.samefile(source, output):
         raise InputError(f"{output}: is the panel itself: give the output another name")
-    try:
-        write_prepared(output, panel, ids, reader.contig_length)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
+    write_prepared(output, panel, ids, reader.contig_length)
     return f"{reader.report}; {output}: {panel.num_haplotypes} haplotypes, {panel.num_sites} sites"
 
 
@@ -37,7 +35,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="python -m snvrag.prepare",
         description="Turn a reference panel into one file that opens at once, whatever its size; "
-        "every --panel takes it.",
+        "--panel of snvrag.train and of snvrag.impute takes it.",
     )
     parser.add_argument("panel", help="phased VCF, BCF, HDF5 or VCF Zarr")
     parser.add_argument("output", nargs="?", help="the prepared panel, e.g. panel.safetensors")
@@ -60,12 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.verify:
             open_prepared(given.panel).verify()
-            print(f"{given.panel}: whole")
+            print(printable(f"{given.panel}: whole"))
         else:
-            print(prepare(given.panel, given.output, region=given.region))
+            print(printable(prepare(given.panel, given.output, region=given.region)))
     except InputError as error:
         print(f"snvrag.prepare: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("snvrag.prepare: interrupted: nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 

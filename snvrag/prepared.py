@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .files import whole_file
 from .panel import Panel
 from .regions import Region
 from .site_blocks import ReadReport, SiteBlock
@@ -67,7 +66,7 @@ def write_prepared(
 
     Raises
     ------
-    OSError
+    InputError
         If it cannot be written.
     """
     encoded = [name.encode() for name in ids]
@@ -101,24 +100,10 @@ def write_prepared(
     metadata["header_crc32"] = str(_header_crc32(header))
     text = json.dumps(header).encode()
     text += b" " * (-(len(text) + 8) % 64)
-    _write_whole(
-        Path(path),
-        [len(text).to_bytes(8, "little"), text, *(_bytes_of(array) for array in arrays.values())],
-    )
-
-
-def _write_whole(path: Path, parts: list[bytes | memoryview]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as stream:
-            for part in parts:
-                stream.write(part)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with whole_file(Path(path)) as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for array in arrays.values():
+            stream.write(_bytes_of(array))
 
 
 class PreparedReader:
@@ -155,7 +140,7 @@ class PreparedReader:
         position = self._arrays["position"]
         self._start, self._stop = 0, position.size
         if region is not None:
-            region.check_chrom(path, [self.chrom])
+            region = region.within(path, [self.chrom])
             self._start = int(np.searchsorted(position, region.first, side="left"))
             self._stop = int(np.searchsorted(position, region.last, side="right"))
             if self._start >= self._stop:

@@ -111,7 +111,8 @@ def open_haplotypes(
         VCF or BCF (plain, gzipped or bgzipped), HDF5 of scikit-allel, a folder of VCF Zarr, or a
         prepared panel, told apart by content.
     region : str, optional
-        ``chrom`` or ``chrom:first-last`` (1-based, inclusive); a VCF or BCF needs an index.
+        ``chrom`` or ``chrom:first-last`` (1-based, inclusive), with or without ``chr``; a VCF or
+        BCF needs an index.
     missing : {"drop", "keep"}
         Whether records with a missing allele are dropped, or kept with ``missing_bits``.
     unphased : {"refuse", "hide"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import InputError
 
@@ -14,6 +14,10 @@ _LAST_POSITION = 2**62
 def plain_chrom(name: str) -> str:
     """Return a chromosome's name without ``chr``: ``chr20`` and ``20`` are one."""
     return name[3:] if name.lower().startswith("chr") and len(name) > 3 else name
+
+
+class NoChromosomeError(InputError):
+    """A region's chromosome is none of a file's."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,33 @@ class Region:
         return cls(text, match[1], first, int(last) if last else _LAST_POSITION)
 
     def holds(self, chrom: str, position: int) -> bool:
-        """Tell whether a position lies in the region."""
-        return chrom == self.chrom and self.first <= position <= self.last
+        """Tell whether a position lies in the region, with or without ``chr``."""
+        return self.first <= position <= self.last and plain_chrom(chrom) == plain_chrom(self.chrom)
 
-    def check_chrom(self, path: str, chroms: Sequence[str]) -> None:
-        """Refuse a chromosome that is none of a file's."""
-        if self.chrom not in chroms:
-            raise InputError(
-                f"--region {self.text}: {path} has no chromosome {self.chrom} (it has "
-                f"{', '.join(chroms[:5])}{', ...' if len(chroms) > 5 else ''})"
-            )
+    def widened(self, flank_bp: int) -> Region:
+        """Return the region with so much more on each side; a whole chromosome stays what it is."""
+        first, last = max(1, self.first - flank_bp), self.last
+        if (self.first, self.last) == (1, _LAST_POSITION):
+            return self
+        if last != _LAST_POSITION:
+            last += flank_bp
+        text = f"{self.chrom}:{first}-{last if last != _LAST_POSITION else ''}"
+        return Region(text, self.chrom, first, last)
+
+    def within(self, path: str, chroms: Sequence[str]) -> Region:
+        """Return the region as a file with these chromosomes names it, with or without ``chr``.
+
+        Raises
+        ------
+        NoChromosomeError
+            If it has none of that name.
+        """
+        if self.chrom in chroms:
+            return self
+        for chrom in chroms:
+            if plain_chrom(chrom) == plain_chrom(self.chrom):
+                return replace(self, text=chrom + self.text.removeprefix(self.chrom), chrom=chrom)
+        raise NoChromosomeError(
+            f"--region {self.text}: {path} has no chromosome {self.chrom} (it has "
+            f"{', '.join(chroms[:5])}{', ...' if len(chroms) > 5 else ''})"
+        )

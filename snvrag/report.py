@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .files import unwritable, whole_file, write_text
+from .files import printable, unwritable, whole_file, write_text
 from .metrics import STRATA
 
 METRICS = ("recall", "precision", "f1", "r2")
@@ -32,7 +32,7 @@ class _BarHandler(logging.Handler):
     """Lines on standard output that leave a progress bar in one piece."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
+        tqdm.write(printable(self.format(record)), file=sys.stdout)
         sys.stdout.flush()
 
 
@@ -57,7 +57,7 @@ class _FileHandler(logging.Handler):
         return os.fstat(self._stream.fileno()).st_size
 
     def emit(self, record: logging.LogRecord) -> None:
-        left = (self.format(record) + "\n").encode(errors="backslashreplace")
+        left = (printable(self.format(record)) + "\n").encode()
         try:
             while left:
                 left = left[self._stream.write(left) :]

@@ -37,10 +37,11 @@ class EpochSums:
     def add_batch(self, loss: Tensor, prediction: Prediction, batch: Batch) -> None:
         """Add a batch whose loss is a sum over its scored sites."""
         rows = batch.window_row
-        scored = batch.scored[rows]
         self.loss += (loss.double() * _LOSS_UNITS).round() / _LOSS_UNITS
-        self.num_scored += scored.sum()
-        self.metrics.update(prediction.hap_dosage, batch.alleles, scored, batch.panel_af[rows])
+        self.num_scored += batch.scored.sum()
+        self.metrics.update(
+            prediction.hap_dosage, batch.alleles, batch.scored, batch.panel_af[rows]
+        )
 
     def add(self, other: EpochSums, bad: Tensor) -> None:
         """Add other sums; where ``bad``, a scalar on the device, is not 0, add nothing."""

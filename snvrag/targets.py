@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from .kernels import align_sites
+from .regions import Region
 from .site_blocks import DroppedSite, SiteBlock
 
 _COMPLEMENT = np.zeros(128, "U1")
@@ -61,6 +62,8 @@ class MatchSummary:
         Alleles that the target lacks at typed sites; they are imputed.
     on_dropped : callable, optional
         Called with every `DroppedSite`, in order.
+    region : Region, optional
+        Only positions in it count.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -68,6 +71,14 @@ class MatchSummary:
     num_typed_sites: int = 0
     num_missing: int = 0
     on_dropped: Callable[[DroppedSite], None] | None = None
+    region: Region | None = None
+
+    def part(self, position: NDArray[np.int64]) -> slice:
+        """Return which of ascending positions count."""
+        if self.region is None:
+            return slice(0, position.size)
+        first = np.searchsorted(position, self.region.first, side="left")
+        return slice(int(first), int(np.searchsorted(position, self.region.last, side="right")))
 
     def lines(self) -> list[str]:
         """Return the table at the end, line by line."""
@@ -206,10 +217,12 @@ def match_blocks(
             typed[sites] = True
             target_bits[sites] = layout.diploid(bits)
             missing_bits[sites] = layout.diploid(missing)
-            summary.num_missing += int(np.bitwise_count(missing).sum())
+            counted = summary.part(piece.position[kept])
+            summary.num_missing += int(np.bitwise_count(missing[counted]).sum())
             _count(summary, piece, outcome, chrom)
-        summary.num_panel_sites += n
-        summary.num_typed_sites += int(typed.sum())
+        counted = summary.part(block.position)
+        summary.num_panel_sites += typed[counted].size
+        summary.num_typed_sites += int(typed[counted].sum())
         yield MatchedBlock(block, typed, target_bits, missing_bits)
     for piece in stream.rest():
         _count(summary, piece, np.full(piece.position.size, Outcome.NOT_IN_PANEL, np.int8), chrom)
@@ -316,6 +329,8 @@ class _Layout:
 
 
 def _count(summary: MatchSummary, block: SiteBlock, outcome: NDArray[np.int8], chrom: str) -> None:
+    counted = summary.part(block.position)
+    block, outcome = cut_block(block, counted.start, counted.stop), outcome[counted]
     for value, count in zip(*np.unique(outcome, return_counts=True), strict=True):
         summary.outcomes[Outcome(value)] += int(count)
     if summary.on_dropped is None:

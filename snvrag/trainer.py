@@ -97,6 +97,7 @@ class Trainer:
         )  # fmt: skip
         torch.manual_seed(config.seed)
         self.network = ImputationNetwork(network_size(config)).to(self.device)
+        self.network.least_frequency.fill_(1 / sources.panel.num_haplotypes)
         self._most_samples = -(-config.batch_size // ranks.size)
         if config.compile:
             check_compiler(self.device)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, one_line
+from .files import printable
 from .regions import Region
 from .site_blocks import Record
 from .vcf_lines import LineGuard
@@ -52,6 +53,8 @@ class VcfSource:
         import cyvcf2
 
         path = self.path
+        if printable(path) != path:
+            raise InputError(f"{printable(path)}: its name must be UTF-8, for htslib")
         try:
             self._reader = cyvcf2.VCF(path, gts012=False, strict_gt=False)
             samples = list(self._reader.samples)
@@ -80,8 +83,7 @@ class VcfSource:
         path, reader = self.path, self._reader
         if not any(Path(path + suffix).exists() for suffix in (".tbi", ".csi")):
             raise InputError(f"{path}: --region needs an index: run 'bcftools index {path}'")
-        region.check_chrom(path, reader.seqnames)
-        return iter(reader(region.text))
+        return iter(reader(region.within(path, reader.seqnames).text))
 
     def records(self) -> Iterator[Record]:
         """Yield the records in file order."""

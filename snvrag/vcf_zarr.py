@@ -39,7 +39,7 @@ class VcfZarrSource(ArraySource):
             except Exception as error:
                 raise self._damage(0, error) from error
         if region is not None:
-            region.check_chrom(path, self._contigs)
+            self._region = region.within(path, self._contigs)
 
     def contig_length(self, chrom: str) -> int | None:
         """Return the length that ``contig_length`` has."""

@@ -45,9 +45,9 @@ def test_against_copying_by_hand(alleles, make_panel, flank, own):
         first, last = windows.context_starts[window], windows.context_stops[window]
         batch = dataset[Key(2024, window, 0)]
         observed = ~batch.hidden[0].numpy()[: last - first]
-        scored = batch.scored[0, : last - first]
         af = torch.from_numpy(panel.af[first:last].astype(np.float32))
         for sample in range(num_samples):
+            scored = dataset[Key(2024, window, sample)].scored[0, : last - first]
             query = truth[2 * sample : 2 * sample + 2, first:last]
             copied = np.empty(query.shape, np.float32)
             for copy in range(2):
@@ -71,7 +71,7 @@ def test_against_copying_by_hand(alleles, make_panel, flank, own):
 
 def test_the_frequency_calls_alt_above_one_half(alleles, make_panel):
     panel = make_panel(alleles)
-    targets = Targets(panel, np.ones(NUM_SITES, bool), np.arange(30), np.zeros(30, np.int64))
+    targets = Targets(panel, np.ones(NUM_SITES, bool), np.full(30, -1), np.zeros(30, np.int64))
     windows = Windows.split(NUM_SITES, NUM_SITES)
     dataset = WindowDataset(panel, targets, windows, MaskRule((1.0,), 1, rare_rate=1.0))
     sampler = KeySampler(1, 30, 64, seed=0, shuffle="none")

@@ -82,6 +82,28 @@ def test_windows_do_not_depend_on_blocks_and_chunks(
                 assert rest <= reach
 
 
+def test_what_a_region_leaves_of_chunks() -> None:
+    polymorphic = np.random.default_rng(1).random(200) < 0.4
+    plan = WindowPlan(10, 5, 2, 8)
+    chunks = list(cut_chunks(_blocks(polymorphic, 30), NUM_HAPLOTYPES, plan))
+    for first, last in ((0, 999), (100, 100), (143, 177), (299, 999), (150, 149), (1, 99)):
+        kept = [part for chunk in chunks if (part := chunk.within(first, last)) is not None]
+        wanted = [p for p in range(100, 300) if first <= p <= last]
+        written = [p for c in kept for p in c.sites.position[c.start : c.stop].tolist()]
+        assert written == wanted
+        for chunk in kept:
+            position = chunk.sites.position[chunk.sites.polymorphic]
+            parts = chunk.written()
+            assert [parts[0][0], parts[-1][1]] == [chunk.start, chunk.stop]
+            for n, (start, stop) in enumerate(parts if len(chunk.windows) else []):
+                own = chunk.sites.position[start:stop][chunk.sites.polymorphic[start:stop]]
+                a, b = int(chunk.windows.starts[n]), int(chunk.windows.stops[n])
+                assert own.tolist() == position[a:b].tolist()
+                assert 0 < b - a <= plan.size
+                assert chunk.windows.context_starts[n] <= a
+                assert chunk.windows.context_stops[n] >= b
+
+
 def test_nothing_polymorphic() -> None:
     plan = WindowPlan(5, 2, 2, 2)
     chunks = list(cut_chunks(_blocks(np.zeros(30, bool), 4), NUM_HAPLOTYPES, plan))

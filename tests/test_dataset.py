@@ -131,7 +131,10 @@ def slow_twin(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskR
             row["alleles"][:, j] = world.alleles[2 * sample : 2 * sample + 2, site]
             row["hidden"][j] = hidden_everywhere[site] or not world.present[site]
             inside = windows.starts[w] <= site < windows.stops[w]
-            row["scored"][j] = hidden_everywhere[site] and world.present[site] and inside
+            is_site = 0 < rest[:, site].sum() < 2 * len(rest)  # for the others too
+            row["scored"][j] = (
+                hidden_everywhere[site] and world.present[site] and inside and is_site
+            )
             row["panel_af"][j] = af[site]
             row["af"][j] = rest[:, site].mean() / 2
             offset = world.panel.position[site] - world.panel.position[first]
@@ -154,10 +157,9 @@ def check(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskRule 
     assert batch.windows[rows].tolist() == [key.window for key in keys]
     assert batch.windows.tolist() == sorted({key.window for key in keys})
     assert batch.sample.tolist() == [key.sample for key in keys]
-    for name in ("alleles", "panel_sample"):
-        np.testing.assert_array_equal(getattr(batch, name), expected[name])
-    for name in ("hidden", "scored"):
-        np.testing.assert_array_equal(getattr(batch, name)[rows], expected[name], err_msg=name)
+    for name in ("alleles", "panel_sample", "scored"):
+        np.testing.assert_array_equal(getattr(batch, name), expected[name], err_msg=name)
+    np.testing.assert_array_equal(batch.hidden[rows], expected["hidden"])
     for name in ("panel_af", "position"):
         np.testing.assert_allclose(getattr(batch, name)[rows], expected[name], atol=1e-6)
     for name in ("af", "population_af", "genotype_frequency"):
@@ -182,6 +184,31 @@ def test_batch_is_that_of_the_slow_twin(world, size, flank, epoch):
     check(world, dataset, some_keys(epoch, len(dataset.windows), 24, epoch))
 
 
+def test_what_only_the_sample_itself_has_is_not_scored(make_panel):
+    """That its alleles were sites at all would give them away: nobody else has both alleles."""
+    rows = np.zeros((8, 6), np.int8)
+    rows[0, 0] = rows[0, 1] = rows[1, 1] = 1  # sample 0 alone, on one haplotype and on both
+    rows[[0, 5], 2] = 1  # samples 0 and 2
+    rows[:, 3] = rows[2, 4] = 1
+    rows[2, 3] = 0  # sample 1 alone has REF, and alone has ALT
+    rows[:, 5] = [1, 0, 1, 0, 1, 0, 1, 0]
+    panel = make_panel(rows)
+    targets = Targets(panel, np.ones(6, bool), np.arange(4), panel.sample_population)
+    rule = MaskRule((1.0,), 1, rare_rate=1.0)
+    dataset = WindowDataset(panel, targets, Windows.split(6, 6), rule)
+    batch = dataset.__getitems__([Key(0, 0, sample) for sample in range(4)])
+    assert batch.scored.int().tolist() == [
+        [0, 0, 1, 1, 1, 1],
+        [1, 1, 1, 0, 0, 1],
+        [1, 1, 1, 1, 1, 1],
+        [1, 1, 1, 1, 1, 1],
+    ]
+    assert batch.num_scored == 4 + 4 + 6 + 6
+    strangers = Targets(panel, np.ones(6, bool), np.full(4, -1), panel.sample_population)
+    of_others = WindowDataset(panel, strangers, Windows.split(6, 6), rule)
+    assert of_others.__getitems__([Key(0, 0, 0)]).scored.all()
+
+
 def test_types_and_shapes(world):
     batch = world.dataset(50, 4)[Key(1, 2, 3)]
     dtypes = {f.name: getattr(batch, f.name).dtype for f in fields(batch) if f.type == "Tensor"}
@@ -194,7 +221,7 @@ def test_types_and_shapes(world):
     }  # fmt: skip
     length = batch.alleles.shape[-1]
     assert batch.alleles.shape == (1, 2, length)
-    assert batch.hidden.shape == batch.scored.shape == batch.panel_af.shape == (1, length)
+    assert batch.hidden.shape == batch.panel_af.shape == (1, length)
     assert batch.genotype_frequency.shape == (1, length, 3)
     assert batch.copying.shape == (1, 2, 0, length)
     assert batch.missing is None
@@ -237,7 +264,7 @@ def test_targets_without_some_sites(alleles, make_panel, flank):
     dataset = world.dataset(50, flank)
     keys = [Key(1, window, sample) for window in range(5) for sample in range(6)]
     batch = check(world, dataset, keys)
-    assert not batch.scored[1].any()
+    assert not batch.scored[batch.window_row == 1].any()
     if flank == 0:
         length = int(dataset.windows.stops[1] - dataset.windows.starts[1])
         assert batch.hidden[1, :length].all()
@@ -293,7 +320,7 @@ def test_rows_of_a_batch_do_not_depend_on_the_others(world):
     for i, key in enumerate(keys):
         alone = dataset[key]
         assert torch.equal(alone.tokens[0], together.tokens[i])
-        assert torch.equal(alone.scored[0], together.scored[together.window_row[i]])
+        assert torch.equal(alone.scored[0], together.scored[i])
         assert torch.equal(alone.genotype_frequency[0], together.genotype_frequency[i])
 
 
@@ -430,13 +457,15 @@ def test_missing_alleles_are_hidden_one_by_one(alleles, make_panel, flank):
     assert batch.missing.dtype == torch.bool
     assert batch.missing.shape == batch.alleles.shape
     assert torch.equal(batch.hidden, before.hidden)
-    assert torch.equal(batch.scored, before.scored)
     for i, (w, s) in enumerate((w, s) for w in range(5) for s in (2, 4)):
         start, stop = dataset.windows.context_starts[w], dataset.windows.context_stops[w]
         size = stop - start
         lacks = missing[2 * s : 2 * s + 2, start:stop] & ~batch.hidden[w, :size].numpy()
         np.testing.assert_array_equal(batch.missing[i, :, :size], lacks)
         assert not batch.missing[i, :, size:].any()
+        known = before.scored[i].numpy().copy()
+        known[:size] &= ~missing[2 * s : 2 * s + 2, start:stop].any(0)
+        np.testing.assert_array_equal(batch.scored[i], known)
         tokens = before.tokens[i].numpy().copy()
         tokens[:, :size][lacks] = MASK
         np.testing.assert_array_equal(batch.tokens[i], tokens)
@@ -564,14 +593,14 @@ def test_rows_of_a_batch(world):
     batch = dataset.__getitems__(keys)
     part = batch.rows(1, 4)
     assert part.num_samples == 3
-    assert part.num_scored == sum(int(batch.scored[batch.window_row[b]].sum()) for b in range(1, 4))
+    assert part.num_scored == sum(int(batch.scored[b].sum()) for b in range(1, 4))
     for b in range(3):
         alone = dataset.__getitems__([keys[b + 1]])
         assert torch.equal(part.tokens[b], alone.tokens[0])
-        for name in ("hidden", "scored", "panel_af", "position", "windows"):
+        for name in ("hidden", "panel_af", "position", "windows"):
             of_part = getattr(part, name)[part.window_row[b]]
             assert torch.equal(of_part, getattr(alone, name)[0]), name
-        for name in ("sample", "panel_sample", "alleles", "af", "population_af",
+        for name in ("sample", "panel_sample", "alleles", "scored", "af", "population_af",
                      "genotype_frequency"):  # fmt: skip
             assert torch.equal(getattr(part, name)[b], getattr(alone, name)[0]), name
 

@@ -125,6 +125,25 @@ def test_typed_alleles_stay_and_others_are_predicted(data: _Data) -> None:
         assert (dosage[fixed] == 1000 * allele).all()
 
 
+def test_sites_at_which_the_panel_has_one_allele(
+    make_panel: MakePanel, mosaic_haplotypes: Callable[..., NDArray[np.int8]]
+) -> None:
+    """What the target has there stays, and what it lacks is the panel's allele."""
+    alleles = mosaic_haplotypes(56, 200, seed=7)
+    fixed = {20: 0, 21: 1, 63: 0, 64: 1, 199: 1}
+    for site, allele in fixed.items():
+        alleles[:40, site], alleles[40:, site] = allele, 1 - allele
+    typed = np.arange(200) % 3 == 0
+    typed[list(fixed)] = True
+    missing = np.zeros((16, 200), bool)
+    missing[::3, list(fixed)] = True
+    data = _Data(make_panel, alleles[:40], alleles[40:], typed, missing)
+    dosage = data.impute(_model(SMALL, trained=True))
+    for site, allele in fixed.items():
+        expected = np.where(missing[:, site], allele, 1 - allele)
+        assert (dosage[site].ravel() == 1000 * expected).all()
+
+
 @pytest.mark.parametrize("li_stephens", [False, True])
 def test_missing_alleles_are_imputed_one_by_one(
     make_panel: MakePanel,
@@ -274,7 +293,7 @@ def test_what_else_a_checkpoint_holds_does_not_matter(
     config = {**content["config"], "resume_epoch": 7, "resume": "x", "of_the_future": 3}
     monkeypatch.setattr(
         "snvrag.imputation.load_checkpoint",
-        lambda _: {"config": config, "model": content["model"]},
+        lambda *_: {"config": config, "model": content["model"]},
     )
     assert load_model(tiny_model, CPU).config.resume == ""
     config["width"] = 32
@@ -283,7 +302,7 @@ def test_what_else_a_checkpoint_holds_does_not_matter(
 
 
 def test_files_that_are_no_model(tmp_path: Path) -> None:
-    for path in (tmp_path / "none", tmp_path / "text"):
-        (tmp_path / "text").write_text("text")
-        with pytest.raises(InputError, match=r"^--model "):
+    for path in (tmp_path / "--resume none", tmp_path / "--resume text"):
+        (tmp_path / "--resume text").write_text("text")
+        with pytest.raises(InputError, match=rf"^--model {path}: "):
             load_model(path, CPU)

@@ -182,6 +182,20 @@ def test_compressed_files_hold_the_same_and_are_indexed(files: Files, suffix: st
             assert run.stderr == ""
 
 
+def test_a_prepared_panel_and_target_are_the_same(files: Files) -> None:
+    from snvrag.prepare import main as prepare
+
+    assert main(files.arguments()) == 0
+    prepared = {}
+    for name in ("panel", "target"):
+        prepared[name] = files.folder / f"{name}.safetensors"
+        assert prepare([str(getattr(files, name)), str(prepared[name])]) == 0
+    again = files.folder / "again.vcf"
+    assert main(files.arguments(output=again, **prepared)) == 0
+    assert _records(again) == _records(files.folder / "out.vcf")
+    assert "\n##contig=<ID=1,length=1000000>\n" in again.read_text()
+
+
 def test_output_can_be_a_target_again(files: Files) -> None:
     """What is written is phased and complete: nothing is left to impute."""
     assert main(files.arguments()) == 0
@@ -258,7 +272,9 @@ def test_sites_that_do_not_match_are_reported(
 
 
 @pytest.mark.parametrize("name", ["1", "chr1"])
-def test_region(files: Files, write_vcf: MakeVcf, name: str) -> None:
+def test_region(
+    files: Files, write_vcf: MakeVcf, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = _rows(files.alleles, list(HELD), list(range(0, 200, 3)), "chr1")
     header = (
         "##fileformat=VCFv4.2\n##contig=<ID=chr1>\n"
@@ -271,13 +287,22 @@ def test_region(files: Files, write_vcf: MakeVcf, name: str) -> None:
     records = _records(files.folder / "out.vcf")
     assert [int(r[1]) for r in records] == [1000 + 37 * s for s in range(50, 60)]
     assert sum("TYPED" in r[7] for r in records) == 3
-    # To the end of the chromosome, and one site alone.
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.endswith((" matched", "panel: imputed"))] == [
+        "  3  matched",
+        "  7  sites of the panel: imputed",
+    ]
+    # What is around it is read: the same as without a region.
+    assert main(files.arguments(output=files.folder / "all.vcf", **changes)) == 0
+    assert records == _records(files.folder / "all.vcf")[50:60]
+    # To the end of the chromosome, one site alone of which the target has nothing, and none.
     for first, count in ((190, 10), (199, 1)):
         region = f"{name}:{1000 + 37 * first}-"
-        code = main(files.arguments("--overwrite", region=region, **changes))
-        assert code == (0 if count > 1 else 2)  # of the last one the target has nothing
-        if code == 0:
-            assert len(_records(files.folder / "out.vcf")) == count
+        assert main(files.arguments("--overwrite", region=region, **changes)) == 0
+        assert len(_records(files.folder / "out.vcf")) == count
+    capsys.readouterr()
+    assert main(files.arguments("--overwrite", region=f"{name}:1001-1002", **changes)) == 2
+    assert f"--region {name}:1001-1002: " in capsys.readouterr().err
 
 
 def test_a_target_of_many_chromosomes_is_read_where_the_panel_is(
@@ -288,6 +313,26 @@ def test_a_target_of_many_chromosomes_is_read_where_the_panel_is(
     target = _compressed(write_vcf(files.folder / "t.vcf", rows, [f"s{i}" for i in HELD]))
     assert main(files.arguments(target=target)) == 0
     assert len(_records(files.folder / "out.vcf")) == 200
+
+
+def test_errors_are_of_the_chromosome_that_is_read(
+    files: Files, write_vcf: MakeVcf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither another chromosome of the target nor the other name of this one is complained of."""
+    header = (
+        "##fileformat=VCFv4.2\n##contig=<ID=2>\n##contig=<ID=chr1>\n"
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="G">\n'
+    )
+    rows = [("2", 5, "A", "G", "0|1"), ("chr1", 1000, "A", "G", "0/1")]
+    target = _compressed(write_vcf(files.folder / "t.vcf", rows, ["a"], header=header))
+    panel = _compressed(files.panel)
+    for region in ([], ["--region", "1"]):
+        assert main(files.arguments(*region, panel=panel, target=target)) == 2
+        assert "sample a has an unphased genotype at chr1:1000" in capsys.readouterr().err
+    only = header.replace("##contig=<ID=chr1>\n", "")
+    target = _compressed(write_vcf(files.folder / "u.vcf", rows[:1], ["a"], header=only))
+    assert main(files.arguments(panel=panel, target=target)) == 2
+    assert "chromosome 2, the panel has 1" in capsys.readouterr().err
 
 
 def test_samples_of_the_panel_are_not_copied_from(
@@ -367,6 +412,31 @@ def test_errors_are_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("snvrag.impute: error: ")
     assert expected in line
+    assert list(files.folder.iterdir()) == []
+
+
+def test_names_that_are_not_utf_8(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """Htslib's binding takes none; elsewhere they do no harm."""
+    odd = files.folder / os.fsdecode(b"odd\xff.vcf")
+    for name in ("output", "target"):
+        if name == "target":
+            odd.write_bytes(files.target.read_bytes())
+        assert main(files.arguments(**{name: odd})) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert r"odd\udcff.vcf: " in line
+        assert "must be UTF-8" in line
+    odd.unlink()
+    odd.write_bytes(files.model.read_bytes())
+    assert main(files.arguments(model=odd)) == 0
+    assert r"odd\udcff.vcf" in (files.folder / "out.vcf").read_text()
+
+
+def test_a_writer_that_cannot_be_opened_leaves_nothing(
+    files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imputed_vcf, "_MODES", {".vcf": "w", ".bcf": "no such mode"})
+    assert main(files.arguments(output=files.folder / "out.bcf")) == 2
+    assert "out.bcf: cannot be written" in capsys.readouterr().err
     assert list(files.folder.iterdir()) == []
 
 

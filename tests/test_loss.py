@@ -59,8 +59,8 @@ def batch():
     """Three samples over two windows of 6 sites, the second with two sites of padding."""
     alleles = torch.randint(2, (3, 2, 6), generator=torch.Generator().manual_seed(2)).byte()
     alleles[1:, :, 4:] = 3
-    scored = torch.tensor([[1, 0, 1, 1, 0, 1], [0, 1, 1, 0, 0, 0]]).bool()
-    return SimpleNamespace(alleles=alleles, scored=scored, window_row=torch.tensor([0, 1, 1]))
+    scored = torch.tensor([[1, 0, 1, 1, 0, 1], [0, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 0]]).bool()
+    return SimpleNamespace(alleles=alleles, scored=scored)
 
 
 def prediction(seed: int = 3) -> Prediction:
@@ -77,7 +77,7 @@ def test_loss_of_a_batch(batch, gamma):
     total, count = 0.0, 0
     for b in range(3):
         for j in range(6):
-            if not batch.scored[batch.window_row[b], j]:
+            if not batch.scored[b, j]:
                 continue
             count += 1
             pair = batch.alleles[b, :, j].long()
@@ -91,14 +91,14 @@ def test_loss_of_a_batch(batch, gamma):
 def test_only_scored_sites_have_gradient(batch):
     made = Prediction(*(part.requires_grad_() for part in prediction()))
     imputation_loss(made, batch, 2.0).backward()
-    scored = batch.scored[batch.window_row]
+    scored = batch.scored
     assert not made.haplotypes.grad.transpose(1, 2)[~scored].any()
     assert not made.genotypes.grad[~scored].any()
     assert made.genotypes.grad[scored].any(-1).all()
 
 
 def test_a_batch_without_scored_sites(batch):
-    empty = SimpleNamespace(**{**vars(batch), "scored": torch.zeros(2, 6, dtype=torch.bool)})
+    empty = SimpleNamespace(**{**vars(batch), "scored": torch.zeros(3, 6, dtype=torch.bool)})
     made = Prediction(*(part.requires_grad_() for part in prediction()))
     loss = imputation_loss(made, empty, 2.0)
     loss.backward()

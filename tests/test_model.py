@@ -593,3 +593,23 @@ def test_block_is_a_transformer_layer():
     x = torch.randn(3, 11, 16)
     with torch.no_grad():
         torch.testing.assert_close(block(x), reference(x), atol=1e-5, rtol=1e-5)
+
+
+def test_rarer_sites_than_in_training_are_seen_as_the_rarest(world):
+    """A panel of thousands has frequencies that one of hundreds never showed the network."""
+    batch, neighbours = world.pair()
+    made = network(SIZES["local"]).eval()
+    made.least_frequency.fill_(0.01)
+
+    def predict(af: float) -> Prediction:
+        changed = {name: getattr(batch, name).clone() for name in ("af", "population_af")}
+        changed["af"][:, 3] = changed["population_af"][:, 3] = af
+        return made(dataclasses.replace(batch, **changed), neighbours)
+
+    with torch.no_grad():
+        expected = predict(0.01)
+        for af in (0.0, 1e-4, 0.0099):
+            # What is copied keeps its own share of the frequency, a hundredth of it at the most.
+            got = predict(af)
+            torch.testing.assert_close(got.hap_dosage, expected.hap_dosage, rtol=0, atol=1e-3)
+        assert (predict(0.3).hap_dosage - expected.hap_dosage).abs().max() > 1e-3

@@ -244,12 +244,28 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, path, tiny_vcf, capsys, 
     def fail(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prepared.os, "fsync", fail)
+    monkeypatch.setattr("snvrag.files.os.fsync", fail)
     assert main([str(tiny_vcf), str(path)]) == 2
     error = capsys.readouterr().err
     assert f"{path}: cannot be written (No space left on device)" in error
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_name_that_is_not_utf_8(tmp_path, path, panel, capsys):
+    odd = tmp_path / os.fsdecode(b"odd\xff")
+    assert main([str(path), str(odd)]) == 0
+    assert r"odd\udcff: " in capsys.readouterr().out
+    same(read_panel(odd)[0], panel)
+
+
+def test_an_interrupted_run(path, capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("snvrag.prepare.prepare", interrupt)
+    assert main([str(path), "out"]) == 130
+    assert capsys.readouterr().err == "snvrag.prepare: interrupted: nothing was written\n"
 
 
 @pytest.mark.parametrize(
