@@ -64,6 +64,7 @@ def test_all_that_is_promised_is_there():
         "af_guided_mask",
         "af_guided_masks",
         "align_sites",
+        "li_stephens_dosage",
         "pack_haplotypes",
         "topk_hamming",
         "topk_l2",
