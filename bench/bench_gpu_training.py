@@ -21,9 +21,9 @@ from bench_train_step import Steps
 from conftest import Sizes
 from v18_training import Loop, Network
 
-from snvrag.config import PRESETS
-from snvrag.flops import TRAINING, forward_flops
-from snvrag.setup import network_size
+from snvrag.training.flops import TRAINING, forward_flops
+from snvrag.training.options import PRESETS
+from snvrag.training.setup import network_size
 
 # Dense bfloat16 with float32 sums, of the data sheets; the first name that fits.
 PEAK_TFLOPS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "4090": 165}

@@ -24,16 +24,15 @@ import torch
 from mosaics import Founders
 from numpy.typing import NDArray
 
-from snvrag.batch import Batch
-from snvrag.config import PRESETS, Config
-from snvrag.dataset import Targets
+from snvrag.batches.batch import Batch, Neighbours
+from snvrag.batches.dataset import Targets
+from snvrag.batches.keys import Key
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
-from snvrag.keys import Key
-from snvrag.panel import Panel
-from snvrag.retriever import Neighbours
-from snvrag.sources import Sources
-from snvrag.sums import EpochSums
-from snvrag.trainer import Trainer
+from snvrag.panel.panel import Panel
+from snvrag.training.options import PRESETS, Config
+from snvrag.training.run_data import Sources
+from snvrag.training.sums import EpochSums
+from snvrag.training.trainer import Trainer
 
 NUM_WINDOWS = 20
 EPOCH = 4  # half of the common sites are hidden

@@ -15,11 +15,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from snvrag.checkpoint import load_checkpoint
-from snvrag.config import Config
-from snvrag.keys import Key
-from snvrag.sources import load_sources
-from snvrag.trainer import VALIDATION_SEED, Trainer
+from snvrag.batches.keys import Key
+from snvrag.io.checkpoint import load_checkpoint
+from snvrag.training.options import Config
+from snvrag.training.run_data import load_sources
+from snvrag.training.trainer import VALIDATION_SEED, Trainer
 
 NUM_SHOWN = 8
 NUM_SITES = 110

@@ -14,9 +14,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from snvrag.batch import Batch
-from snvrag.loss import focal_loss
-from snvrag.model import FrequencyEncoding, NetworkSize, sinusoid
+from snvrag.batches.batch import Batch
+from snvrag.network.loss import focal_loss
+from snvrag.network.transformer import FrequencyEncoding, NetworkSize, sinusoid
 
 _ROWS_AT_ONCE = 64
 

@@ -19,17 +19,17 @@ from tqdm import tqdm
 
 import snvrag
 
-from .copying import read_genetic_map
 from .errors import InputError
-from .files import whole_file
-from .imputation import Imputer, load_model
-from .imputed_vcf import ImputedWriter, Provenance, check_output
-from .reading import HaplotypeReader, open_haplotypes
-from .regions import NoChromosomeError, Region, plain_chrom
-from .report import close_log, log, open_console
-from .setup import choose_device
-from .site_blocks import DroppedSite, Unphased
-from .targets import MatchedBlock, MatchSummary, match_blocks
+from .imputation.imputer import Imputer, load_model
+from .imputation.matching import MatchedBlock, MatchSummary, match_blocks
+from .io.atomic import whole_file
+from .io.genetic_map import read_genetic_map
+from .io.imputed_vcf import ImputedWriter, Provenance, check_output
+from .io.reading import HaplotypeReader, open_haplotypes
+from .io.records import DroppedSite, Unphased
+from .log import close_log, log, open_console
+from .panel.regions import NoChromosomeError, Region, plain_chrom
+from .training.setup import choose_device
 
 # Read on each side of a region, so that its ends are predicted as if there were none: some thousand
 # sites, and 1 cM, about the length of the haplotypes that are shared.

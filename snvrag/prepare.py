@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .command_line import Parser
+from .config.command_line import Parser
 from .errors import InputError
-from .files import printable
-from .prepared import write_prepared
-from .reading import collect_panel, open_haplotypes, open_prepared
+from .io.atomic import printable
+from .io.prepared import write_prepared
+from .io.reading import collect_panel, open_haplotypes, open_prepared
 
 
 def prepare(source: str, output: str, *, region: str | None = None) -> str:

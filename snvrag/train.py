@@ -12,18 +12,17 @@ from typing import Any
 
 import torch
 
-from . import report
-from .config import Config, parse_arguments
-from .distributed import Ranks, launched
 from .errors import InputError, LostRankError, ToldInputError
-from .files import unwritable, write_text
-from .output import is_inside, prepare_output, restore_best, set_aside_later
-from .plan import plan_lines
-from .report import log
-from .resume import Resumed, changed_options, check_resumable, find_checkpoint
-from .signals import Stopped
-from .sources import fingerprint, load_sources
-from .trainer import Trainer
+from .io.atomic import unwritable, write_text
+from .log import close_log, log, no_log, open_log
+from .training.distributed import Ranks, launched
+from .training.dry_run import plan_lines
+from .training.options import Config, parse_arguments
+from .training.resume import Resumed, changed_options, check_resumable, find_checkpoint
+from .training.run_data import fingerprint, load_sources
+from .training.run_folder import is_inside, prepare_output, restore_best, set_aside_later
+from .training.signals import Stopped
+from .training.trainer import Trainer
 
 
 def train(config: Config) -> list[dict[str, Any]]:
@@ -67,7 +66,7 @@ def train(config: Config) -> list[dict[str, Any]]:
             if ranks.is_writer:
                 _open_output(config, trainer, resumed)
             else:
-                report.no_log()
+                no_log()
         for warning in warnings:
             log.info("Warning: %s", warning)
         for line in _resumed_lines(config, trainer, resumed):
@@ -80,7 +79,7 @@ def train(config: Config) -> list[dict[str, Any]]:
         raise unwritable(Path(error.filename or config.output), error) from error
     finally:
         trainer.scalars.close()
-        report.close_log()
+        close_log()
     ranks.close()
     return trainer.history
 
@@ -94,7 +93,7 @@ def _open_output(config: Config, trainer: Trainer, resumed: Resumed | None) -> N
         if config.resume != "auto":  # for which all that went further is damaged
             set_aside_later(resumed.path, trainer.epoch - 1, folder)
         restore_best(resumed.path, trainer.stopping.best_epoch, folder)
-    report.open_log(folder / "train.log", log_bytes)
+    open_log(folder / "train.log", log_bytes)
     write_text(folder / "config.toml", config.to_toml())
     trainer.tidy_output()
     trainer.scalars.open(folder / "tensorboard", trainer.step)

@@ -122,7 +122,7 @@ def _make_panel(
     prefix: str = "s",
 ) -> Any:
     """Return a Panel of (H, S) alleles, packed by NumPy, not by the kernels."""
-    from snvrag.panel import Panel
+    from snvrag.panel.panel import Panel
 
     num_haplotypes, num_sites = alleles.shape
     padded = np.zeros((num_sites, -(-num_haplotypes // 64) * 64), np.uint8)

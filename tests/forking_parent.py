@@ -20,9 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from snvrag import checkpoint, files, report, trainer
+from snvrag.io import atomic as files
+from snvrag.io import checkpoint
 from snvrag.kernels import af_guided_mask
 from snvrag.train import main
+from snvrag import log
+from snvrag.training import trainer
 
 
 class Events:
@@ -52,7 +55,7 @@ class Events:
         trainer.mark_best = self.before("end", trainer.mark_best)
         hashing = checkpoint._Hashing
         hashing.write = self.before("payload", hashing.write)  # type: ignore[method-assign]
-        handler = report._FileHandler
+        handler = log._FileHandler
         handler.emit = self.before("file", handler.emit)  # type: ignore[method-assign]
         for name in ("fsync", "replace", "link"):
             setattr(files.os, name, self.before("file", getattr(os, name)))

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snvrag.errors import InputError
-from snvrag.prepared import write_prepared
-from snvrag.reading import open_haplotypes, read_panel
+from snvrag.io.prepared import write_prepared
+from snvrag.io.reading import open_haplotypes, read_panel
 
 # --- what must hold of every file -----------------------------------------------------------------
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from snvrag import files
-from snvrag.checkpoint import load_checkpoint
+from snvrag.io import atomic as files
+from snvrag.io.checkpoint import load_checkpoint
 from snvrag.train import main
 
 GOOD = "0|0 0|1 1|1"

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from snvrag import evaluation_report
-from snvrag.evaluate import evaluate_files, main
+from snvrag.evaluate import main
+from snvrag.evaluation import report as evaluation_report
+from snvrag.evaluation.evaluation import evaluate_files
 
 HEADER = (
     "##fileformat=VCFv4.2\n"

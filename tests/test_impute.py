@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from snvrag import imputed_vcf
 from snvrag.impute import main
+from snvrag.io import imputed_vcf
 
 MakeVcf = Callable[..., Path]
 HELD = range(0, 24, 6)

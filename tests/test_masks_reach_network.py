@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from snvrag import report
-from snvrag.batch import MASK, Batch
-from snvrag.config import Config, parse_arguments
-from snvrag.dataset import Targets, WindowDataset, as_batch
-from snvrag.feed import Feed
-from snvrag.keys import KeySampler
-from snvrag.mask_rule import MaskRule
-from snvrag.sources import Sources, load_sources
-from snvrag.trainer import Trainer
-from snvrag.windows import Windows
+from snvrag.batches.batch import MASK, Batch
+from snvrag.batches.dataset import Targets, WindowDataset, as_batch
+from snvrag.batches.keys import KeySampler
+from snvrag.batches.masks import MaskRule
+from snvrag.panel.windows import Windows
+from snvrag.training import tables as report
+from snvrag.training.loader import Feed
+from snvrag.training.options import Config, parse_arguments
+from snvrag.training.run_data import Sources, load_sources
+from snvrag.training.trainer import Trainer
 
 EPOCHS = (0, 1, 2)
 NUM_SAMPLES = 6

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from snvrag import evaluate, impute, prepare
-from snvrag.config import parse_arguments
+from snvrag.training.options import parse_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

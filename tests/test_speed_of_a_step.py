@@ -11,14 +11,14 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from snvrag.config import parse_arguments
 from snvrag.errors import InputError
-from snvrag.flops import TRAINING, forward_flops
-from snvrag.loss import imputation_loss
-from snvrag.model import Block, NetworkSize
-from snvrag.setup import check_compiler
-from snvrag.sources import load_sources
-from snvrag.trainer import Trainer
+from snvrag.network.loss import imputation_loss
+from snvrag.network.transformer import Block, NetworkSize
+from snvrag.training.flops import TRAINING, forward_flops
+from snvrag.training.options import parse_arguments
+from snvrag.training.run_data import load_sources
+from snvrag.training.setup import check_compiler
+from snvrag.training.trainer import Trainer
 
 SIZES = {
     "local": NetworkSize(width=16, num_neighbours=4, span=0, dropout=0.1),

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from snvrag.report import result_lines
+from snvrag.training.tables import result_lines
 
 # What the clock and the number of interruptions decide.
 DIFFERS = {"config", "log_bytes", "timing", "seconds", "train_seconds", "waited_seconds"}

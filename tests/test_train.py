@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 import torch
 
-from snvrag import report, train, trainer
-from snvrag.config import Config, parse_arguments
-from snvrag.early_stopping import EarlyStopping
-from snvrag.setup import choose_device
-from snvrag.sources import load_sources
+from snvrag import train
 from snvrag.train import main
-from snvrag.trainer import Trainer
+from snvrag.training import tables as report
+from snvrag.training import trainer
+from snvrag.training.early_stopping import EarlyStopping
+from snvrag.training.options import Config, parse_arguments
+from snvrag.training.run_data import load_sources
+from snvrag.training.setup import choose_device
+from snvrag.training.trainer import Trainer
 
 # Python 3.12 and later warn of every fork() of a process with threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")

@@ -10,14 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snvrag import _core
-from snvrag.kernels import (
-    HammingIndex,
-    TopK,
-    oracle,
-    pack_haplotypes,
-    topk_hamming,
-    topk_l2,
-)
+from snvrag.kernels import HammingIndex, TopK, oracle, pack_haplotypes, topk_hamming, topk_l2
 
 
 def assert_same(got: Any, expected: Any) -> None:

@@ -1,0 +1,1 @@
+"""Keys, masks and batches: what a training step is computed from."""

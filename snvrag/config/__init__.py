@@ -1,0 +1,1 @@
+"""Options as dataclasses: command line, TOML files, checks."""

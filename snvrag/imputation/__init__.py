@@ -1,0 +1,1 @@
+"""Imputation of a target from a panel, chunk by chunk."""

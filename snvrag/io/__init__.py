@@ -1,0 +1,1 @@
+"""Files in and out: haplotypes, genotypes, genetic maps, tables, checkpoints."""

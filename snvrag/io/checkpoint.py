@@ -1,0 +1,148 @@
+"""Checkpoints: written whole or not at all, checked byte by byte, read without running code."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import torch
+
+from ..errors import InputError
+from .atomic import whole_file
+
+FORMAT = "snvrag checkpoint 2"
+_FIELDS = ("format", "epoch", "step", "config", "fingerprint", "model", "optimizer", "schedule",
+           "scaler", "early_stopping", "random_state", "epoch_position", "progress", "history",
+           "timing", "log_bytes")  # fmt: skip
+_PREFIX = "rag_bert.model."
+# What follows the zip archive, which readers of zip skip: 15 + 64 + 1 bytes.
+_TRAILER_START = b"\nsnvrag sha256 "
+_TRAILER_BYTES = len(_TRAILER_START) + 64 + 1
+
+
+class DamagedCheckpointError(InputError):
+    """A checkpoint is not whole: an older one may be."""
+
+
+def checkpoint_path(folder: str | Path, epoch: int) -> Path:
+    """Return the path of the checkpoint of a loop index."""
+    return Path(folder) / f"{_PREFIX}ep{epoch}"
+
+
+def step_path(folder: str | Path) -> Path:
+    """Return the path of the checkpoint in the middle of an epoch."""
+    return Path(folder) / f"{_PREFIX}step"
+
+
+def best_path(folder: str | Path) -> Path:
+    """Return the path of the best epoch's checkpoint."""
+    return Path(folder) / f"{_PREFIX}best"
+
+
+def epoch_checkpoints(folder: str | Path) -> dict[int, Path]:
+    """Return the paths of a folder's epoch checkpoints by loop index, ascending."""
+    start = _PREFIX + "ep"
+    found = {
+        int(path.name[len(start) :]): path
+        for path in Path(folder).glob(start + "*")
+        if path.name[len(start) :].isdecimal()
+    }
+    return dict(sorted(found.items()))
+
+
+class _Hashing:
+    """A stream that hashes what is written to it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self._stream.write(data)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint, followed by the SHA-256 of its bytes.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written; what was there before is then whole.
+    """
+    try:
+        with whole_file(path) as stream:
+            hashing = _Hashing(stream)
+            torch.save({"format": FORMAT, **content}, cast(BinaryIO, hashing))
+            stream.write(_TRAILER_START + hashing.digest.hexdigest().encode() + b"\n")
+    except RuntimeError as error:  # as torch reports a full disk
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: cannot be written ({reason})") from error
+
+
+def load_checkpoint(path: str | Path, option: str = "--resume") -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Parameters
+    ----------
+    path : str or Path
+    option : str
+        What the file was given as, for errors.
+
+    Raises
+    ------
+    DamagedCheckpointError
+        If there is none, or a byte of it is not what was written.
+    InputError
+        If it cannot be read, or is whole and of another version.
+    """
+    if not Path(path).is_file():
+        raise DamagedCheckpointError(f"{option} {path}: no such file")
+    try:
+        with open(path, "rb") as stream:
+            is_whole = _is_whole(stream)
+            stream.seek(0)
+            content = (
+                torch.load(stream, map_location="cpu", weights_only=True) if is_whole else None
+            )
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{option} {path}: cannot be read ({reason})") from error
+    except Exception as error:  # pickle, zip and torch each have errors of their own for damage
+        raise DamagedCheckpointError(_not_a_checkpoint(option, path)) from error
+    if not is_whole:
+        raise DamagedCheckpointError(_not_a_checkpoint(option, path))
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(_not_a_checkpoint(option, path))
+    missing = [name for name in _FIELDS if name not in content]
+    if missing:
+        raise DamagedCheckpointError(f"{option} {path}: damaged, has no {missing[0]}")
+    return content
+
+
+def _not_a_checkpoint(option: str, path: str | Path) -> str:
+    return (
+        f"{option} {path}: damaged, or not a checkpoint of this version of snvrag ({FORMAT}): take "
+        "an older one"
+    )
+
+
+def _is_whole(stream: BinaryIO) -> bool:
+    """Compare a file's bytes with the digest at its end."""
+    size = stream.seek(0, 2) - _TRAILER_BYTES
+    if size < 0:
+        return False
+    stream.seek(0)
+    digest = hashlib.sha256()
+    left = size
+    while left:
+        block = stream.read(min(left, 1 << 20))
+        if not block:
+            return False
+        digest.update(block)
+        left -= len(block)
+    return stream.read() == _TRAILER_START + digest.hexdigest().encode() + b"\n"

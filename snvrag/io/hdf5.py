@@ -1,0 +1,71 @@
+"""Records of HDF5 files as scikit-allel writes them (``allel.vcf_to_hdf5``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..panel.regions import Region
+from .arrays import ArraySource, Site, text
+
+
+class Hdf5Source(ArraySource):
+    """Records of ``calldata/GT`` and ``variants/...``.
+
+    The format keeps no phase: genotypes are taken as phased. Nor does it tell a haploid call from
+    one with a missing second allele: a sample is haploid if the first range read has no second
+    allele of it at all.
+    """
+
+    genotypes = "calldata/GT"
+    _samples_name = "samples"
+    _position_name = "variants/POS"
+
+    def __init__(self, path: str, region: Region | None = None) -> None:
+        self._is_haploid: NDArray[np.bool_] | None = None
+        super().__init__(path, region)
+
+    def contig_length(self, chrom: str) -> None:  # noqa: ARG002
+        """Return None: the format does not tell."""
+        return
+
+    def _open(self) -> Any:
+        try:
+            import h5py
+        except ImportError as error:
+            raise InputError(
+                f"{self.path}: HDF5 is read by h5py: pip install 'snvrag[hdf5]'"
+            ) from error
+        return h5py.File(self.path, "r")
+
+    def _read_sites(self, start: int, stop: int) -> Iterator[Site]:
+        sites = slice(start, stop)
+        refs, alts = self._array("variants/REF")[sites], self._array("variants/ALT")[sites]
+        chroms, positions = self._array("variants/CHROM")[sites], self._array("variants/POS")[sites]
+        names = self._optional("variants/ID", sites)
+        counts = self._optional("variants/numalt", sites)  # of all, where only the first is kept
+        for i in range(stop - start):
+            found = [text(alt) for alt in np.atleast_1d(alts[i])]
+            alleles = [text(refs[i]), *(alt for alt in found if alt not in ("", "."))]
+            if counts is not None:
+                alleles += ["."] * (int(counts[i]) + 1 - len(alleles))
+            name = "." if names is None else text(names[i])
+            yield Site(text(chroms[i]), int(positions[i]), name, alleles)
+
+    def _read_calls(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        calls: NDArray[Any] = self._array(self.genotypes)[start:stop]
+        if calls.shape[2] == 2:
+            if self._is_haploid is None:
+                self._is_haploid = _haploid_samples(calls)
+            second = calls[:, :, 1]
+            second[(second < 0) & self._is_haploid] = -2
+        return calls, np.ones(calls.shape[:2], bool)
+
+
+def _haploid_samples(calls: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which samples have alleles, but nowhere a second one."""
+    return np.asarray((calls[:, :, 1] < 0).all(axis=0) & (calls[:, :, 0] >= 0).any(axis=0))

@@ -1,0 +1,237 @@
+"""Reading haplotypes: one interface for every format, as a stream of blocks or as a whole panel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..panel.panel import Panel
+from ..panel.regions import Region
+from ..panel.site_block import SiteBlock
+from .prepared import PreparedReader, is_prepared
+from .records import BlockBuilder, DroppedSite, Missing, ReadReport, RecordSource, Unphased
+
+_BLOCK_SITES = 1024
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+class HaplotypeReader(Protocol):
+    """An open file of haplotypes.
+
+    Attributes
+    ----------
+    samples : tuple of str
+    ploidy : (num_samples,) int64
+        Haplotypes of each sample, 1 or 2. Haplotypes are in the samples' order.
+    chrom : str
+    contig_length : int or None
+        Length of the chromosome in bp, if the file tells it.
+    report : ReadReport
+        What became of the records read so far.
+    """
+
+    @property
+    def samples(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def ploidy(self) -> NDArray[np.int64]: ...  # noqa: D102
+    @property
+    def chrom(self) -> str: ...  # noqa: D102
+    @property
+    def contig_length(self) -> int | None: ...  # noqa: D102
+    @property
+    def report(self) -> ReadReport: ...  # noqa: D102
+
+    def blocks(self, num_sites: int = _BLOCK_SITES) -> Iterator[SiteBlock]:
+        """Yield the sites that are kept, at most ``num_sites`` at a time; can be used once.
+
+        Raises InputError where the file turns out damaged or breaks a rule.
+        """
+
+
+class RecordReader:
+    """The haplotypes of a format that is read record by record; parameters as `open_haplotypes`."""
+
+    def __init__(
+        self,
+        source: RecordSource,
+        *,
+        missing: Missing = "drop",
+        unphased: Unphased = "refuse",
+        on_drop: Callable[[DroppedSite], None] | None = None,
+        region: Region | None = None,
+    ) -> None:
+        self.samples = source.samples
+        self._builder = BlockBuilder(source, missing=missing, unphased=unphased, on_drop=on_drop)
+        self.report = self._builder.report
+        self.chrom = self._builder.settle()
+        if not self.chrom:
+            where = f" in {region.text}" if region else ""
+            raise InputError(f"{source.path}: no phased biallelic SNV left{where} ({self.report})")
+        self.ploidy = self._builder.ploidy
+        self.contig_length = source.contig_length(self.chrom)
+
+    def blocks(self, num_sites: int = _BLOCK_SITES) -> Iterator[SiteBlock]:
+        """See `HaplotypeReader.blocks`."""
+        while (block := self._builder.take(num_sites)) is not None:
+            yield block
+
+
+def open_haplotypes(
+    path: str | Path,
+    *,
+    region: str | None = None,
+    missing: Missing = "drop",
+    unphased: Unphased = "refuse",
+    on_drop: Callable[[DroppedSite], None] | None = None,
+) -> HaplotypeReader:
+    """Open the biallelic SNVs of one chromosome, as a stream.
+
+    One rule for each kind of record: a record with several ALT alleles, one that is not an SNV, and
+    one whose position and alleles were there before are dropped and counted; so is one with a
+    missing or an unphased genotype, unless it is to be kept or refused. A second chromosome, a
+    position that descends, a call of three alleles and a sample whose ploidy changes are refused.
+    Nothing of a record that is dropped is looked at further. Unphased homozygotes are phased by
+    nature.
+
+    Parameters
+    ----------
+    path : str or Path
+        VCF or BCF (plain, gzipped or bgzipped), HDF5 of scikit-allel, a folder of VCF Zarr, or a
+        prepared panel, told apart by content.
+    region : str, optional
+        ``chrom`` or ``chrom:first-last`` (1-based, inclusive), with or without ``chr``; a VCF or
+        BCF needs an index.
+    missing : {"drop", "keep"}
+        Whether records with a missing allele are dropped, or kept with ``missing_bits``.
+    unphased : {"refuse", "hide"}
+        Whether an unphased heterozygote is an error, or both its alleles are taken as missing.
+    on_drop : callable, optional
+        Called with every `DroppedSite`, in file order.
+
+    Returns
+    -------
+    HaplotypeReader
+        Memory: one block of sites, whatever the size of the file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is refused within what is read ahead to learn the samples'
+        ploidy (mostly one record), or nothing is left.
+    """
+    place = None if region is None else Region.parse(region)
+    if _is_prepared(str(path)):
+        return PreparedReader(str(path), place)
+    source = _open_source(str(path), place)
+    return RecordReader(source, missing=missing, unphased=unphased, on_drop=on_drop, region=place)
+
+
+def open_prepared(path: str | Path, *, region: str | None = None) -> PreparedReader:
+    """Open a panel written by ``snvrag.prepare``; InputError if the file is none."""
+    if not _is_prepared(str(path)):
+        raise InputError(f"{path}: not a panel prepared by snvrag")
+    return PreparedReader(str(path), None if region is None else Region.parse(region))
+
+
+def read_panel(
+    path: str | Path, *, region: str | None = None, verify: bool = False
+) -> tuple[Panel, ReadReport]:
+    """Read the phased biallelic SNVs of one chromosome, complete ones, into memory.
+
+    Parameters
+    ----------
+    path, region
+        As in `open_haplotypes`, whose rules hold.
+    verify : bool
+        Whether a prepared panel is compared with its checksums, which reads all of it.
+
+    Returns
+    -------
+    Panel, ReadReport
+        Memory: one bit an allele, a sixteenth more while reading, and a block of sites. A prepared
+        panel is mapped: its (read-only) arrays stay in the file until they are touched.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is refused, or if nothing is left.
+    """
+    reader = open_haplotypes(path, region=region)
+    if isinstance(reader, PreparedReader):
+        if verify:
+            reader.verify()
+        return reader.panel(), reader.report
+    return collect_panel(reader), reader.report
+
+
+def collect_panel(
+    reader: HaplotypeReader, *, on_block: Callable[[SiteBlock], None] | None = None
+) -> Panel:
+    """Read a stream to its end into a panel; ``on_block`` is called with every block."""
+    num_words = (int(reader.ploidy.sum()) + 63) // 64
+    bits = np.empty((_BLOCK_SITES, num_words), np.uint64)
+    position: list[NDArray[np.int64]] = []
+    alleles: list[NDArray[np.str_]] = []
+    num_sites = 0
+    for block in reader.blocks():
+        end = num_sites + block.num_sites
+        if end > bits.shape[0]:
+            # In small steps, since what is added is cleared, and so takes memory at once. Nothing
+            # else refers to the array, and NumPy's own count is fooled by debuggers.
+            rows = max(end, bits.shape[0] + max(_BLOCK_SITES, bits.shape[0] // 16))
+            bits.resize((rows, num_words), refcheck=False)
+        bits[num_sites:end] = block.site_bits
+        position.append(block.position)
+        alleles.append(block.alleles)
+        num_sites = end
+        if on_block is not None:
+            on_block(block)
+    bits.resize((num_sites, num_words), refcheck=False)
+    return Panel(
+        chrom=reader.chrom,
+        position=np.concatenate(position),
+        alleles=np.concatenate(alleles),
+        samples=reader.samples,
+        site_bits=bits,
+        ploidy=None if (reader.ploidy == 2).all() else reader.ploidy,
+    )
+
+
+def _is_prepared(path: str) -> bool:
+    return is_prepared(_head(path))
+
+
+def _head(path: str) -> bytes:
+    """Return the first bytes of a file, by which formats are told apart; none of a folder."""
+    try:
+        if Path(path).is_dir():
+            return b""
+        with open(path, "rb") as stream:
+            return stream.read(16)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason})") from error
+
+
+def _open_source(path: str, region: Region | None) -> RecordSource:
+    # Each format's library is imported only where it is needed: some are extras.
+    if Path(path).is_dir():
+        from .vcf_zarr import VcfZarrSource, is_zarr
+
+        if is_zarr(path):
+            return VcfZarrSource(path, region)
+        raise InputError(f"{path}: is a folder, not a file of haplotypes or a VCF Zarr")
+    if _head(path).startswith(_HDF5_MAGIC):
+        from .hdf5 import Hdf5Source
+
+        return Hdf5Source(path, region)
+    from .vcf import VcfSource
+
+    return VcfSource(path, region)

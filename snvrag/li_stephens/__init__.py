@@ -1,0 +1,1 @@
+"""The Li-Stephens model of a haplotype as a mosaic of the panel's."""

@@ -1,0 +1,1 @@
+"""Networks that turn evidence into probabilities of ALT, and their loss."""

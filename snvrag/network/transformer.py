@@ -1,0 +1,409 @@
+"""The network: a transformer over a window that also sees the retrieved haplotypes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..batches.batch import ALT, NUM_MATCH_FEATURES, PAD, REF, Batch, Neighbours
+
+NUM_TOKENS = 4
+NUM_FREQUENCIES = 32
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """What the network is made of.
+
+    Attributes
+    ----------
+    width, layers, heads : int
+        Of the transformer; the feed-forward part is four times as wide.
+    dropout : float
+    span : int
+        Sites that attend to each other; 0 for the whole window.
+    num_neighbours : int
+        K.
+    weighting : {"local", "rank"}
+        How neighbours are weighed. "local": at every site, by how far each agrees with the query
+        around it. "rank": by their order alone, the same at all sites, as V18 does.
+    copying : bool
+        Whether the weighed alleles of the neighbours are the prior of the prediction, which the
+        network then corrects. V18 has none.
+    num_models : int
+        C, Li-Stephens models whose probabilities the network sees, and that have a share in the
+        prior.
+    """
+
+    width: int = 48
+    layers: int = 2
+    heads: int = 2
+    dropout: float = 0.0
+    span: int = 256
+    num_neighbours: int = 16
+    weighting: Literal["local", "rank"] = "local"
+    copying: bool = True
+    num_models: int = 0
+
+
+class Prediction(NamedTuple):
+    """Logits: softmax is taken once, by whoever needs probabilities.
+
+    Attributes
+    ----------
+    haplotypes : (B, 2, L, 2) float32
+        Of REF and ALT.
+    genotypes : (B, L, 3) float32
+        Of 0, 1 and 2 ALT alleles.
+    """
+
+    haplotypes: Tensor
+    genotypes: Tensor
+
+    @property
+    def hap_dosage(self) -> Tensor:
+        """(B, 2, L) float32: probability of ALT."""
+        return self.haplotypes.float().softmax(-1)[..., 1]
+
+
+class FrequencyEncoding(nn.Module):
+    """Allele frequency as sines and cosines of learnable frequencies, then a small perceptron."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        spread = torch.logspace(0.0, 2.0, NUM_FREQUENCIES)
+        self.log_frequency = nn.Parameter(spread.log())
+        self.perceptron = nn.Sequential(
+            nn.Linear(2 * NUM_FREQUENCIES, width),
+            nn.LayerNorm(width),
+            nn.GELU(),
+            nn.Linear(width, width),
+        )
+
+    def forward(self, af: Tensor) -> Tensor:
+        """(...) frequencies to (..., D)."""
+        angle = 2 * math.pi * af[..., None] * self.log_frequency.exp()
+        encoded: Tensor = self.perceptron(torch.cat([angle.sin(), angle.cos()], -1))
+        return encoded
+
+
+class SiteEmbedding(nn.Module):
+    """Embeddings of tokens at the sites of a window: token, position and frequency terms, summed,
+    then joined with the place in the window by a linear layer with residual and LayerNorm.
+
+    A haplotype enters only by its token and the layer is linear, so its share of the sum before the
+    norm is one of four vectors, and the sites' share is the same for a sample's two haplotypes and
+    all their neighbours: `site_terms` is computed once, not 2 x (1 + K) times.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.token = nn.Embedding(NUM_TOKENS, width)
+        self.frequency = FrequencyEncoding(width)
+        channels = max(8, width // 8)
+        self.first_place = nn.Conv1d(1, channels, 7, padding=3)
+        self.second_place = nn.Conv1d(channels, channels, 7, padding=3)
+        self.join_embedding = nn.Linear(width, width)
+        self.join_place = nn.Linear(channels, width, bias=False)
+        self.norm = nn.LayerNorm(width)
+
+    def additive(self, tokens: Tensor, af: Tensor) -> Tensor:
+        """(..., L) tokens and frequencies to (..., L, D): the three terms alone, as V18 flattens
+        them for its retrieval.
+        """
+        site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
+        summed: Tensor = site + self.token(tokens)
+        return summed
+
+    def site_terms(self, af: Tensor, position: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(N, L) frequencies and positions in [0, 1] to (N, L, D): all but the token's share.
+
+        `valid` is (N, L), None if every site exists: padding must be as nothing to the convolution.
+        """
+        site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
+        place = F.gelu(self.first_place(position[:, None, :]))
+        if valid is not None:
+            place = place * valid[:, None, :]
+        place = F.gelu(self.second_place(place)).transpose(1, 2)
+        terms: Tensor = site + self.join_embedding(site) + self.join_place(place)
+        return terms
+
+    def token_terms(self) -> Tensor:
+        """(4, D): the tokens' share of the sum before the norm."""
+        return self.token.weight + F.linear(self.token.weight, self.join_embedding.weight)
+
+    def forward(self, tokens: Tensor, site_terms: Tensor) -> Tensor:
+        """(..., L) tokens over (..., L, D) site terms to (..., L, D)."""
+        normed: Tensor = self.norm(F.embedding(tokens, self.token_terms()) + site_terms)
+        return normed
+
+
+def sinusoid(length: int, width: int, like: Tensor) -> Tensor:
+    """(L, D) sinusoidal encoding of the site's number in its window (Vaswani et al., 2017)."""
+    place = torch.arange(length, device=like.device, dtype=torch.float32)[:, None]
+    rate = torch.exp(
+        torch.arange(0, width, 2, device=like.device, dtype=torch.float32)
+        * (-math.log(10_000.0) / width)
+    )
+    angle = place * rate
+    return torch.stack([angle.sin(), angle.cos()], -1).reshape(length, -1)[:, :width].to(like.dtype)
+
+
+class RankWeights(nn.Module):
+    """One learned weight for each rank among the neighbours."""
+
+    def __init__(self, num_neighbours: int) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.zeros(num_neighbours))
+
+    def forward(self, neighbours: Neighbours) -> Tensor:
+        """(B, 2, K, L) weights that sum to 1 over K."""
+        weights = self.logit.softmax(0)[:, None]
+        return weights.expand(neighbours.alleles.shape).to(torch.float32)
+
+
+class LocalWeights(nn.Module):
+    """Weights of the neighbours at every site, from how far each agrees with the query there.
+
+    A haplotype is a mosaic of its relatives: the one to copy at a site is the one whose match
+    extends farthest around it, which the Li-Stephens model expresses by its posterior and this by a
+    perceptron of the match lengths, shared by all sites and neighbours.
+    """
+
+    def __init__(self, hidden: int = 16) -> None:
+        super().__init__()
+        self.score = nn.Sequential(
+            nn.Linear(NUM_MATCH_FEATURES, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, 1),
+        )
+
+    def forward(self, neighbours: Neighbours) -> Tensor:
+        """(B, 2, K, L) weights that sum to 1 over K."""
+        score: Tensor = self.score(neighbours.features.transpose(3, 4))
+        return score[..., 0].float().softmax(2)
+
+
+class Block(nn.Module):
+    """A transformer layer with normalisation first."""
+
+    def __init__(self, width: int, heads: int, dropout: float, span: int, shift: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.span = span
+        self.shift = shift
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.feed_norm = nn.LayerNorm(width)
+        self.feed = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(rows, L, D) to the same shape; `valid` is (rows, L), None if every site exists."""
+        x = x + self.drop(self.project(self._attend(self.qkv(self.attention_norm(x)), valid)))
+        fed: Tensor = x + self.drop(self.feed(self.feed_norm(x)))
+        return fed
+
+    def _attend(self, qkv: Tensor, valid: Tensor | None = None) -> Tensor:
+        rows, length, _ = qkv.shape
+        qkv = qkv.reshape(rows, length, 3, self.heads, qkv.shape[-1] // (3 * self.heads))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        # No dropout inside: with it, the CPU has no fused kernel and the (L, L) matrix is formed.
+        attended = [
+            F.scaled_dot_product_attention(
+                query[:, :, part],
+                key[:, :, part],
+                value[:, :, part],
+                attn_mask=None if valid is None else valid[:, None, None, part],
+            )
+            for part in stretches(length, self.span, self.shift)
+        ]
+        return torch.cat(attended, 2).transpose(1, 2).flatten(2)
+
+
+def stretches(length: int, span: int, shift: int) -> list[slice]:
+    """Return the sites that attend to each other: `span` of them, from `shift` on, and the rest."""
+    if not 0 < span < length:
+        return [slice(0, length)]
+    cuts = sorted({0, *range(shift, length, span), length})
+    return [slice(a, b) for a, b in pairwise(cuts)]
+
+
+class ImputationNetwork(nn.Module):
+    """Predicts hidden alleles from the masked target and its retrieved neighbours.
+
+    Nothing of a position or of a panel is in the weights: sites enter by their frequency and their
+    relative place, so one model serves any region.
+    """
+
+    least_frequency: Tensor
+
+    def __init__(self, size: NetworkSize) -> None:
+        super().__init__()
+        self.size = size
+        # The lowest frequency in training: rarer sites are seen as if they had it.
+        self.register_buffer("least_frequency", torch.tensor(0.0))
+        width = size.width
+        self.embedding = SiteEmbedding(width)
+        self.weights: nn.Module = (
+            LocalWeights() if size.weighting == "local" else RankWeights(size.num_neighbours)
+        )
+        self.gate = nn.Sequential(nn.Linear(2, width // 2), nn.GELU(), nn.Linear(width // 2, width))
+        local = size.weighting == "local"
+        num_evidence = (NUM_MATCH_FEATURES + 1 if local else 0) + size.num_models
+        self.evidence = nn.Linear(num_evidence, width) if num_evidence else None
+        self.fuse = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
+        self.fuse_scale = nn.Parameter(torch.tensor(0.1))
+        self.drop = nn.Dropout(size.dropout)
+        self.blocks = nn.ModuleList(
+            # Every other layer is shifted by half a stretch, so that neighbouring ones meet.
+            Block(width, size.heads, size.dropout, size.span, size.span // 2 * (i % 2))
+            for i in range(size.layers)
+        )
+        self.static_rows = 0
+        self.norm = nn.LayerNorm(width)
+        self.haplotype_head = nn.Sequential(
+            nn.Linear(width + 2, width), nn.GELU(), nn.Linear(width, 2)
+        )
+        self.genotype_head = nn.Sequential(
+            nn.Linear(2 * width + 3, width), nn.GELU(), nn.Linear(width, 3)
+        )
+        if size.copying:  # start from the copied alleles
+            # Share of the panel's frequency in a copied allele: no neighbour is ever fully trusted.
+            self.copy_error = nn.Parameter(torch.tensor(-4.0))
+            self.copy_scale = nn.Parameter(torch.tensor(1.0))
+            # Shares of the neighbours and of each Li-Stephens model in the prior, at every site.
+            num_sources = 1 + size.num_models
+            self.prior_share = (
+                nn.Sequential(nn.Linear(1 + num_sources, 16), nn.GELU(), nn.Linear(16, num_sources))
+                if size.num_models
+                else None
+            )
+            for head in (self.haplotype_head, self.genotype_head):
+                last = head[-1]
+                assert isinstance(last, nn.Linear)
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+
+    def compile_blocks(self, num_samples: int, **options: Any) -> None:
+        """Compile the transformer's layers, in place: names of parameters stay as they are.
+
+        They are all but a few per cent of the work, and alike, so that one compilation serves all
+        of them. Shapes are static: a smaller batch, as the last of an epoch may be, is filled up
+        with blank rows. There is one more compilation for windows shorter than L, which need a
+        mask, and the same for evaluation.
+
+        Parameters
+        ----------
+        num_samples : int
+            B, at most.
+        **options
+            Of `torch.compile`.
+        """
+        self.static_rows = 2 * num_samples
+        for block in self.blocks:
+            block.compile(dynamic=False, fullgraph=True, **options)
+
+    def forward(self, batch: Batch, neighbours: Neighbours) -> Prediction:
+        """Predict every site of a batch, hidden or not."""
+        row = batch.window_row
+        num_samples = batch.num_samples
+        valid = batch.alleles[:, 0] != PAD if batch.is_padded else None
+        af = self._seen(batch.af)
+        sites = self.embedding.site_terms(af, batch.position[row], valid)
+        query = self.embedding(batch.tokens, sites[:, None])
+
+        frequencies = torch.stack([af, self._seen(batch.population_af)], -1)
+        weights = self.weights(neighbours)
+        copied = (weights * (neighbours.alleles == ALT)).sum(2)
+        x = query + self._retrieved(query, sites, batch, neighbours, frequencies, weights, copied)
+
+        x = self.drop(x).flatten(0, 1)
+        both_valid = None if valid is None else valid.repeat_interleave(2, 0)
+        num_rows = x.shape[0]
+        if num_rows < self.static_rows:  # all blank, and all sites of them exist
+            x = F.pad(x, (0, 0, 0, 0, 0, self.static_rows - num_rows))
+            if both_valid is not None:
+                both_valid = F.pad(both_valid, (0, 0, 0, self.static_rows - num_rows), value=True)
+        for block in self.blocks:
+            x = block(x, both_valid)
+        x = self.norm(x[:num_rows]).reshape(num_samples, 2, *x.shape[1:])
+        per_haplotype = frequencies[:, None].expand(-1, 2, -1, -1)
+        haplotypes = self.haplotype_head(torch.cat([x, per_haplotype], -1)).float()
+        first, second = x[:, 0], x[:, 1]
+        both = torch.cat([first + second, (first - second).abs(), batch.genotype_frequency], -1)
+        genotypes = self.genotype_head(both).float()
+        if self.size.copying:
+            haplotypes = haplotypes + self.copy_scale * self._copy_prior(copied, batch)
+        genotypes = genotypes + _genotype_log_probability(haplotypes)
+        return Prediction(haplotypes, genotypes)
+
+    def _retrieved(
+        self,
+        query: Tensor,
+        sites: Tensor,
+        batch: Batch,
+        neighbours: Neighbours,
+        frequencies: Tensor,
+        weights: Tensor,
+        copied: Tensor,
+    ) -> Tensor:
+        """(B, 2, L, D): what the neighbours add to the query.
+
+        Their embeddings are gated by site and averaged; a site has but two of them, for REF and
+        ALT, so the average over K needs only the weight of ALT.
+        """
+        alt_share = copied[..., None].to(query.dtype)
+        # REF and ALT; made on the device, as a copy from the host would wait for it.
+        tokens = torch.arange(REF, ALT + 1, device=sites.device)[:, None].expand(-1, sites.shape[1])
+        ref, alt = self.embedding(tokens, sites[:, None]).unbind(1)
+        gate = self.gate(frequencies).sigmoid()
+        pooled = (gate * ref)[:, None] + (gate * (alt - ref))[:, None] * alt_share
+        if self.evidence is not None:
+            evidence = batch.copying.transpose(2, 3)
+            if self.size.weighting == "local":
+                weighed = (weights[:, :, :, None] * neighbours.features).sum(2).transpose(2, 3)
+                evidence = torch.cat([weighed, copied[..., None], evidence], -1)
+            pooled = pooled + self.evidence(evidence.to(query.dtype))
+        fused = self.fuse(torch.cat([query, pooled], -1))
+        maf = torch.minimum(batch.af, 1 - batch.af).clamp_min(1e-6)
+        rarity = torch.log1p(1 / maf).clamp_max(3.0)[:, None, :, None]
+        retrieved: Tensor = self.fuse_scale * rarity * fused
+        return retrieved
+
+    def _seen(self, af: Tensor) -> Tensor:
+        """Bring frequencies into the range of training, beyond which an encoding says nothing."""
+        least = self.least_frequency
+        return torch.minimum(torch.maximum(af, least), 1 - least)
+
+    def _copy_prior(self, copied: Tensor, batch: Batch) -> Tensor:
+        """(B, 2, L, 2) log-probabilities of REF and ALT by neighbours and Li-Stephens models."""
+        af = batch.af[:, None]
+        alt = copied
+        if self.prior_share is not None:
+            sources = torch.cat([copied[..., None], batch.copying.transpose(2, 3)], -1)
+            near = self._seen(af)
+            rarity = torch.log10(torch.minimum(near, 1 - near).clamp_min(1e-4))[..., None]
+            seen = torch.cat([rarity.expand(*copied.shape, 1), (sources - af[..., None]).abs()], -1)
+            alt = (self.prior_share(seen).float().softmax(-1) * sources).sum(-1)
+        error = self.copy_error.sigmoid()
+        alt = ((1 - error) * alt + error * af).clamp(1e-4, 1 - 1e-4)
+        return torch.stack([torch.log1p(-alt), alt.log()], -1)
+
+
+def _genotype_log_probability(haplotypes: Tensor) -> Tensor:
+    """(B, 2, L, 2) logits to (B, L, 3) log-probabilities of 0, 1 and 2 ALT alleles."""
+    first, second = haplotypes.log_softmax(-1).unbind(1)
+    het = torch.logaddexp(first[..., 0] + second[..., 1], first[..., 1] + second[..., 0])
+    return torch.stack([first[..., 0] + second[..., 0], het, first[..., 1] + second[..., 1]], -1)

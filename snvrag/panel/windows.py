@@ -1,0 +1,57 @@
+"""Windows: how a panel is cut along its sites."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Consecutive windows that cover a panel, read with flanks on both sides.
+
+    Attributes
+    ----------
+    starts, stops : (N,) int64
+        Window i is the half-open range of sites [starts[i], stops[i]): what is predicted.
+    context_starts, context_stops : (N,) int64
+        The range that is read: the window and its flanks, cut at the panel's ends.
+    """
+
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    context_starts: NDArray[np.int64]
+    context_stops: NDArray[np.int64]
+
+    @classmethod
+    def split(cls, num_sites: int, size: int, flank: int = 0) -> Windows:
+        """Cut ``num_sites`` sites into the fewest windows of at most ``size``, of equal length.
+
+        Lengths differ by one at the most, so no window at the end is too short to be of use.
+        """
+        if size > num_sites:
+            raise InputError(
+                f"--window-size {size}: larger than the panel, which has {num_sites} sites left: "
+                f"give at most {num_sites}"
+            )
+        count = -(-num_sites // size)
+        cuts = np.arange(count + 1, dtype=np.int64) * num_sites // count
+        starts, stops = cuts[:-1], cuts[1:]
+        return cls(
+            starts,
+            stops,
+            np.maximum(starts - flank, 0),
+            np.minimum(stops + flank, num_sites),
+        )
+
+    def __len__(self) -> int:
+        return int(self.starts.shape[0])
+
+    @property
+    def length(self) -> int:
+        """The most sites that a window is read with: the static length of a batch."""
+        return int((self.context_stops - self.context_starts).max())

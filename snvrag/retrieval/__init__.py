@@ -1,0 +1,1 @@
+"""The nearest haplotypes of each query, from indexes built just in time."""

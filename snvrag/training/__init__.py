@@ -1,0 +1,1 @@
+"""Training: the trainer and what it is made of."""

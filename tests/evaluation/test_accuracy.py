@@ -1,0 +1,133 @@
+"""Sums of an evaluation: they add up, and resampling samples is what it says."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snvrag.errors import InputError
+from snvrag.evaluation.accuracy import Accuracy, Strata, resamples
+
+
+def made(seed: int, num_sites: int = 120, num_samples: int = 8) -> dict[str, Any]:
+    random = np.random.default_rng(seed)
+    ploidy = np.where(np.arange(num_samples) == 3, 1.0, 2.0) * np.ones((num_sites, 1))
+    truth = np.minimum(random.integers(0, 3, (num_sites, num_samples)), ploidy)
+    truth[random.random(truth.shape) < 0.1] = np.nan
+    dosage = np.clip(np.nan_to_num(truth, nan=1) + random.normal(0, 0.4, truth.shape), 0, ploidy)
+    return {
+        "truth": truth,
+        "dosage": dosage,
+        "call": np.rint(dosage),
+        "ploidy": ploidy,
+        "maf": random.random(num_sites) ** 3 / 2,
+        "flipped": random.random(num_sites) < 0.5,
+    }
+
+
+def summed(data: dict[str, Any], samples: Any = slice(None), parts: int = 1) -> Accuracy:
+    data = {name: v[:, samples] if v.ndim == 2 else v for name, v in data.items()}
+    accuracy = Accuracy(data["truth"].shape[1], Strata())
+    for rows in np.array_split(np.arange(data["maf"].size), parts):
+        accuracy.update(**{name: values[rows] for name, values in data.items()})
+    return accuracy
+
+
+@pytest.mark.parametrize("parts", [2, 7, 120, 200])
+def test_blocks_of_sites_add_up(parts):
+    data = made(1)
+    whole, added = summed(data), summed(data, parts=parts)
+    for name, values in whole.compute().items():
+        assert added.compute()[name] == pytest.approx(values, rel=1e-12, nan_ok=True), name
+    assert np.array(list(map(list, map(dict.values, added.calibration())))) == pytest.approx(
+        np.array(list(map(list, map(dict.values, whole.calibration())))), nan_ok=True
+    )
+
+
+def test_a_resample_is_an_evaluation_of_its_samples():
+    """One resample alone: both ends of the interval are what its samples, repeated, give."""
+    data = made(2)
+    chosen = np.array([0, 0, 0, 2, 3, 5, 5, 7])
+    weights = np.bincount(chosen, minlength=8)[None].astype(float)
+    intervals = summed(data).bootstrap(weights)
+    expected = summed(data, chosen).compute()
+    assert set(intervals) == set(expected) - {"sites", "genotypes", "mean_maf", "site_r2"}
+    for name, interval in intervals.items():
+        for end in interval:
+            assert end == pytest.approx(expected[name], rel=1e-9, nan_ok=True), name
+
+
+def test_intervals_hold_95_of_100():
+    data = made(3)
+    weights = resamples(8, 400, seed=1)
+    assert (weights.sum(axis=1) == 8).all()
+    accuracy = summed(data)
+    low, high = accuracy.bootstrap(weights)["r2"]
+    ones = [accuracy.bootstrap(row[None])["r2"][0, 0] for row in weights]
+    inside = np.mean([low[0] <= r2 <= high[0] for r2 in ones])
+    assert inside == pytest.approx(0.95, abs=0.01)
+
+
+def test_resamples_follow_the_seed():
+    assert np.array_equal(resamples(9, 5, seed=3), resamples(9, 5, seed=3))
+    assert not np.array_equal(resamples(9, 5, seed=3), resamples(9, 5, seed=4))
+
+
+def test_alleles_may_change_places():
+    """REF and ALT exchanged, R2 is the same: dosages are folded to the minor allele."""
+    data = made(4)
+    other = dict(data)
+    for name in ("truth", "dosage", "call"):
+        other[name] = data["ploidy"] - data[name]
+    other["flipped"] = ~data["flipped"]
+    one, two = summed(data).compute(), summed(other).compute()
+    for name in ("r2", "site_r2", "concordance"):
+        kept = [t for t, stratum in enumerate(Strata().names) if stratum != "rare_alt"]
+        assert two[name][kept] == pytest.approx(one[name][kept], rel=1e-9)
+    assert two["recall"][0] != pytest.approx(one["recall"][0])
+
+
+def test_strata_are_unions_of_cells():
+    strata = Strata((0.01, 0.2, 0.4))
+    assert strata.names == ("overall", "rare", "common", "rare_alt", "1-20%", "20-40%")
+    maf = np.array([0, 0.01, 0.0499, 0.05, 0.2, 0.4, 0.5, 0.02])
+    flipped = np.array([0, 0, 0, 0, 0, 0, 0, 1], bool)
+    member = strata.members[:, strata.cells(maf, flipped)]
+    assert member.astype(int).tolist() == [
+        [1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 1, 1, 0, 0, 0, 0, 1],
+        [0, 0, 0, 1, 1, 1, 1, 0],
+        [1, 1, 1, 0, 0, 0, 0, 0],
+        [0, 1, 1, 1, 0, 0, 0, 1],
+        [0, 0, 0, 0, 1, 0, 0, 0],
+    ]
+    assert Strata().members[-1, Strata().cells(np.array([0.5]), np.array([False]))].all()
+
+
+@pytest.mark.parametrize("edges", [(), (0.1,), (0.1, 0.1), (0.2, 0.1), (-0.1, 0.5), (0, 0.6)])
+def test_edges_that_make_no_bins(edges):
+    with pytest.raises(InputError, match="--maf-edges must be two or more ascending numbers"):
+        Strata(edges)
+
+
+def test_nothing_seen_is_nan():
+    results = Accuracy(3, Strata()).compute()
+    for name, values in results.items():
+        if name in ("sites", "genotypes"):
+            assert (values == 0).all()
+        else:
+            assert all(map(math.isnan, values)), name
+
+
+@pytest.mark.parametrize("constant", [0.1, 0.3, 2 / 3])
+def test_a_constant_is_no_correlation_by_rounding(constant):
+    data = made(5, num_sites=1000, num_samples=101)
+    data["ploidy"][:] = 2
+    data["dosage"][:] = constant
+    data["flipped"][:] = False
+    results = summed(data).compute()
+    assert all(map(math.isnan, results["r2"]))
+    assert results["site_r2"][0] == 0

@@ -1,0 +1,168 @@
+"""How sites that stream by become chunks of windows with flanks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from snvrag.imputation.chunks import Chunk, Sites, WindowPlan, cut_chunks
+from snvrag.imputation.matching import MatchedBlock
+from snvrag.panel.site_block import SiteBlock
+from snvrag.training.options import Config
+
+NUM_HAPLOTYPES = 70
+
+
+def _blocks(polymorphic: NDArray[np.bool_], size: int) -> Iterator[MatchedBlock]:
+    """Yield sites at 100, 101, ...; what is not polymorphic is ALT alone at odd positions."""
+    for start in range(0, polymorphic.size, size):
+        part = polymorphic[start : start + size]
+        n = part.size
+        position = 100 + start + np.arange(n)
+        bits = np.zeros((n, 2), np.uint64)
+        bits[part, 0] = position[part].astype(np.uint64)
+        all_alt = ~part & (position % 2 == 1)
+        bits[all_alt] = [2**64 - 1, 2 ** (NUM_HAPLOTYPES - 64) - 1]
+        panel = SiteBlock(
+            position, np.array([["A", "G"]] * n), [f"rs{p}" for p in position.tolist()], bits
+        )
+        target = (position[:, None] + 1).astype(np.uint64)
+        yield MatchedBlock(panel, position % 5 == 0, target, target + np.uint64(1))
+
+
+def _check(chunks: list[Chunk], polymorphic: NDArray[np.bool_], plan: WindowPlan) -> None:
+    """All sites are written once, in order, with all that their windows need."""
+    written = np.concatenate([c.sites.position[c.start : c.stop] for c in chunks])
+    assert written.tolist() == list(range(100, 100 + polymorphic.size))
+    every = 100 + np.flatnonzero(polymorphic)
+    starts = []
+    for chunk in chunks:
+        sites, windows = chunk.sites, chunk.windows
+        position = sites.position[sites.polymorphic]
+        assert sites.panel_bits[:, 0].tolist() == position.tolist()
+        assert (sites.target_bits[:, 0] == sites.position + 1).all()
+        assert (sites.missing_bits[:, 0] == sites.position + 2).all()
+        assert (sites.typed == (sites.position % 5 == 0)).all()
+        assert sites.ids == [f"rs{p}" for p in sites.position.tolist()]
+        assert (sites.is_alt == (~sites.polymorphic & (sites.position % 2 == 1))).all()
+        parts = chunk.written()
+        assert len(parts) == max(1, len(windows))
+        assert [parts[0][0], parts[-1][1]] == [chunk.start, chunk.stop]
+        for n, (start, stop) in enumerate(parts if len(windows) else []):
+            own = sites.position[start:stop][sites.polymorphic[start:stop]]
+            a, b = int(windows.starts[n]), int(windows.stops[n])
+            assert own.tolist() == position[a:b].tolist()
+            first = int(np.searchsorted(every, own[0]))
+            starts.append(first)
+            expected = every[max(0, first - plan.flank) : first + own.size + plan.flank]
+            context = position[windows.context_starts[n] : windows.context_stops[n]]
+            assert context.tolist() == expected.tolist()
+    assert starts == list(range(0, every.size, plan.size))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.1])
+@pytest.mark.parametrize(("flank", "reach"), [(0, 0), (3, 3), (3, 9), (7, 20)])
+@pytest.mark.parametrize("windows_per_chunk", [1, 3, 50])
+def test_windows_do_not_depend_on_blocks_and_chunks(
+    share: float, flank: int, reach: int, windows_per_chunk: int
+) -> None:
+    plan = WindowPlan(5, flank, windows_per_chunk, reach)
+    for num_sites in (1, 2, 4, 5, 6, 23, 400):
+        polymorphic = np.random.default_rng(num_sites).random(num_sites) < share
+        for size in (1, 7, 64, 400):
+            chunks = list(cut_chunks(_blocks(polymorphic, size), NUM_HAPLOTYPES, plan))
+            if share > 0.5:
+                _check(chunks, polymorphic, plan)
+            for chunk in chunks:  # what a chunk reads ahead, for its Li-Stephens models
+                rest = chunk.sites.num_polymorphic - int(chunk.windows.stops.max(initial=0))
+                assert rest <= reach
+
+
+def test_what_a_region_leaves_of_chunks() -> None:
+    polymorphic = np.random.default_rng(1).random(200) < 0.4
+    plan = WindowPlan(10, 5, 2, 8)
+    chunks = list(cut_chunks(_blocks(polymorphic, 30), NUM_HAPLOTYPES, plan))
+    for first, last in ((0, 999), (100, 100), (143, 177), (299, 999), (150, 149), (1, 99)):
+        kept = [part for chunk in chunks if (part := chunk.within(first, last)) is not None]
+        wanted = [p for p in range(100, 300) if first <= p <= last]
+        written = [p for c in kept for p in c.sites.position[c.start : c.stop].tolist()]
+        assert written == wanted
+        for chunk in kept:
+            position = chunk.sites.position[chunk.sites.polymorphic]
+            parts = chunk.written()
+            assert [parts[0][0], parts[-1][1]] == [chunk.start, chunk.stop]
+            for n, (start, stop) in enumerate(parts if len(chunk.windows) else []):
+                own = chunk.sites.position[start:stop][chunk.sites.polymorphic[start:stop]]
+                a, b = int(chunk.windows.starts[n]), int(chunk.windows.stops[n])
+                assert own.tolist() == position[a:b].tolist()
+                assert 0 < b - a <= plan.size
+                assert chunk.windows.context_starts[n] <= a
+                assert chunk.windows.context_stops[n] >= b
+
+
+def test_nothing_polymorphic() -> None:
+    plan = WindowPlan(5, 2, 2, 2)
+    chunks = list(cut_chunks(_blocks(np.zeros(30, bool), 4), NUM_HAPLOTYPES, plan))
+    written = np.concatenate([c.sites.position[c.start : c.stop] for c in chunks])
+    assert written.tolist() == list(range(100, 130))
+    assert all(len(chunk.windows) == 0 for chunk in chunks)
+    assert list(cut_chunks([], NUM_HAPLOTYPES, plan)) == []
+
+
+def test_memory_is_bounded() -> None:
+    """Chunks are handed on as soon as they are complete, and what is written is let go."""
+    plan = WindowPlan(10, 4, 5, 8)
+    read = 0
+
+    def counted(polymorphic: NDArray[np.bool_]) -> Iterator[MatchedBlock]:
+        nonlocal read
+        for block in _blocks(polymorphic, 16):
+            read += block.panel.position.size
+            yield block
+
+    for share, most in ((1.0, 50 + 16 + 16), (0.01, 8 * 58 + 2 * 1000)):
+        read = done = 0
+        polymorphic = np.random.default_rng(0).random(5000) < share
+        for chunk in cut_chunks(counted(polymorphic), NUM_HAPLOTYPES, plan):
+            done += chunk.stop - chunk.start
+            assert chunk.sites.num_sites <= most
+            assert read - done <= most
+        assert done == 5000
+
+
+def test_parts_do_not_keep_the_whole_alive() -> None:
+    sites = Sites.of(next(_blocks(np.ones(100, bool), 100)), NUM_HAPLOTYPES)
+    part = sites.part(40, 50)
+    for name in ("position", "alleles", "panel_bits", "typed", "target_bits", "missing_bits"):
+        assert not np.shares_memory(getattr(part, name), getattr(sites, name))
+    assert part.position.tolist() == list(range(140, 150))
+
+
+@pytest.mark.parametrize(
+    ("window_size", "flank", "expected"),
+    [(1020, 0, (510, 255)), (510, 255, (510, 255)), (100, 450, (100, 450)), (1, 0, (1, 0)),
+     (3, 0, (3, 0)), (4, 0, (2, 1))],
+)  # fmt: skip
+def test_windows_are_read_as_in_training(
+    window_size: int, flank: int, expected: tuple[int, int]
+) -> None:
+    config = Config(window_size=window_size, flank=flank, li_stephens=False)
+    plan = WindowPlan.of(config, 100, 10)
+    assert (plan.size, plan.flank) == expected
+    assert plan.size + 2 * plan.flank <= window_size + 2 * flank
+    assert plan.reach == plan.flank
+
+
+def test_chunks_of_large_panels_and_many_targets_are_shorter() -> None:
+    config = Config()
+    plans = [WindowPlan.of(config, h, t) for h, t in ((5008, 100), (2_000_000, 100), (100, 10**6))]
+    assert [plan.windows_per_chunk for plan in plans] == [32, 2, 1]
+    assert plans[0].reach == 255 + config.copy_flank
+    whole = WindowPlan.of(Config(copy_flank=-1), 100, 1)
+    assert whole.reach > plans[0].reach
+    for before, after in pairwise(plans):
+        assert before.size == after.size

@@ -1,0 +1,245 @@
+"""Which sites of a target meet which of a panel, site by site and as streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from snvrag.imputation.matching import (
+    MatchedBlock,
+    MatchSummary,
+    Outcome,
+    match_blocks,
+    match_sites,
+    whole_positions,
+)
+from snvrag.io.records import DroppedSite
+from snvrag.panel.site_block import SiteBlock
+
+# --- one site against another ---------------------------------------------------------------------
+
+CASES = [
+    # target, panel, outcome
+    ("10 A G", "10 A G", Outcome.MATCHED),
+    ("10 G A", "10 A G", Outcome.SWAPPED),
+    ("10 A T", "10 A T", Outcome.MATCHED),  # ambiguous, but nothing speaks for a flip
+    ("10 C G", "10 C G", Outcome.MATCHED),
+    ("10 T A", "10 A T", Outcome.AMBIGUOUS),
+    ("10 G C", "10 C G", Outcome.AMBIGUOUS),
+    ("10 T C", "10 A G", Outcome.OTHER_STRAND),
+    ("10 C T", "10 A G", Outcome.OTHER_STRAND),  # complementary and swapped
+    ("10 A C", "10 A G", Outcome.OTHER_ALLELES),
+    ("10 T G", "10 A T", Outcome.OTHER_ALLELES),
+    ("11 A G", "10 A G", Outcome.NOT_IN_PANEL),
+]
+
+
+def _sites(*texts: str) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+    fields = [text.split() for text in texts]
+    return (
+        np.array([int(f[0]) for f in fields], np.int64),
+        np.array([f[1:] for f in fields], "U1").reshape(len(fields), 2),
+    )
+
+
+@pytest.mark.parametrize(("target", "panel", "expected"), CASES)
+def test_one_site_against_one(target: str, panel: str, expected: Outcome) -> None:
+    index, outcome = match_sites(*_sites(target), *_sites(panel))
+    assert Outcome(outcome[0]) == expected
+    assert index[0] == (0 if expected <= Outcome.SWAPPED else -1)
+
+
+def test_duplicates_are_resolved_by_allele() -> None:
+    target = _sites("10 G A", "10 A G", "10 A C", "20 C T", "20 C T", "30 T C", "30 T C")
+    panel = _sites("10 A C", "10 A G", "20 C T", "30 C T")
+    index, outcome = match_sites(*target, *panel)
+    assert outcome.tolist() == [
+        Outcome.DUPLICATE,  # the panel's own order of alleles wins, though it comes later
+        Outcome.MATCHED,
+        Outcome.MATCHED,
+        Outcome.MATCHED,
+        Outcome.DUPLICATE,
+        Outcome.SWAPPED,
+        Outcome.DUPLICATE,
+    ]
+    assert index.tolist() == [-1, 1, 0, 2, -1, 3, -1]
+
+
+def test_no_sites() -> None:
+    index, outcome = match_sites(*_sites(), *_sites("10 A G"))
+    assert index.size == outcome.size == 0
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+
+def _block(
+    rows: list[tuple[str, str]], missing: list[str] | None = None, width: int | None = None
+) -> SiteBlock:
+    """Make a block of ("position REF ALT", "alleles of the haplotypes") rows."""
+    position, alleles = _sites(*(site for site, _ in rows))
+    count = width or len(rows[0][1])
+
+    def words(texts: list[str]) -> NDArray[np.uint64]:
+        bits = np.zeros((len(texts), (count + 63) // 64), np.uint64)
+        for row, text in zip(bits, texts, strict=True):
+            for h, letter in enumerate(text):
+                row[h // 64] |= np.uint64(int(letter == "1") << (h % 64))
+        return bits
+
+    names = [f"r{p}" for p in position.tolist()]
+    return SiteBlock(
+        position,
+        alleles,
+        names,
+        words([haplotypes for _, haplotypes in rows]),
+        None if missing is None else words(missing),
+    )
+
+
+def _pieces(block: SiteBlock, size: int) -> Iterator[SiteBlock]:
+    for start in range(0, block.position.size, size):
+        part = slice(start, start + size)
+        yield SiteBlock(
+            block.position[part],
+            block.alleles[part],
+            block.ids[part],
+            block.site_bits[part],
+            None if block.missing_bits is None else block.missing_bits[part],
+        )
+
+
+def _letters(bits: NDArray[np.uint64], count: int) -> list[str]:
+    return [
+        "".join(str(int(row[h // 64] >> np.uint64(h % 64)) & 1) for h in range(count))
+        for row in bits
+    ]
+
+
+PANEL = _block(
+    [
+        ("10 A G", "0110"),
+        ("20 A G", "0110"),
+        ("20 A C", "0010"),
+        ("20 A T", "0010"),
+        ("30 C T", "1000"),
+        ("40 C T", "1000"),
+        ("50 C T", "1000"),
+    ]
+)
+TARGET = _block(
+    [
+        ("5 A G", "0000"),
+        ("20 A C", "0110"),
+        ("20 T A", "0100"),
+        ("30 T C", "0001"),
+        ("30 T C", "1111"),
+        ("40 T C", "1111"),  # swapped, and first, but the next has the panel's order
+        ("40 C T", "1011"),
+        ("45 C T", "1011"),
+        ("60 G T", "1011"),
+        ("70 G T", "1011"),
+    ],
+    missing=["0000"] * 3 + ["0101"] + ["0000"] * 6,
+)
+
+
+def _match(panel_size: int, target_size: int, **more: Any) -> tuple[Any, ...]:
+    dropped: list[DroppedSite] = []
+    summary = MatchSummary(on_dropped=dropped.append)
+    blocks = list(
+        match_blocks(
+            _pieces(PANEL, panel_size),
+            _pieces(TARGET, target_size),
+            more.get("ploidy", np.array([2, 2])),
+            "20",
+            summary,
+        )
+    )
+    count = 4
+    return (
+        [p for block in blocks for p in block.panel.position.tolist()],
+        [t for block in blocks for t in block.typed.tolist()],
+        [row for block in blocks for row in _letters(block.target_bits, count)],
+        [row for block in blocks for row in _letters(block.missing_bits, count)],
+        summary,
+        dropped,
+    )
+
+
+@pytest.mark.parametrize("panel_size", [1, 2, 3, 7])
+@pytest.mark.parametrize("target_size", [1, 2, 4, 10])
+def test_streams_give_the_same_whatever_the_blocks(panel_size: int, target_size: int) -> None:
+    position, typed, alleles, missing, summary, dropped = _match(panel_size, target_size)
+    assert position == PANEL.position.tolist()
+    assert typed == [False, False, True, False, True, True, False]
+    # At 30 REF and ALT are swapped: known alleles are flipped, missing ones stay missing.
+    assert alleles == ["0000", "0000", "0110", "0000", "1010", "1011", "0000"]
+    assert missing == ["0000", "0000", "0000", "0000", "0101", "0000", "0000"]
+    assert (summary.num_panel_sites, summary.num_typed_sites, summary.num_missing) == (7, 3, 2)
+    assert summary.outcomes == {
+        Outcome.NOT_IN_PANEL: 4,
+        Outcome.MATCHED: 2,
+        Outcome.SWAPPED: 1,
+        Outcome.AMBIGUOUS: 1,
+        Outcome.DUPLICATE: 2,
+    }
+    assert [(d.chrom, d.position, d.ref, d.alt) for d in dropped] == [
+        ("20", 5, "A", "G"),
+        ("20", 20, "T", "A"),
+        ("20", 30, "T", "C"),
+        ("20", 40, "T", "C"),
+        ("20", 45, "C", "T"),
+        ("20", 60, "G", "T"),
+        ("20", 70, "G", "T"),
+    ]
+    text = "\n".join(summary.lines())
+    assert "4  position not in the panel" in text
+    assert "3  sites of the panel: typed" in text
+
+
+def test_haploid_samples_are_repeated() -> None:
+    target = _block([("10 A G", "101"), ("20 G A", "101")], missing=["000", "001"])
+    summary = MatchSummary()
+    blocks: list[MatchedBlock] = list(
+        match_blocks([PANEL], [target], np.array([1, 1, 1]), "20", summary)
+    )
+    assert _letters(blocks[0].target_bits, 6)[:2] == ["110011", "001100"]
+    assert _letters(blocks[0].missing_bits, 6)[:2] == ["000000", "000011"]
+    assert summary.num_missing == 1
+    mixed = list(match_blocks([PANEL], [target], np.array([1, 2]), "20", MatchSummary()))
+    assert _letters(mixed[0].target_bits, 4)[:2] == ["1101", "0010"]
+
+
+def test_positions_are_not_parted() -> None:
+    for size in range(1, 8):
+        blocks = list(whole_positions(_pieces(PANEL, size)))
+        joined = np.concatenate([block.position for block in blocks])
+        assert joined.tolist() == PANEL.position.tolist()
+        for before, after in pairwise(blocks):
+            assert before.position[-1] < after.position[0]
+    assert list(whole_positions([])) == []
+
+
+def test_only_overlapping_blocks_are_held() -> None:
+    """The target is read no further than the panel has come."""
+    read: list[int] = []
+
+    def target() -> Iterator[SiteBlock]:
+        for position in range(1, 1001):
+            read.append(position)
+            yield _block([(f"{position} A G", "01")])
+
+    def panel() -> Iterator[SiteBlock]:
+        for position in range(1, 1001):
+            yield _block([(f"{position} A G", "01")])
+
+    matched = match_blocks(panel(), target(), np.array([2]), "20", MatchSummary())
+    for n, block in enumerate(matched, start=1):
+        assert block.typed.all()
+        assert len(read) <= n + 2

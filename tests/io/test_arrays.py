@@ -1,0 +1,256 @@
+"""HDF5 and VCF Zarr say what a VCF of the same records says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snvrag.errors import InputError
+from snvrag.io import arrays as array_source
+from snvrag.io.reading import open_haplotypes, read_panel
+
+SAMPLES = ["a", "b", "m"]
+# Position, ID, alleles, calls of three samples (m is a male: one allele).
+RECORDS = [
+    (10, "rs1", ["A", "C"], "0|0 0|1 1"),
+    (20, ".", ["A", "C", "G"], "0|0 2|1 1"),
+    (25, ".", ["AT", "C"], "0|0 0|1 1"),
+    (30, ".", ["g", "t"], "1|0 0|. ."),
+    (35, "x;y", ["G", "<DEL>"], "1|0 0|1 1"),
+    (40, "rs9", ["G", "T"], "1|1 0|0 0"),
+    (40, "rs9", ["G", "T"], "1|1 0|0 0"),
+    (40, ".", ["G", "A"], ".|. 0|0 1"),
+    (45, ".", ["G"], "0|0 0|0 0"),
+    (50, ".", ["G", "A"], "1|0 0|1 1"),
+]
+
+
+def calls_of(records, end: int) -> np.ndarray:
+    """(records, samples, 2) alleles, -1 missing, ``end`` behind a haploid's."""
+    rows = [
+        [[-1 if a == "." else int(a) for a in (*call.split("|"), "e")[:2] if a != "e"]
+         for call in calls.split()]
+        for *_, calls in records
+    ]  # fmt: skip
+    return np.array([[(*call, end)[:2] for call in row] for row in rows], np.int8)
+
+
+def padded(records, width: int) -> list[list[str]]:
+    return [[*alleles, "", "", ""][:width] for _, _, alleles, _ in records]
+
+
+def write_hdf5(path: Path, records=RECORDS, *, num_alt=3, **changed) -> Path:
+    """Write what scikit-allel would; ``changed`` arrays replace its own, None leaves one out."""
+    h5py = pytest.importorskip("h5py")
+    text = h5py.string_dtype()
+    alts = np.array([row[1 : 1 + num_alt] for row in padded(records, 4)], dtype=object)
+    arrays = {
+        "calldata/GT": calls_of(records, -1),
+        "variants/POS": np.array([r[0] for r in records], np.int32),
+        "variants/REF": np.array([r[2][0] for r in records], dtype=object),
+        "variants/ALT": alts if num_alt > 1 else alts[:, 0],
+        "variants/CHROM": np.array(["X"] * len(records), dtype=object),
+        "variants/ID": np.array([r[1] for r in records], dtype=object),
+        "variants/numalt": np.array([len(r[2]) - 1 for r in records], np.int32),
+        "samples": np.array(SAMPLES, dtype=object),
+        **changed,
+    }
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            if array is not None:
+                file.create_dataset(
+                    name, data=array, dtype=text if array.dtype == object else array.dtype,
+                    chunks=(4, *array.shape[1:]) if array.shape[0] > 4 else None,
+                )  # fmt: skip
+    return path
+
+
+def write_zarr(path: Path, records=RECORDS, **changed) -> Path:
+    """Write what bio2zarr would; ``changed`` arrays replace its own, None leaves one out."""
+    zarr = pytest.importorskip("zarr")
+    version = {"zarr_format": 2} if zarr.__version__ >= "3" else {}
+    calls = calls_of(records, -2)
+    arrays = {
+        "call_genotype": calls,
+        "call_genotype_phased": np.ones(calls.shape[:2], bool),
+        "variant_position": np.array([r[0] for r in records], np.int8),
+        "variant_contig": np.ones(len(records), np.int8),
+        "variant_allele": np.array(padded(records, 4)),
+        "variant_id": np.array([r[1] for r in records]),
+        "contig_id": np.array(["1", "X"]),
+        "contig_length": np.array([1000, 5000]),
+        "sample_id": np.array(SAMPLES),
+        **changed,
+    }
+    group = zarr.open_group(str(path), mode="w", **version)
+    for name, array in arrays.items():
+        if array is not None:
+            group[name] = array
+    return path
+
+
+WRITERS = {"hdf5": write_hdf5, "zarr": write_zarr}
+
+
+@pytest.fixture(params=list(WRITERS))
+def write(request, tmp_path):
+    """Return the function that writes a file of one of the formats."""
+    return lambda *given, **named: WRITERS[request.param](tmp_path / "panel", *given, **named)
+
+
+@pytest.fixture
+def vcf(tmp_path, write_vcf) -> Path:
+    return write_vcf(
+        tmp_path / "same.vcf",
+        [("X", p, a[0], ",".join(a[1:]) or ".", calls) for p, _, a, calls in RECORDS],
+        SAMPLES,
+    )
+
+
+def told(path: Path, **options) -> list:
+    """All that a reader tells, but for IDs, which the VCF does not have."""
+    dropped = []
+    reader = open_haplotypes(path, on_drop=dropped.append, **options)
+    blocks = list(reader.blocks(3))
+    names = ["position", "alleles", "site_bits"] + ["missing_bits"] * ("missing" in options)
+    arrays = [np.concatenate([getattr(b, name) for b in blocks]).tolist() for name in names]
+    report = reader.report
+    return [
+        reader.samples, reader.ploidy.tolist(), reader.chrom, arrays, dropped,
+        report.num_records, dict(report.dropped), report.num_missing,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{}, {"missing": "keep"}])
+@pytest.mark.parametrize("most_bytes", [1, 13, 1 << 20])
+def test_the_same_as_a_vcf(write, vcf, monkeypatch, options, most_bytes):
+    monkeypatch.setattr(array_source, "_MOST_BYTES", most_bytes)
+    assert told(write(), **options) == told(vcf, **options)
+
+
+def test_panels_are_the_same(write, vcf):
+    assert read_panel(write())[0].fingerprint == read_panel(vcf)[0].fingerprint
+
+
+def test_ids_and_length(write):
+    reader = open_haplotypes(write())
+    (block,) = reader.blocks()
+    assert block.ids == ["rs1", "rs9", "."]
+    assert reader.contig_length in (5000, None)
+
+
+def test_the_length_of_a_contig_in_zarr(tmp_path):
+    assert open_haplotypes(write_zarr(tmp_path / "p")).contig_length == 5000
+    assert open_haplotypes(write_zarr(tmp_path / "q", contig_length=None)).contig_length is None
+
+
+def test_region(write):
+    panel, report = read_panel(write(), region="X:40-45")
+    assert panel.position.tolist() == [40]
+    assert report.num_records == 4
+    with pytest.raises(InputError, match=r"left in X:2-9"):
+        read_panel(write(), region="X:2-9")
+    with pytest.raises(InputError, match="Y"):
+        read_panel(write(), region="Y")
+
+
+def test_only_the_first_alt_is_kept(tmp_path):
+    """allel.vcf_to_hdf5(alt_number=1): what has more is told by numalt."""
+    records = [*RECORDS[:1], (20, ".", ["A", "C", "G"], "0|0 0|1 1")]
+    panel, report = read_panel(write_hdf5(tmp_path / "p", records, num_alt=1))
+    assert panel.position.tolist() == [10]
+    assert report.dropped == {"multi-allelic": 1}
+
+
+def test_phase(tmp_path):
+    phased = np.ones((len(RECORDS), 3), bool)
+    phased[-1, 1] = phased[5] = False
+    path = write_zarr(tmp_path / "p", call_genotype_phased=phased)
+    with pytest.raises(InputError, match="sample b has an unphased genotype at X:50"):
+        read_panel(path)
+    reader = open_haplotypes(path, unphased="hide", missing="keep")
+    assert [block.num_sites for block in reader.blocks()] == [5]
+    assert reader.report.num_unphased == 1
+    path = write_zarr(tmp_path / "q", call_genotype_phased=None)
+    with pytest.raises(InputError, match="sample b has an unphased genotype at X:10"):
+        read_panel(path)
+
+
+def words_of(*texts: str) -> np.ndarray:
+    return np.array(texts, dtype=object)
+
+
+REFUSED = {
+    "hdf5": [
+        ("calldata/GT", None, "no array calldata/GT"),
+        ("variants/POS", None, "no array variants/POS"),
+        ("samples", None, "no array samples"),
+        ("variants/REF", None, "no array variants/REF"),
+        ("samples", words_of("a", "b", "a"), "sample a stands twice"),
+        ("samples", words_of("a", "b"), "shape"),
+        ("variants/POS", np.arange(3), "shape"),
+        ("variants/POS", np.arange(10.0), "no whole numbers"),
+        ("calldata/GT", np.zeros((10, 3, 2)), "no whole numbers"),
+        ("calldata/GT", np.zeros((10, 3), np.int8), "shape"),
+        ("calldata/GT", np.zeros((10, 3, 3), np.int8), "more than two alleles"),
+        ("variants/ALT", words_of("A"), "damaged"),
+        ("variants/POS", np.arange(10)[::-1].copy(), "not sorted"),
+    ],
+    "zarr": [
+        ("call_genotype", None, "no array call_genotype"),
+        ("variant_position", None, "no array variant_position"),
+        ("contig_id", None, "no array contig_id"),
+        ("variant_allele", None, "no array variant_allele"),
+        ("sample_id", np.array(["a", "b", "a"]), "sample a stands twice"),
+        ("sample_id", np.array(["a", "b"]), "shape"),
+        ("variant_position", np.arange(10.0), "no whole numbers"),
+        ("call_genotype", np.zeros((10, 3, 2)), "no whole numbers"),
+        ("call_genotype", np.zeros((10, 3), np.int8), "shape"),
+        ("variant_contig", np.full(10, 7), "damaged"),
+        ("variant_contig", np.arange(10) // 9, "two chromosomes, 1 and X"),
+        ("call_genotype_phased", np.ones((2, 3), bool), "damaged"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "words"),
+    [(kind, *case) for kind, cases in REFUSED.items() for case in cases],
+)
+def test_refused(tmp_path, kind, name, value, words):
+    with pytest.raises(InputError) as refused:
+        read_panel(WRITERS[kind](tmp_path / "panel", **{name: value}))
+    assert str(tmp_path / "panel") in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(("kind", "library"), [("hdf5", "h5py"), ("zarr", "zarr")])
+def test_without_the_extra(tmp_path, monkeypatch, kind, library):
+    path = WRITERS[kind](tmp_path / "panel")
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(
+        InputError, match=rf"panel: .* by {library}: pip install 'snvrag\[{kind}\]'"
+    ):
+        read_panel(path)
+
+
+def test_a_damaged_chunk(tmp_path):
+    path = write_zarr(tmp_path / "p")
+    (chunk,) = [
+        file for file in (path / "call_genotype").iterdir() if not file.name.startswith(".")
+    ]
+    chunk.write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match="damaged behind 0 records"):
+        read_panel(path)
+
+
+def test_a_folder_of_something_else(tmp_path):
+    with pytest.raises(InputError, match="is a folder, not a file of haplotypes or a VCF Zarr"):
+        read_panel(tmp_path)
+    (tmp_path / ".zgroup").write_text("{}")
+    with pytest.raises(InputError, match=r"cannot be read|no array"):
+        read_panel(tmp_path)

@@ -1,0 +1,47 @@
+"""Windows cover a panel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snvrag.errors import InputError
+from snvrag.panel.windows import Windows
+
+
+@given(st.integers(1, 3000), st.data(), st.integers(0, 200))
+def test_every_site_is_in_one_window(num_sites, data, flank):
+    size = data.draw(st.integers(1, num_sites))
+    windows = Windows.split(num_sites, size, flank)
+    covered = np.zeros(num_sites, int)
+    for start, stop in zip(windows.starts, windows.stops, strict=True):
+        covered[start:stop] += 1
+    assert (covered == 1).all()
+    lengths = windows.stops - windows.starts
+    assert lengths.min() >= 1
+    assert lengths.max() <= size
+    assert np.ptp(lengths) <= 1
+    assert len(windows) == -(-num_sites // size)
+    np.testing.assert_array_equal(windows.context_starts, np.maximum(0, windows.starts - flank))
+    np.testing.assert_array_equal(
+        windows.context_stops, np.minimum(num_sites, windows.stops + flank)
+    )
+    assert windows.length == max(windows.context_stops - windows.context_starts)
+
+
+def test_no_short_window_at_the_end():
+    windows = Windows.split(1021, 1020)
+    assert (windows.stops - windows.starts).tolist() == [510, 511]
+
+
+def test_one_site():
+    windows = Windows.split(1, 1, flank=5)
+    assert windows.length == 1
+    assert (windows.context_starts[0], windows.context_stops[0]) == (0, 1)
+
+
+def test_window_larger_than_the_panel():
+    with pytest.raises(InputError, match="--window-size 65: larger than the panel, which has 64"):
+        Windows.split(64, 65)
