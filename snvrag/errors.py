@@ -1,19 +1,60 @@
 """Errors that end a run with one line."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 class InputError(ValueError):
-    """Something the user gave is wrong: one line that names it and says what to do."""
+    """Something the user gave is wrong: names it, what was expected and what came.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong with it, such as ``must be at least 1, got 0``.
+    argument : str
+        Name of the argument, as a Python caller writes it. A command line shows it as its flag.
+    path : str or Path
+        The file that is wrong.
+    """
+
+    def __init__(self, message: str, *, argument: str = "", path: str | Path = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.argument = argument
+        self.path = str(path)
+
+    def __str__(self) -> str:
+        return self.text(self.argument)
+
+    def text(self, argument: str) -> str:
+        """Return the error as one line in which its argument is called ``argument``."""
+        if self.path:
+            return f"{argument} {self.path}: {self.message}".lstrip()
+        return f"{argument} {self.message}".lstrip()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (type(self), self.message, self.argument, self.path)
 
 
-class ToldInputError(InputError):
-    """An `InputError` of another process of the run, which says it."""
+def _restore(kind: type[InputError], message: str, argument: str, path: str) -> InputError:
+    return kind(message, argument=argument, path=path)
+
+
+class RemoteInputError(InputError):
+    """An `InputError` that another rank reports."""
 
 
 class LostRankError(RuntimeError):
     """Another process of the run has ended, or does not answer."""
 
 
-def one_line(error: BaseException) -> str:
-    """Return what an error says on one printable line, or its kind if it says nothing."""
+def reason(error: BaseException) -> str:
+    """Return what the system says of a failure: ``No such file or directory``."""
+    return one_line(getattr(error, "strerror", None) or error)
+
+
+def one_line(error: object) -> str:
+    """Return a text or what an error says on one printable line; its type if it says nothing."""
     text = " ".join(str(error).split())
     return "".join(c if c.isprintable() else "?" for c in text) or type(error).__name__

@@ -22,7 +22,7 @@ import snvrag
 from .errors import InputError
 from .imputation.imputer import Imputer, load_model
 from .imputation.matching import MatchedBlock, MatchSummary, match_blocks
-from .io.atomic import whole_file
+from .io.atomic import atomic_file
 from .io.genetic_map import read_genetic_map
 from .io.imputed_vcf import ImputedWriter, Provenance, check_output
 from .io.reading import HaplotypeReader, open_haplotypes
@@ -270,7 +270,7 @@ def _report(path: str, region: Region | None) -> Iterator[Callable[[DroppedSite]
     if not path:
         yield None
         return
-    with whole_file(Path(path)) as stream:
+    with atomic_file(Path(path)) as stream:
 
         def write(row: Sequence[object]) -> None:
             stream.write(("\t".join(map(str, row)) + "\n").encode())

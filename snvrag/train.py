@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from .errors import InputError, LostRankError, ToldInputError
+from .errors import InputError, LostRankError, RemoteInputError
 from .io.atomic import unwritable, write_text
 from .log import close_log, log, no_log, open_log
 from .training.distributed import Ranks, launched
 from .training.dry_run import plan_lines
 from .training.options import Config, parse_arguments
 from .training.resume import Resumed, changed_options, check_resumable, find_checkpoint
-from .training.run_data import fingerprint, load_sources
+from .training.run_data import fingerprint, load_run_data
 from .training.run_folder import is_inside, prepare_output, restore_best, set_aside_later
-from .training.signals import Stopped
+from .training.signals import TrainingInterrupted
 from .training.trainer import Trainer
 
 
@@ -32,7 +32,7 @@ def train(config: Config) -> list[dict[str, Any]]:
     ------
     InputError
         For what the user can mend: files, options, a full disk.
-    Stopped
+    TrainingInterrupted
         When SIGTERM or SIGINT ended it, after a checkpoint was saved.
     """
     if config.threads:
@@ -43,7 +43,7 @@ def train(config: Config) -> list[dict[str, Any]]:
     with ranks.together():
         if ranks.is_writer:
             resumed, warnings = find_checkpoint(config)
-        sources = load_sources(config)
+        sources = load_run_data(config)
         trainer = Trainer(config, sources, ranks)
     if ranks.size > 1:
         ranks.require_same("panel or samples", fingerprint(sources))
@@ -126,14 +126,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if rank else _fail(error)
     try:
         train(config)
-    except ToldInputError:
+    except RemoteInputError:
         return 2
     except InputError as error:
         return _fail(error)
     except LostRankError as error:
         _fail(error)
         return 1
-    except Stopped as stopped:
+    except TrainingInterrupted as stopped:
         if rank:
             return stopped.exit_code
         print(

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from snvrag import log
 from snvrag.io import atomic as files
 from snvrag.io import checkpoint
 from snvrag.kernels import af_guided_mask
 from snvrag.train import main
-from snvrag import log
 from snvrag.training import trainer
 
 

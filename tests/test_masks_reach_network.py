@@ -15,9 +15,9 @@ from snvrag.batches.keys import KeySampler
 from snvrag.batches.masks import MaskRule
 from snvrag.panel.windows import Windows
 from snvrag.training import tables as report
-from snvrag.training.loader import Feed
+from snvrag.training.loader import Loader
 from snvrag.training.options import Config, parse_arguments
-from snvrag.training.run_data import Sources, load_sources
+from snvrag.training.run_data import RunData, load_run_data
 from snvrag.training.trainer import Trainer
 
 EPOCHS = (0, 1, 2)
@@ -70,7 +70,7 @@ def world(mosaic_haplotypes, make_panel):
 
 
 def loader(world, workers: int, method: str | None, persistent: bool) -> DataLoader[Batch]:
-    """As `Feed` makes it, but for `persistent`."""
+    """As `Loader` makes it, but for `persistent`."""
     panel, targets, windows, _ = world
     return DataLoader(
         WindowDataset(panel, targets, windows, MaskRule()),
@@ -102,7 +102,7 @@ def test_masks_of_every_epoch(world, monkeypatch, workers, method, persistent):
         made.batch_sampler.epoch = epoch
         seen = set()
         for batch in made:
-            assert batch.epoch == epoch
+            assert batch.mask_seed == epoch
             seen |= check_tokens(batch, world[3][epoch])
         assert seen == {0, 1, 2}
 
@@ -111,19 +111,19 @@ def test_masks_of_every_epoch(world, monkeypatch, workers, method, persistent):
 def test_masks_through_the_feed(world, workers, method):
     panel, targets, windows, expected = world
     config = Config(k=2, batch_size=5, workers=workers, start_method=method, segment_size=20)
-    feed = Feed(
+    loader = Loader(
         config,
-        Sources(panel, targets, targets, ()),
+        RunData(panel, targets, targets, ()),
         targets,
         windows,
         MaskRule(),
         None,
         training=True,
     )
-    assert feed.loader.persistent_workers == (workers > 0)
+    assert loader.loader.persistent_workers == (workers > 0)
     for epoch in (*EPOCHS, 0):  # and back again
         seen = set()
-        for batch, neighbours in feed.epoch(epoch):
+        for batch, neighbours in loader.epoch(epoch):
             seen |= check_tokens(batch, expected[epoch])
             assert neighbours.alleles.shape[0] == batch.num_samples
         assert seen == {0, 1, 2}
@@ -132,7 +132,7 @@ def test_masks_through_the_feed(world, workers, method):
 def test_masks_of_a_whole_training(tmp_path, tiny_arguments, monkeypatch):
     """Every forward pass of `Trainer`: training masks by the epoch, validation's always by 2024."""
     config = parse_arguments([*tiny_arguments, "--output", str(tmp_path), "--workers", "1"])
-    sources = load_sources(config)
+    sources = load_run_data(config)
     trainer = Trainer(config, sources)
     af, windows = sources.panel.af, trainer.windows
     training = {e: formula(af, windows, e, curriculum(e)) for e in EPOCHS}
@@ -141,8 +141,8 @@ def test_masks_of_a_whole_training(tmp_path, tiny_arguments, monkeypatch):
 
     def look(module: torch.nn.Module, arguments: tuple[Batch, object]) -> None:
         batch = arguments[0]
-        check_tokens(batch, training[batch.epoch] if module.training else validation)
-        seen.append((module.training, batch.epoch))
+        check_tokens(batch, training[batch.mask_seed] if module.training else validation)
+        seen.append((module.training, batch.mask_seed))
 
     trainer.network.register_forward_pre_hook(look)
     monkeypatch.setattr(report, "plot_metrics", lambda *_: True)

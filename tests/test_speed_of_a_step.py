@@ -13,19 +13,25 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from snvrag.errors import InputError
 from snvrag.network.loss import imputation_loss
-from snvrag.network.transformer import Block, NetworkSize
+from snvrag.network.transformer import Block, NetworkConfig
 from snvrag.training.flops import TRAINING, forward_flops
 from snvrag.training.options import parse_arguments
-from snvrag.training.run_data import load_sources
+from snvrag.training.run_data import load_run_data
 from snvrag.training.setup import check_compiler
 from snvrag.training.trainer import Trainer
 
 SIZES = {
-    "local": NetworkSize(width=16, num_neighbours=4, span=0, dropout=0.1),
-    "Li-Stephens": NetworkSize(width=16, num_neighbours=4, span=0, num_models=2),
-    "span": NetworkSize(width=16, num_neighbours=4, span=32, layers=3),
-    "as V18": NetworkSize(
-        width=48, layers=3, heads=4, num_neighbours=4, span=0, weighting="rank", copying=False
+    "local": NetworkConfig(width=16, num_neighbours=4, span=0, dropout=0.1),
+    "Li-Stephens": NetworkConfig(width=16, num_neighbours=4, span=0, num_models=2),
+    "span": NetworkConfig(width=16, num_neighbours=4, span=32, layers=3),
+    "as V18": NetworkConfig(
+        width=48,
+        layers=3,
+        heads=4,
+        num_neighbours=4,
+        span=0,
+        weighting="rank",
+        neighbour_prior=False,
     ),
 }
 
@@ -33,7 +39,7 @@ SIZES = {
 @pytest.fixture(scope="module")
 def make_trainer(tiny_arguments):
     """Return the function that makes a trainer; 200 sites in windows of 66 and 67."""
-    sources = load_sources(parse_arguments(tiny_arguments))
+    sources = load_run_data(parse_arguments(tiny_arguments))
 
     def make(*arguments: str) -> Trainer:
         windows = ("--window-size", "67", "--batch-size", "7", "--shuffle", "window")
@@ -42,12 +48,12 @@ def make_trainer(tiny_arguments):
     return make
 
 
-def with_size(size: NetworkSize) -> list[str]:
+def with_size(size: NetworkConfig) -> list[str]:
     plain = dataclasses.asdict(size)
     plain["k"] = plain.pop("num_neighbours")
-    copying, num_models = plain.pop("copying"), plain.pop("num_models")
+    neighbour_prior, num_models = plain.pop("neighbour_prior"), plain.pop("num_models")
     options = [word for name, value in plain.items() for word in (f"--{name}", str(value))]
-    options += ["--copying", "yes" if copying else "no"]
+    options += ["--neighbour-prior", "yes" if neighbour_prior else "no"]
     if num_models:
         options += ["--ne", *(str(10.0**i) for i in range(4, 4 + num_models))]
     return [*options, "--li-stephens", "yes" if num_models else "no"]
@@ -116,8 +122,8 @@ def test_no_batch_compiles_anew(make_trainer, name):
     counts = []
     for _ in range(2):
         for training in (True, False):
-            feed = trainer.train_feed if training else trainer.val_feed
-            for batch, neighbours in feed.epoch(0 if training else 2024):
+            loader = trainer.train_loader if training else trainer.val_loader
+            for batch, neighbours in loader.epoch(0 if training else 2024):
                 seen.add((batch.num_samples, batch.is_padded, training))
                 for one in (plain, trainer):
                     one.network.train(training)
@@ -156,7 +162,7 @@ def test_compilers_are_looked_for(monkeypatch):
 def test_a_step_does_not_wait_for_the_device(make_trainer):
     trainer = make_trainer("--device", "cuda", "--log-every", "1000")
     trainer.network.train()
-    groups = list(trainer.train_feed.groups(0, 1))
+    groups = list(trainer.train_loader.groups(0, 1))
     trainer.take_step(groups[0])  # which loads kernels
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -172,7 +178,7 @@ def test_flops_are_those_that_torch_counts(make_trainer, name):
     size = SIZES[name]
     trainer = make_trainer(*with_size(size))
     trainer.network.train()
-    batch, neighbours = next(trainer.train_feed.epoch(0))
+    batch, neighbours = next(trainer.train_loader.epoch(0))
     expected = forward_flops(size, batch.num_samples, trainer.windows.length)
     with sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False) as forward:
@@ -187,7 +193,7 @@ def test_flops_are_those_that_torch_counts(make_trainer, name):
 
 def test_flops_at_the_sizes_of_v18():
     """About 2 operations a parameter and token, and a tenth more for attention."""
-    size = NetworkSize(384, 12, 12, 0.1, 0, 1, "rank", False)
+    size = NetworkConfig(384, 12, 12, 0.1, 0, 1, "rank", False)
     tokens = 2 * 8 * 1020
     per_token = forward_flops(size, 8, 1020) / tokens
     layers, attention = 2 * 12 * 12 * 384**2, 12 * 4 * 384 * 1020

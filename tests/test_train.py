@@ -22,7 +22,7 @@ from snvrag.training import tables as report
 from snvrag.training import trainer
 from snvrag.training.early_stopping import EarlyStopping
 from snvrag.training.options import Config, parse_arguments
-from snvrag.training.run_data import load_sources
+from snvrag.training.run_data import load_run_data
 from snvrag.training.setup import choose_device
 from snvrag.training.trainer import Trainer
 
@@ -143,7 +143,7 @@ def test_log_lines(straight):
 
 def test_share_hidden_is_that_of_the_masks(straight, tiny_arguments):
     config = parse_arguments(tiny_arguments)
-    sources = load_sources(config)
+    sources = load_run_data(config)
     windows = Trainer(config, sources).windows
     shares = re.findall(r"([\d.]+)% of sites hidden", straight[1].out)
     for epoch, share in enumerate(shares):
@@ -446,7 +446,7 @@ def test_it_learns(tmp_path, tiny_arguments):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--weighting", "rank", "--copying", "no", "--k", "1", "--segment-size", "0"],
+        ["--weighting", "rank", "--neighbour-prior", "no", "--k", "1", "--segment-size", "0"],
         ["--shuffle", "window", "--focal-gamma", "2", "--mask-generator", "mt19937"],
         ["--window-size", "1", "--k", "38", "--batch-size", "400"],
         ["--window-size", "200", "--flank", "300", "--span", "0"],

@@ -18,7 +18,7 @@ class Batch:
 
     Attributes
     ----------
-    epoch : int
+    mask_seed : int
         Seed of the masks.
     windows : (N,) int64
         Numbers of the windows in this batch.
@@ -38,7 +38,7 @@ class Batch:
         and a target that is not in the panel never has such.
     panel_af : (N, L) float32
         ALT frequency in the reference panel, which guides the mask and names a site rare or common.
-    position : (N, L) float32
+    relative_position : (N, L) float32
         From 0 at the first site read to 1 at the last.
     af : (B, L) float32
         ALT frequency in the reference panel without the sample itself, if it is one of the panel's:
@@ -47,7 +47,7 @@ class Batch:
     genotype_frequency : (B, L, 3) float32
         Of the sample's population, again without the sample. A population of one sample has then
         none left, and the whole panel's frequency, in Hardy-Weinberg proportions, stands in.
-    copying : (B, 2, C, L) float32
+    li_stephens : (B, 2, C, L) float32
         Probability of ALT by each of C Li-Stephens models, C being 0 where there is none.
     is_padded : bool
         Whether a window is shorter than L.
@@ -56,7 +56,7 @@ class Batch:
         ``alleles`` is the panel's commoner one.
     """
 
-    epoch: int
+    mask_seed: int
     windows: Tensor
     window_row: Tensor
     sample: Tensor
@@ -65,11 +65,11 @@ class Batch:
     hidden: Tensor
     scored: Tensor
     panel_af: Tensor
-    position: Tensor
+    relative_position: Tensor
     af: Tensor
     population_af: Tensor
     genotype_frequency: Tensor
-    copying: Tensor
+    li_stephens: Tensor
     is_padded: bool
     missing: Tensor | None = None
 
@@ -99,7 +99,7 @@ class Batch:
 
     def rows(self, start: int, stop: int) -> Batch:
         """Return the batch of samples ``start`` to ``stop`` only; its windows stay as they are."""
-        per_window = ("windows", "hidden", "panel_af", "position")
+        per_window = ("windows", "hidden", "panel_af", "relative_position")
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, value in values.items():
             if isinstance(value, Tensor) and name not in per_window:

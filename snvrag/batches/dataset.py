@@ -1,6 +1,6 @@
 """The dataset: keys to batches.
 
-Nothing here remembers an epoch: it travels with the key, so a worker cannot hold a stale one,
+Nothing here remembers an mask_seed: it travels with the key, so a worker cannot hold a stale one,
 whenever and however it was started.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from .. import _core
-from ..li_stephens.model import CopyingModel
+from ..li_stephens.model import LiStephensModel
 from ..panel.panel import Panel
 from ..panel.windows import Windows
 from .batch import PAD, Batch
@@ -61,7 +61,7 @@ class WindowDataset(Dataset[Batch]):
     targets : Targets
     windows : Windows
     mask_rule : MaskRule
-    copying : CopyingModel, optional
+    li_stephens : LiStephensModel, optional
         Of the reference panel.
     """
 
@@ -71,12 +71,12 @@ class WindowDataset(Dataset[Batch]):
         targets: Targets,
         windows: Windows,
         mask_rule: MaskRule,
-        copying: CopyingModel | None = None,
+        li_stephens: LiStephensModel | None = None,
     ) -> None:
         self.targets = targets
         self.windows = windows
         self.mask_rule = mask_rule
-        self._copying = copying
+        self._li_stephens = li_stephens
         self._panel = panel
         self._af = panel.af
         self._position = panel.position
@@ -89,13 +89,13 @@ class WindowDataset(Dataset[Batch]):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """Return one batch for the keys, which must share their epoch.
+        """Return one batch for the keys, which must share their mask_seed.
 
-        Without keys, it is a batch of no samples and of epoch -1.
+        Without keys, it is a batch of no samples and of mask_seed -1.
         """
-        epoch = keys[0].epoch if keys else -1
-        if any(key.epoch != epoch for key in keys):
-            raise ValueError("keys must be of one epoch")
+        mask_seed = keys[0].mask_seed if keys else -1
+        if any(key.mask_seed != mask_seed for key in keys):
+            raise ValueError("keys must be of one mask_seed")
         window_of = np.array([key.window for key in keys], np.int64)
         samples = np.array([key.sample for key in keys], np.int64)
         windows, rows = np.unique(window_of, return_inverse=True)
@@ -104,21 +104,21 @@ class WindowDataset(Dataset[Batch]):
         hidden = np.zeros((windows.size, length), bool)
         scored = np.zeros((len(keys), length), bool)
         panel_af = np.zeros((windows.size, length), np.float32)
-        position = np.zeros((windows.size, length), np.float32)
+        relative = np.zeros((windows.size, length), np.float32)
         af = np.zeros((len(keys), length), np.float32)
         genotype_frequency = np.zeros((len(keys), length, 3), np.float32)
-        num_models = 0 if self._copying is None else self._copying.num_models
-        copying = np.zeros((len(keys), 2, num_models, length), np.float32)
+        num_models = 0 if self._li_stephens is None else self._li_stephens.num_models
+        li_stephens = np.zeros((len(keys), 2, num_models, length), np.float32)
         missing = None
         if self.targets.missing_bits is not None:
             missing = np.zeros((len(keys), 2, length), bool)
         for n, window in enumerate(windows.tolist()):
-            start = int(self.windows.context_starts[window])
-            stop = int(self.windows.context_stops[window])
+            start = int(self.windows.flanked_starts[window])
+            stop = int(self.windows.flanked_stops[window])
             sites = slice(0, stop - start)
-            hidden[n, sites] = self._hidden(epoch, start, stop)
+            hidden[n, sites] = self._hidden(mask_seed, start, stop)
             panel_af[n, sites] = self._af[start:stop]
-            position[n, sites] = normalised_position(self._position[start:stop])
+            relative[n, sites] = relative_position(self._position[start:stop])
             mine = np.flatnonzero(rows == n)
             truth = self.targets.haplotypes.sample_alleles(samples[mine], start, stop)
             alleles[mine, :, sites] = truth
@@ -136,11 +136,13 @@ class WindowDataset(Dataset[Batch]):
                 missing[mine, :, sites] = lacks
                 commoner = np.broadcast_to(self._af[start:stop] > 0.5, lacks.shape)
                 alleles[mine, :, sites] = np.where(lacks, commoner, alleles[mine, :, sites])
-            if self._copying is not None:
-                copying[mine, :, :, sites] = self._copied(epoch, samples[mine], start, stop)
+            if self._li_stephens is not None:
+                li_stephens[mine, :, :, sites] = self._li_stephens_dosage(
+                    mask_seed, samples[mine], start, stop
+                )
         population_af = genotype_frequency[..., 2] + genotype_frequency[..., 1] / np.float32(2)
         return Batch(
-            epoch=epoch,
+            mask_seed=mask_seed,
             windows=torch.from_numpy(windows),
             window_row=torch.from_numpy(rows),
             sample=torch.from_numpy(samples),
@@ -149,11 +151,11 @@ class WindowDataset(Dataset[Batch]):
             hidden=torch.from_numpy(hidden),
             scored=torch.from_numpy(scored),
             panel_af=torch.from_numpy(panel_af),
-            position=torch.from_numpy(position),
+            relative_position=torch.from_numpy(relative),
             af=torch.from_numpy(af),
             population_af=torch.from_numpy(population_af),
             genotype_frequency=torch.from_numpy(genotype_frequency),
-            copying=torch.from_numpy(copying),
+            li_stephens=torch.from_numpy(li_stephens),
             is_padded=bool((alleles == PAD).any()),
             missing=None if missing is None else torch.from_numpy(missing),
         )
@@ -193,12 +195,12 @@ class WindowDataset(Dataset[Batch]):
             genotypes[alone] = np.stack([(1 - p) ** 2, 2 * p * (1 - p), p**2], -1)
         return af.astype(np.float32), genotypes
 
-    def window_mask(self, epoch: int, window: int) -> NDArray[np.bool_]:
+    def window_mask(self, mask_seed: int, window: int) -> NDArray[np.bool_]:
         """Return the mask of a window over its own sites, without flanks."""
         start, stop = int(self.windows.starts[window]), int(self.windows.stops[window])
-        return self.mask_rule.mask(self._af[start:stop], epoch, window)
+        return self.mask_rule.mask(self._af[start:stop], mask_seed, window)
 
-    def _hidden(self, epoch: int, start: int, stop: int) -> NDArray[np.bool_]:
+    def _hidden(self, mask_seed: int, start: int, stop: int) -> NDArray[np.bool_]:
         """Return what is hidden of the sites [start, stop): each has the mask of its own window."""
         windows = self.windows
         hidden = ~self.targets.present[start:stop]
@@ -207,14 +209,14 @@ class WindowDataset(Dataset[Batch]):
         for window in range(first, last):
             origin = int(windows.starts[window])
             a, b = max(start, origin), min(stop, int(windows.stops[window]))
-            mask = self.window_mask(epoch, window)[a - origin : b - origin]
+            mask = self.window_mask(mask_seed, window)[a - origin : b - origin]
             hidden[a - start : b - start] |= mask
         return hidden
 
     def _own_and_known(self, window: int, hidden: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the hidden sites of a window with flanks that are its own and in the file."""
         windows = self.windows
-        start = int(windows.context_starts[window])
+        start = int(windows.flanked_starts[window])
         own = hidden & self.targets.present[start : start + hidden.size]
         own[: windows.starts[window] - start] = False
         own[windows.stops[window] - start :] = False
@@ -231,13 +233,13 @@ class WindowDataset(Dataset[Batch]):
         )
         return _core.unpack_rows(bits, stop - start).reshape(samples.size, 2, -1).view(bool)
 
-    def _copied(
-        self, epoch: int, samples: NDArray[np.int64], start: int, stop: int
+    def _li_stephens_dosage(
+        self, mask_seed: int, samples: NDArray[np.int64], start: int, stop: int
     ) -> NDArray[np.float32]:
         """Return (n, 2, C, stop - start) probabilities of ALT by the Li-Stephens models."""
-        model = self._copying
+        model = self._li_stephens
         assert model is not None
-        first, last = model.around(start, stop)
+        first, last = model.with_flank(start, stop)
         haplotypes = self.targets.haplotypes.haplotypes_of(samples).ravel()
         lacks = self.targets.missing_bits
         own = self.targets.panel_sample[samples]
@@ -246,7 +248,7 @@ class WindowDataset(Dataset[Batch]):
             self.targets.haplotypes.haplotype_bits(haplotypes, first, last),
             first,
             last,
-            ~self._hidden(epoch, first, last),
+            ~self._hidden(mask_seed, first, last),
             exclude,
             None if lacks is None else _core.gather_columns(lacks, first, last, haplotypes),
         )
@@ -255,7 +257,7 @@ class WindowDataset(Dataset[Batch]):
         )
 
 
-def normalised_position(position_bp: NDArray[np.int64]) -> NDArray[np.float32]:
+def relative_position(position_bp: NDArray[np.int64]) -> NDArray[np.float32]:
     """Scale positions to [0, 1] over a window; a window of one site is at 0."""
     span = max(1, int(position_bp[-1] - position_bp[0]))
     scaled: NDArray[np.float32] = ((position_bp - position_bp[0]) / span).astype(np.float32)

@@ -13,10 +13,10 @@ from torch.utils.data import Sampler
 class Key(NamedTuple):
     """One training example: a sample over a window, under an epoch's mask.
 
-    ``epoch`` is the seed of the mask: the loop's epoch in training, another number in validation.
+    ``mask_seed`` is what the mask is drawn from: the loop's epoch in training, 2024 in validation.
     """
 
-    epoch: int
+    mask_seed: int
     window: int
     sample: int
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..io.atomic import whole_file, write_text
+from ..io.atomic import atomic_file, write_text
 from .accuracy import MEASURES
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def plot_accuracy(path: Path, evaluation: Evaluation) -> bool:
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = calibration.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, num_files), fontsize=9)
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         figure.savefig(stream, dpi=130, format="png")
     return True
 

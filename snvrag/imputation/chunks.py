@@ -62,7 +62,7 @@ class WindowPlan:
         )
         reach = flank
         if config.li_stephens:
-            reach += config.copy_flank if config.copy_flank >= 0 else _FAR
+            reach += config.li_stephens_flank if config.li_stephens_flank >= 0 else _FAR
         return cls(size, flank, max(1, sites // size), reach)
 
 
@@ -201,8 +201,8 @@ class Chunk:
         trimmed = Windows(
             np.maximum(windows.starts[kept], low),
             np.minimum(windows.stops[kept], high),
-            windows.context_starts[kept],
-            windows.context_stops[kept],
+            windows.flanked_starts[kept],
+            windows.flanked_stops[kept],
         )
         return replace(self, start=start, stop=stop, windows=trimmed)
 

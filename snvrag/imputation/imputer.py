@@ -20,7 +20,7 @@ from ..batches.masks import MaskRule
 from ..errors import InputError
 from ..io.checkpoint import load_checkpoint
 from ..io.imputed_vcf import SCALE
-from ..li_stephens.model import CopyingModel
+from ..li_stephens.model import LiStephensModel
 from ..network.transformer import ImputationNetwork
 from ..panel.genetic_map import GeneticMap
 from ..panel.panel import Panel
@@ -28,7 +28,7 @@ from ..panel.regions import Region
 from ..panel.windows import Windows
 from ..retrieval.retriever import Retriever
 from ..training.options import Config
-from ..training.setup import network_size
+from ..training.setup import network_config
 from .chunks import Chunk, WindowPlan, cut_chunks
 from .matching import MatchedBlock
 
@@ -38,7 +38,7 @@ BATCH_SIZE = {"cpu": 16, "cuda": 128}
 _HIDE_NOTHING = MaskRule(rates=(0.0,), epochs_per_rate=1, rare_rate=0.0)
 _SEED = 0
 # Of the Li-Stephens probabilities that are held at once.
-_COPYING_BYTES = 128 << 20
+_LI_STEPHENS_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def load_model(path: str | Path, device: torch.device) -> Model:
     settings |= {"resume": "", "resume_epoch": -1}
     try:
         config = Config(**settings)
-        network = ImputationNetwork(network_size(config))
+        network = ImputationNetwork(network_config(config))
         network.load_state_dict(content["model"])
     except (RuntimeError, TypeError, InputError) as error:
         raise InputError(
@@ -121,7 +121,7 @@ class Imputer:
     panel_ploidy : (num_samples,) int64
         1 or 2.
     target_samples : sequence of str
-        One that the panel has by name is not copied from, nor counted in frequencies.
+        One that the panel has by name is not evidence from, nor counted in frequencies.
     device : torch.device
         Where the network is.
     plan : WindowPlan, optional
@@ -239,14 +239,16 @@ class Imputer:
             decay_sites=config.decay_sites,
             threads=self._threads,
         )
-        copying = self._copying_model(panel)
+        li_stephens = self._li_stephens_model(panel)
         num_samples = targets.haplotypes.num_samples
         out = np.empty((num_samples, 2, panel.num_sites), np.uint16)
         group = num_samples
-        if copying is not None:
-            group = max(1, _COPYING_BYTES // (8 * copying.num_models * panel.num_sites))
+        if li_stephens is not None:
+            group = max(1, _LI_STEPHENS_BYTES // (8 * li_stephens.num_models * panel.num_sites))
         for some in np.split(np.arange(num_samples), np.arange(group, num_samples, group)):
-            copied = None if copying is None else _copied(copying, targets, some)
+            evidence = (
+                None if li_stephens is None else _li_stephens_dosage(li_stephens, targets, some)
+            )
             pairs = np.arange(len(windows) * some.size)
             for part in np.split(pairs, np.arange(self._batch_size, pairs.size, self._batch_size)):
                 window, row = np.divmod(part, some.size)
@@ -255,12 +257,12 @@ class Imputer:
                     for w, sample in zip(window.tolist(), some[row].tolist(), strict=True)
                 ]
                 batch = dataset.__getitems__(keys)
-                if copied is not None:
-                    batch = replace(batch, copying=_cut_out(copied, windows, window, row))
+                if evidence is not None:
+                    batch = replace(batch, li_stephens=_cut_out(evidence, windows, window, row))
                 dosage = self._hap_dosage(batch, retriever)
                 for n, (w, sample) in enumerate(zip(window.tolist(), some[row], strict=True)):
                     first, last = int(windows.starts[w]), int(windows.stops[w])
-                    context = int(windows.context_starts[w])
+                    context = int(windows.flanked_starts[w])
                     out[sample, :, first:last] = dosage[n, :, first - context : last - context]
                 if on_progress is not None:
                     on_progress(part.size)
@@ -292,14 +294,14 @@ class Imputer:
         )
         return panel, targets
 
-    def _copying_model(self, panel: Panel) -> CopyingModel | None:
+    def _li_stephens_model(self, panel: Panel) -> LiStephensModel | None:
         config = self.model.config
         if not config.li_stephens:
             return None
-        return CopyingModel(
+        return LiStephensModel(
             panel,
             ne=config.ne,
-            error=config.copy_error,
+            mismatch=config.mismatch,
             genetic_map=self._genetic_map,
             flank=-1,
             threads=self._threads,
@@ -319,8 +321,8 @@ class Imputer:
         return result
 
 
-def _copied(
-    model: CopyingModel, targets: Targets, samples: NDArray[np.int64]
+def _li_stephens_dosage(
+    model: LiStephensModel, targets: Targets, samples: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Return (n, 2, C, S) Li-Stephens probabilities of samples over a whole chunk.
 
@@ -345,16 +347,16 @@ def _copied(
 
 
 def _cut_out(
-    copied: NDArray[np.float32],
+    evidence: NDArray[np.float32],
     windows: Windows,
     window: NDArray[np.int64],
     row: NDArray[np.int64],
 ) -> torch.Tensor:
     """Return (B, 2, C, L): the stretches of windows, padded by zeros, from rows of a chunk's."""
-    out = np.zeros((row.size, *copied.shape[1:3], windows.length), np.float32)
+    out = np.zeros((row.size, *evidence.shape[1:3], windows.length), np.float32)
     for n, (w, r) in enumerate(zip(window.tolist(), row.tolist(), strict=True)):
-        first, last = int(windows.context_starts[w]), int(windows.context_stops[w])
-        out[n, ..., : last - first] = copied[r, ..., first:last]
+        first, last = int(windows.flanked_starts[w]), int(windows.flanked_stops[w])
+        out[n, ..., : last - first] = evidence[r, ..., first:last]
     return torch.from_numpy(out)
 
 

@@ -14,7 +14,7 @@ TEMPORARY = ".tmp"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a stream whose content appears under ``path`` when the block ends, and not before.
 
     It is written to a temporary name beside it, flushed to the disk and renamed, and so is the
@@ -42,8 +42,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8 through `whole_file`."""
-    with whole_file(path) as stream:
+    """Write a text file in UTF-8 through `atomic_file`."""
+    with atomic_file(path) as stream:
         stream.write(printable(text).encode())
 
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 import torch
 
 from ..errors import InputError
-from .atomic import whole_file
+from .atomic import atomic_file
 
 FORMAT = "snvrag checkpoint 2"
 _FIELDS = ("format", "epoch", "step", "config", "fingerprint", "model", "optimizer", "schedule",
@@ -75,7 +75,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         If it cannot be written; what was there before is then whole.
     """
     try:
-        with whole_file(path) as stream:
+        with atomic_file(path) as stream:
             hashing = _Hashing(stream)
             torch.save({"format": FORMAT, **content}, cast(BinaryIO, hashing))
             stream.write(_TRAILER_START + hashing.digest.hexdigest().encode() + b"\n")

@@ -23,7 +23,7 @@ from ..errors import InputError
 from ..panel.panel import Panel
 from ..panel.regions import Region
 from ..panel.site_block import SiteBlock
-from .atomic import whole_file
+from .atomic import atomic_file
 from .records import ReadReport
 
 FORMAT = "snvrag panel"
@@ -101,7 +101,7 @@ def write_prepared(
     metadata["header_crc32"] = str(_header_crc32(header))
     text = json.dumps(header).encode()
     text += b" " * (-(len(text) + 8) % 64)
-    with whole_file(Path(path)) as stream:
+    with atomic_file(Path(path)) as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
         for array in arrays.values():
             stream.write(_bytes_of(array))

@@ -17,12 +17,12 @@ from ..panel.panel import Panel
 _MAP_SHARE = 0.5
 
 
-class CopyingModel:
+class LiStephensModel:
     """Probabilities of ALT by the Li-Stephens model, one for each of C effective population sizes.
 
     A haplotype is a mosaic of the panel's: from one observed site to the next, ``d`` morgans away,
     another haplotype is copied with probability ``1 - exp(-4 Ne d / H)``, and a copied allele
-    differs with probability ``error`` (Li and Stephens, Genetics 165, 2003; the scale by H as in
+    differs with probability ``mismatch`` (Li and Stephens, Genetics 165, 2003; the scale by H as in
     Howie et al., PLoS Genetics 5, 2009).
 
     Parameters
@@ -30,7 +30,7 @@ class CopyingModel:
     panel : Panel
     ne : tuple of float
         Effective population sizes: the larger, the shorter the segments copied.
-    error : float
+    mismatch : float
         0 for 2 / H.
     genetic_map : GeneticMap, optional
         Distances are the mean of the map's and of 1 cM a Mb; without a map, the latter.
@@ -44,31 +44,31 @@ class CopyingModel:
         panel: Panel,
         *,
         ne: tuple[float, ...],
-        error: float,
+        mismatch: float,
         genetic_map: GeneticMap | None = None,
         flank: int,
         threads: int | None = None,
     ) -> None:
         self.panel = panel
         self.flank = flank
-        self._error = error or min(0.5, 2 / panel.num_haplotypes)
+        self._mismatch = mismatch or min(0.5, 2 / panel.num_haplotypes)
         self._threads = threads
         cm = panel.position * (DEFAULT_CM_PER_MB * 1e-6)
         if genetic_map is not None:
             cm = _MAP_SHARE * genetic_map.at(panel.position) + (1 - _MAP_SHARE) * cm
-        self._switches = [4 * size * (cm - cm[0]) / 100 / panel.num_haplotypes for size in ne]
+        self._cumulative_rho = [4 * size * (cm - cm[0]) / 100 / panel.num_haplotypes for size in ne]
 
     @property
     def num_models(self) -> int:
         """C."""
-        return len(self._switches)
+        return len(self._cumulative_rho)
 
     def thread_bytes(self, num_observed: int) -> int:
         """Return about how much memory a thread works in, by the sites that are observed."""
         rounded = 64 * -(-self.panel.num_haplotypes // 64)
         return 8 * math.ceil(math.sqrt(num_observed)) * rounded
 
-    def around(self, start: int, stop: int) -> tuple[int, int]:
+    def with_flank(self, start: int, stop: int) -> tuple[int, int]:
         """Return the range of sites that counts for the window [start, stop)."""
         if self.flank < 0:
             return 0, self.panel.num_sites
@@ -102,12 +102,12 @@ class CopyingModel:
                 self.panel.site_bits[start:stop],
                 num_haplotypes=self.panel.num_haplotypes,
                 observed=observed,
-                switches=switches[start:stop],
-                error=self._error,
+                switches=cumulative_rho[start:stop],
+                error=self._mismatch,
                 exclude=exclude,
                 missing=missing,
                 threads=self._threads,
             )
-            for switches in self._switches
+            for cumulative_rho in self._cumulative_rho
         ]
         return np.stack(models, axis=1)

@@ -18,13 +18,13 @@ NUM_FREQUENCIES = 32
 
 
 @dataclass(frozen=True)
-class NetworkSize:
+class NetworkConfig:
     """What the network is made of.
 
     Attributes
     ----------
     width, layers, heads : int
-        Of the transformer; the feed-forward part is four times as wide.
+        Of the transformer; the loader-forward part is four times as wide.
     dropout : float
     span : int
         Sites that attend to each other; 0 for the whole window.
@@ -33,7 +33,7 @@ class NetworkSize:
     weighting : {"local", "rank"}
         How neighbours are weighed. "local": at every site, by how far each agrees with the query
         around it. "rank": by their order alone, the same at all sites, as V18 does.
-    copying : bool
+    neighbour_prior : bool
         Whether the weighed alleles of the neighbours are the prior of the prediction, which the
         network then corrects. V18 has none.
     num_models : int
@@ -48,7 +48,7 @@ class NetworkSize:
     span: int = 256
     num_neighbours: int = 16
     weighting: Literal["local", "rank"] = "local"
-    copying: bool = True
+    neighbour_prior: bool = True
     num_models: int = 0
 
 
@@ -204,7 +204,7 @@ class Block(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
         self.feed_norm = nn.LayerNorm(width)
-        self.feed = nn.Sequential(
+        self.loader = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
         self.drop = nn.Dropout(dropout)
@@ -212,7 +212,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """(rows, L, D) to the same shape; `valid` is (rows, L), None if every site exists."""
         x = x + self.drop(self.project(self._attend(self.qkv(self.attention_norm(x)), valid)))
-        fed: Tensor = x + self.drop(self.feed(self.feed_norm(x)))
+        fed: Tensor = x + self.drop(self.loader(self.feed_norm(x)))
         return fed
 
     def _attend(self, qkv: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -249,7 +249,7 @@ class ImputationNetwork(nn.Module):
 
     least_frequency: Tensor
 
-    def __init__(self, size: NetworkSize) -> None:
+    def __init__(self, size: NetworkConfig) -> None:
         super().__init__()
         self.size = size
         # The lowest frequency in training: rarer sites are seen as if they had it.
@@ -279,9 +279,9 @@ class ImputationNetwork(nn.Module):
         self.genotype_head = nn.Sequential(
             nn.Linear(2 * width + 3, width), nn.GELU(), nn.Linear(width, 3)
         )
-        if size.copying:  # start from the copied alleles
+        if size.neighbour_prior:  # start from the copied alleles
             # Share of the panel's frequency in a copied allele: no neighbour is ever fully trusted.
-            self.copy_error = nn.Parameter(torch.tensor(-4.0))
+            self.af_mixture = nn.Parameter(torch.tensor(-4.0))
             self.copy_scale = nn.Parameter(torch.tensor(1.0))
             # Shares of the neighbours and of each Li-Stephens model in the prior, at every site.
             num_sources = 1 + size.num_models
@@ -321,7 +321,7 @@ class ImputationNetwork(nn.Module):
         num_samples = batch.num_samples
         valid = batch.alleles[:, 0] != PAD if batch.is_padded else None
         af = self._seen(batch.af)
-        sites = self.embedding.site_terms(af, batch.position[row], valid)
+        sites = self.embedding.site_terms(af, batch.relative_position[row], valid)
         query = self.embedding(batch.tokens, sites[:, None])
 
         frequencies = torch.stack([af, self._seen(batch.population_af)], -1)
@@ -344,7 +344,7 @@ class ImputationNetwork(nn.Module):
         first, second = x[:, 0], x[:, 1]
         both = torch.cat([first + second, (first - second).abs(), batch.genotype_frequency], -1)
         genotypes = self.genotype_head(both).float()
-        if self.size.copying:
+        if self.size.neighbour_prior:
             haplotypes = haplotypes + self.copy_scale * self._copy_prior(copied, batch)
         genotypes = genotypes + _genotype_log_probability(haplotypes)
         return Prediction(haplotypes, genotypes)
@@ -371,7 +371,7 @@ class ImputationNetwork(nn.Module):
         gate = self.gate(frequencies).sigmoid()
         pooled = (gate * ref)[:, None] + (gate * (alt - ref))[:, None] * alt_share
         if self.evidence is not None:
-            evidence = batch.copying.transpose(2, 3)
+            evidence = batch.li_stephens.transpose(2, 3)
             if self.size.weighting == "local":
                 weighed = (weights[:, :, :, None] * neighbours.features).sum(2).transpose(2, 3)
                 evidence = torch.cat([weighed, copied[..., None], evidence], -1)
@@ -392,12 +392,12 @@ class ImputationNetwork(nn.Module):
         af = batch.af[:, None]
         alt = copied
         if self.prior_share is not None:
-            sources = torch.cat([copied[..., None], batch.copying.transpose(2, 3)], -1)
+            sources = torch.cat([copied[..., None], batch.li_stephens.transpose(2, 3)], -1)
             near = self._seen(af)
             rarity = torch.log10(torch.minimum(near, 1 - near).clamp_min(1e-4))[..., None]
             seen = torch.cat([rarity.expand(*copied.shape, 1), (sources - af[..., None]).abs()], -1)
             alt = (self.prior_share(seen).float().softmax(-1) * sources).sum(-1)
-        error = self.copy_error.sigmoid()
+        error = self.af_mixture.sigmoid()
         alt = ((1 - error) * alt + error * af).clamp(1e-4, 1 - 1e-4)
         return torch.stack([torch.log1p(-alt), alt.log()], -1)
 

@@ -18,14 +18,14 @@ class Windows:
     ----------
     starts, stops : (N,) int64
         Window i is the half-open range of sites [starts[i], stops[i]): what is predicted.
-    context_starts, context_stops : (N,) int64
+    flanked_starts, flanked_stops : (N,) int64
         The range that is read: the window and its flanks, cut at the panel's ends.
     """
 
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
-    context_starts: NDArray[np.int64]
-    context_stops: NDArray[np.int64]
+    flanked_starts: NDArray[np.int64]
+    flanked_stops: NDArray[np.int64]
 
     @classmethod
     def split(cls, num_sites: int, size: int, flank: int = 0) -> Windows:
@@ -54,4 +54,4 @@ class Windows:
     @property
     def length(self) -> int:
         """The most sites that a window is read with: the static length of a batch."""
-        return int((self.context_stops - self.context_starts).max())
+        return int((self.flanked_stops - self.flanked_starts).max())

@@ -32,7 +32,7 @@ class _Segment:
 class _Entry:
     """What the cache holds of one window under one mask: an index a segment."""
 
-    epoch: int
+    mask_seed: int
     observed: NDArray[np.bool_]
     indexes: list[HammingIndex]
 
@@ -43,7 +43,7 @@ class _Entry:
 
 @dataclass
 class CacheStatistics:
-    """Counts since the epoch began."""
+    """Counts since the mask_seed began."""
 
     num_builds: int = 0
     num_hits: int = 0
@@ -111,9 +111,9 @@ class Retriever:
         """Memory of the indexes held, in bytes."""
         return self._num_bytes
 
-    def begin_epoch(self, epoch: int) -> None:
+    def begin_epoch(self, mask_seed: int) -> None:
         """Drop the indexes of other masks and start the counts anew."""
-        stale = [key for key, entry in self._entries.items() if entry.epoch != epoch]
+        stale = [key for key, entry in self._entries.items() if entry.mask_seed != mask_seed]
         for key in stale:
             self._drop(key)
         self.statistics = CacheStatistics(num_dropped=len(stale))
@@ -135,17 +135,17 @@ class Retriever:
         own = batch.panel_sample.numpy()
         for n, window in enumerate(batch.windows.tolist()):
             mine = np.flatnonzero(rows == n)
-            context = int(self.windows.context_starts[window])
-            stop = int(self.windows.context_stops[window])
-            hidden = batch.hidden[n].numpy()[: stop - context]
-            entry = self._entry(batch.epoch, window, ~hidden)
+            first = int(self.windows.flanked_starts[window])
+            stop = int(self.windows.flanked_stops[window])
+            hidden = batch.hidden[n].numpy()[: stop - first]
+            entry = self._entry(batch.mask_seed, window, ~hidden)
             exclude = np.where(own[mine, None] < 0, -1, self.panel.haplotypes_of(own[mine]))
             exclude = np.repeat(exclude, 2, axis=0)
             queries = np.ascontiguousarray(alleles[mine]).reshape(2 * mine.size, length)
             for g, (segment, index) in enumerate(
                 zip(self._segments(window), entry.indexes, strict=True)
             ):
-                a, b = segment.first - context, segment.last - context
+                a, b = segment.first - first, segment.last - first
                 bits = _core.pack_rows(queries[:, a:b])
                 found = self._search(index, bits, exclude)
                 near = self.panel.haplotype_bits(
@@ -154,7 +154,7 @@ class Retriever:
                 shape = (mine.size, 2, self.k, b - a)
                 near_alleles = _core.unpack_rows(near, b - a).reshape(shape)
                 keep = slice(segment.start - segment.first, segment.stop - segment.first)
-                sites = slice(segment.start - context, segment.stop - context)
+                sites = slice(segment.start - first, segment.stop - first)
                 out_alleles[mine, :, :, sites] = near_alleles[..., keep]
                 indices[mine, :, g] = found.indices.reshape(mine.size, 2, self.k)
                 distances[mine, :, g] = found.distances.reshape(mine.size, 2, self.k)
@@ -187,22 +187,22 @@ class Retriever:
         return found
 
     def window_indexes(
-        self, epoch: int, window: int, observed: NDArray[np.bool_]
+        self, mask_seed: int, window: int, observed: NDArray[np.bool_]
     ) -> list[HammingIndex]:
         """Return the indexes of a window's segments under a mask, from the cache or built now.
 
         Parameters
         ----------
-        epoch : int
+        mask_seed : int
             Seed of the mask.
         window : int
-        observed : (context length,) bool
+        observed : (first length,) bool
             True where a site counts, over the sites that the window is read with.
         """
-        return self._entry(epoch, window, observed).indexes
+        return self._entry(mask_seed, window, observed).indexes
 
-    def _entry(self, epoch: int, window: int, observed: NDArray[np.bool_]) -> _Entry:
-        key = (epoch, window)
+    def _entry(self, mask_seed: int, window: int, observed: NDArray[np.bool_]) -> _Entry:
+        key = (mask_seed, window)
         entry = self._entries.get(key)
         if entry is not None and np.array_equal(entry.observed, observed):
             self._entries.move_to_end(key)
@@ -211,15 +211,15 @@ class Retriever:
         if entry is not None:
             self._drop(key)
         start = time.perf_counter()
-        context = int(self.windows.context_starts[window])
+        first = int(self.windows.flanked_starts[window])
         entry = _Entry(
-            epoch,
+            mask_seed,
             observed,
             [
                 HammingIndex.from_sites(
                     self.panel.site_bits[segment.first : segment.last],
                     num_haplotypes=self.panel.num_haplotypes,
-                    observed=observed[segment.first - context : segment.last - context],
+                    observed=observed[segment.first - first : segment.last - first],
                 )
                 for segment in self._segments(window)
             ],
@@ -241,7 +241,7 @@ class Retriever:
     def _segments(self, window: int) -> list[_Segment]:
         windows = self.windows
         start, stop = int(windows.starts[window]), int(windows.stops[window])
-        first, last = int(windows.context_starts[window]), int(windows.context_stops[window])
+        first, last = int(windows.flanked_starts[window]), int(windows.flanked_stops[window])
         if self.segment_size <= 0:
             return [_Segment(first, last, first, last)]
         count = -(-(stop - start) // self.segment_size)

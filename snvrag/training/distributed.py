@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.utils.data import Sampler
 
 from ..batches.keys import Key, KeySampler
-from ..errors import InputError, LostRankError, ToldInputError, one_line
+from ..errors import InputError, LostRankError, RemoteInputError, one_line
 
 Value = TypeVar("Value")
 
@@ -175,7 +175,7 @@ class Ranks:
         Raises
         ------
         InputError
-            At every rank, that of the lowest rank that had one: at the others as `ToldInputError`,
+            At every rank, that of the lowest rank that had one: at the others as `RemoteInputError`,
             so that it is printed once.
         """
         if self.size == 1:
@@ -193,7 +193,7 @@ class Ranks:
             if message is not None:
                 if failed is not None and rank == self.rank:
                     raise failed
-                raise ToldInputError(message) from failed
+                raise RemoteInputError(message) from failed
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ import os
 
 from ..batches.keys import Key
 from .memory import activation_bytes
-from .setup import copying_model
+from .setup import li_stephens_model
 from .trainer import Trainer
 
 _MB = 1e6
@@ -21,7 +21,7 @@ def plan_lines(trainer: Trainer) -> list[str]:
         Restored from a checkpoint, if one is to be continued.
     """
     config, sources = trainer.config, trainer.sources
-    num_batches = len(trainer.train_feed.sampler)
+    num_batches = len(trainer.train_loader.sampler)
     epochs = config.epochs - trainer.epoch
     left = max(0, config.epochs * trainer.steps_an_epoch - trainer.step)
     return [
@@ -31,7 +31,7 @@ def plan_lines(trainer: Trainer) -> list[str]:
         f"windows = {num_batches} batches of at most {config.batch_size} samples = "
         f"{trainer.steps_an_epoch} steps an epoch",
         f"validation: {sources.validation.haplotypes.num_samples} samples, "
-        f"{len(trainer.val_feed.sampler)} batches an epoch",
+        f"{len(trainer.val_loader.sampler)} batches an epoch",
         f"epochs: {epochs} to train, at most {left} steps in all, {config.warmup_steps} of warm-up",
         *_memory_lines(trainer),
         "Dry run: nothing was trained, nothing was written",
@@ -45,8 +45,8 @@ def _memory_lines(trainer: Trainer) -> list[str]:
         p.numel() * p.element_size() for p in trainer.network.parameters() if p.requires_grad
     )
     num_samples = -(-config.batch_size // trainer.ranks.size)
-    batch = trainer.train_feed.dataset[Key(trainer.epoch, 0, 0)]
-    retriever = trainer.train_feed.retriever
+    batch = trainer.train_loader.dataset[Key(trainer.epoch, 0, 0)]
+    retriever = trainer.train_loader.retriever
     neighbours = retriever.retrieve(batch)
     index_bytes = retriever.num_bytes  # of the one window that this was
     all_bytes = index_bytes * len(trainer.windows)
@@ -71,12 +71,12 @@ def _memory_lines(trainer: Trainer) -> list[str]:
 def _copying_lines(trainer: Trainer, num_samples: int) -> list[str]:
     """Tell what the Li-Stephens models take for a batch; nothing where there are none."""
     config, windows = trainer.config, trainer.windows
-    model = copying_model(config, trainer.sources)
+    model = li_stephens_model(config, trainer.sources)
     if model is None:
         return []
     middle = len(windows) // 2  # as those at the ends have one flank only
-    first, last = model.around(
-        int(windows.context_starts[middle]), int(windows.context_stops[middle])
+    first, last = model.with_flank(
+        int(windows.flanked_starts[middle]), int(windows.flanked_stops[middle])
     )
     # At the most: every site observed, a query for every thread, all samples in one window.
     threads = config.workers or min(config.threads or os.cpu_count() or 1, 2 * num_samples)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from ..batches.batch import NUM_MATCH_FEATURES
-from ..network.transformer import NUM_FREQUENCIES, NUM_TOKENS, NetworkSize, stretches
+from ..network.transformer import NUM_FREQUENCIES, NUM_TOKENS, NetworkConfig, stretches
 
 TRAINING = 3
 """Backward passes cost twice a forward pass: products for the inputs and for the weights."""
 
 
-def forward_flops(size: NetworkSize, num_samples: int, num_sites: int) -> int:
+def forward_flops(size: NetworkConfig, num_samples: int, num_sites: int) -> int:
     """Return the floating-point operations of a forward pass over a batch.
 
     Counted are matrix products, convolutions and attention, a multiplication and an addition as
     two, as `torch.utils.flop_counter` does; not counted are what is computed site by site (norms,
     softmax, sines, the loss), which takes time but no part of a GPU's peak. With B samples (2B
-    rows), L sites, width D and feed-forward width 4D, a linear layer of n inputs and m outputs is
+    rows), L sites, width D and loader-forward width 4D, a linear layer of n inputs and m outputs is
     2 n m a token, and most of the sum are the N layers of the transformer:
 
         2B x L x N x (2 x 12 D^2 + 4 D L)
@@ -28,7 +28,7 @@ def forward_flops(size: NetworkSize, num_samples: int, num_sites: int) -> int:
 
     Parameters
     ----------
-    size : NetworkSize
+    size : NetworkConfig
     num_samples : int
         B.
     num_sites : int
@@ -51,7 +51,7 @@ def forward_flops(size: NetworkSize, num_samples: int, num_sites: int) -> int:
         per_neighbour = NUM_MATCH_FEATURES * hidden + hidden * hidden + hidden
     num_evidence = (NUM_MATCH_FEATURES + 1 if size.weighting == "local" else 0) + size.num_models
     token += num_evidence * width
-    if size.copying and size.num_models:
+    if size.neighbour_prior and size.num_models:
         num_sources = 1 + size.num_models
         token += (1 + num_sources) * 16 + 16 * num_sources
     products = num_samples * length * (site + genotype)

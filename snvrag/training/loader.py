@@ -1,4 +1,4 @@
-"""The feed: batches in an epoch's order, each with its neighbours, grouped by optimizer steps."""
+"""The loader: batches in an epoch's order, each with its neighbours, grouped by optimizer steps."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from ..batches.batch import Batch, Neighbours
 from ..batches.dataset import Targets, WindowDataset, as_batch
 from ..batches.keys import KeySampler
 from ..batches.masks import MaskRule
-from ..li_stephens.model import CopyingModel
+from ..li_stephens.model import LiStephensModel
 from ..panel.windows import Windows
 from ..retrieval.retriever import Retriever
 from .distributed import ALONE, Ranks, RankSampler
 from .options import Config
-from .run_data import Sources
+from .run_data import RunData
 from .signals import held, ignore_signals
 
 Group = list[tuple[Batch, Neighbours]]
 
 
-class Feed:
+class Loader:
     """Batches with their neighbours, and in ``waited_seconds`` how long they took.
 
     Parameters
     ----------
     config : Config
-    sources : Sources
+    sources : RunData
     targets : Targets
         The samples: of training or of validation.
     windows : Windows
     rule : MaskRule
-    copying : CopyingModel or None
+    li_stephens : LiStephensModel or None
     pin : bool
         Whether batches lie in page-locked memory, from which a copy to a GPU does not wait.
     ranks : Ranks
@@ -49,18 +49,18 @@ class Feed:
     def __init__(
         self,
         config: Config,
-        sources: Sources,
+        sources: RunData,
         targets: Targets,
         windows: Windows,
         rule: MaskRule,
-        copying: CopyingModel | None,
+        li_stephens: LiStephensModel | None,
         *,
         pin: bool = False,
         ranks: Ranks = ALONE,
         training: bool,
     ) -> None:
         self.pin = pin
-        self.dataset = WindowDataset(sources.panel, targets, windows, rule, copying)
+        self.dataset = WindowDataset(sources.panel, targets, windows, rule, li_stephens)
         self.sampler = KeySampler(
             len(windows),
             targets.haplotypes.num_samples,

@@ -53,13 +53,13 @@ def activation_bytes(network: nn.Module, batch: Batch, neighbours: Neighbours) -
     return sum(kept.values())
 
 
-class Pieces:
+class MicroBatches:
     """Computes batches in as many pieces as the device's memory asks for.
 
     Attributes
     ----------
     parts : int
-        Pieces that a batch is computed in.
+        MicroBatches that a batch is computed in.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepState:
     """The state before a step, as far as it is not in tensors that a bad step leaves alone.
 
     Attributes
@@ -27,7 +27,7 @@ class Moment:
     random_state: dict[str, Any]
 
 
-class FiniteWatch:
+class NonFiniteGuard:
     """Remembers, since it was last read, whether each step's losses and gradient were finite.
 
     Attributes
@@ -39,15 +39,15 @@ class FiniteWatch:
 
     def __init__(self, device: torch.device) -> None:
         self.bad = torch.zeros((), device=device)
-        self._taken: list[tuple[Moment, Tensor]] = []
+        self._taken: list[tuple[StepState, Tensor]] = []
 
-    def note(self, before: Moment, losses: Tensor, norm: Tensor) -> None:
+    def note(self, before: StepState, losses: Tensor, norm: Tensor) -> None:
         """Take a step's losses, one a batch, and the norm of its gradient."""
         finite = torch.isfinite(torch.cat([losses, norm.to(losses)[None]]))
         self.bad = torch.maximum(self.bad, 1 - finite.all().to(self.bad))
         self._taken.append((before, finite))
 
-    def first_bad(self) -> tuple[Moment, int] | None:
+    def first_bad(self) -> tuple[StepState, int] | None:
         """Wait for the device; return the first bad step and which of its batches it was.
 
         The batch is the first whose loss is not finite; the first of all where only the gradient

@@ -85,9 +85,9 @@ class Config:
         True, "retrieval", "give the network the probabilities of Li-Stephens models over the whole panel too")
     ne: tuple[float, ...] = _option(
         (100_000.0,), "retrieval", "effective population sizes of those models, one each")
-    copy_error: float = _option(
+    mismatch: float = _option(
         0.0, "retrieval", "their probability that a copied allele differs; 0: 2 / haplotypes of the panel")
-    copy_flank: int = _option(
+    li_stephens_flank: int = _option(
         1020, "retrieval", "sites on each side of a window that count in them; -1: the whole panel")
     cache_mb: float = _option(1024.0, "retrieval", "budget of the just-in-time indexes, in MB")
 
@@ -99,7 +99,7 @@ class Config:
     weighting: str = _option(
         "local", "network", "neighbours weighed at every site by how far they match around it (local), "
         "or by their rank alone (rank, as V18)", choices=("local", "rank"))
-    copying: bool = _option(True, "network", "start the prediction from the neighbours' weighed alleles")
+    neighbour_prior: bool = _option(True, "network", "start the prediction from the neighbours' weighed alleles")
 
     epochs: int = _option(6, "training", "passes over all samples and windows")
     batch_size: int = _option(16, "training", "samples (two haplotypes each) in a batch, cut over the processes of torchrun")
@@ -163,8 +163,8 @@ class Config:
         check("mask_rates", bool(self.mask_rates) and all(0 <= r <= 1 for r in self.mask_rates),
               "one or more numbers from 0 to 1")  # fmt: skip
         check("ne", bool(self.ne) and all(0 < n < math.inf for n in self.ne), "numbers above 0")
-        check("copy_error", 0 <= self.copy_error <= 0.5, "from 0 to 0.5")
-        check("copy_flank", self.copy_flank >= -1, "at least -1")
+        check("mismatch", 0 <= self.mismatch <= 0.5, "from 0 to 0.5")
+        check("li_stephens_flank", self.li_stephens_flank >= -1, "at least -1")
         check("seed", self.seed < 2**63, "below 2**63")
         check("threads", self.threads <= 1024, "at most 1024")
         check("min_gain", self.min_gain >= 0, "at least 0")
@@ -218,7 +218,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "span": 0,
         "dropout": 0.1,
         "weighting": "rank",
-        "copying": False,
+        "neighbour_prior": False,
         "epochs": 20,
         "batch_size": 8,
         "accumulation": 2,

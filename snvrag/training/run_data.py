@@ -26,7 +26,7 @@ DEMO_POPULATIONS = "demo_samples.tsv"
 
 
 @dataclass(frozen=True)
-class Sources:
+class RunData:
     """What a run trains on.
 
     Attributes
@@ -46,7 +46,7 @@ class Sources:
     genetic_map: GeneticMap | None = None
 
 
-def fingerprint(sources: Sources) -> str:
+def fingerprint(sources: RunData) -> str:
     """Return what identifies the data of a run: its haplotypes and its genetic map."""
     parts = [sources.panel.fingerprint, sources.validation.haplotypes.fingerprint]
     if sources.train.haplotypes is not sources.panel:
@@ -69,7 +69,7 @@ def held_out(num_samples: int, fraction: float) -> NDArray[np.int64]:
     return np.flatnonzero(np.diff(steps))
 
 
-def load_sources(config: Config) -> Sources:
+def load_run_data(config: Config) -> RunData:
     """Read all files of a configuration.
 
     Raises
@@ -127,7 +127,7 @@ def load_sources(config: Config) -> Sources:
         report.append(f"training: the panel's own {panel.num_samples} samples")
     path = config.genetic_map
     genetic_map = read_genetic_map(path, panel.chrom) if path else None
-    return Sources(panel, train, validation, tuple(report), genetic_map)
+    return RunData(panel, train, validation, tuple(report), genetic_map)
 
 
 def _training_targets(

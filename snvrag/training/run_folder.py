@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from ..errors import InputError
-from ..io.atomic import TEMPORARY, flush_folder, unwritable, whole_file
+from ..io.atomic import TEMPORARY, atomic_file, flush_folder, unwritable
 from ..io.checkpoint import (
     best_path,
     checkpoint_path,
@@ -108,7 +108,7 @@ def mark_best(checkpoint: Path, folder: Path) -> None:
         try:
             os.link(checkpoint, temporary)
         except OSError:  # another file system, or one without hard links
-            with open(checkpoint, "rb") as whole, whole_file(best) as stream:
+            with open(checkpoint, "rb") as whole, atomic_file(best) as stream:
                 shutil.copyfileobj(whole, stream)
             return
         os.replace(temporary, best)

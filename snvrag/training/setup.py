@@ -10,12 +10,12 @@ import torch
 
 from ..batches.masks import MaskRule
 from ..errors import InputError
-from ..li_stephens.model import CopyingModel
-from ..network.transformer import NetworkSize
+from ..li_stephens.model import LiStephensModel
+from ..network.transformer import NetworkConfig
 from ..panel.windows import Windows
 from .distributed import ALONE, Ranks
 from .options import Config
-from .run_data import Sources
+from .run_data import RunData
 
 
 def split_windows(config: Config, num_sites: int) -> Windows:
@@ -43,23 +43,23 @@ def mask_rules(config: Config) -> tuple[MaskRule, MaskRule]:
     )
 
 
-def copying_model(config: Config, sources: Sources) -> CopyingModel | None:
+def li_stephens_model(config: Config, sources: RunData) -> LiStephensModel | None:
     """Return the Li-Stephens models that a configuration asks for, None if it asks for none."""
     if not config.li_stephens:
         return None
-    return CopyingModel(
+    return LiStephensModel(
         sources.panel,
         ne=config.ne,
-        error=config.copy_error,
+        mismatch=config.mismatch,
         genetic_map=sources.genetic_map,
-        flank=config.copy_flank,
+        flank=config.li_stephens_flank,
         threads=1 if config.workers else config.threads or None,
     )
 
 
-def network_size(config: Config) -> NetworkSize:
+def network_config(config: Config) -> NetworkConfig:
     """Return the network that a configuration asks for."""
-    return NetworkSize(
+    return NetworkConfig(
         width=config.width,
         layers=config.layers,
         heads=config.heads,
@@ -67,7 +67,7 @@ def network_size(config: Config) -> NetworkSize:
         span=config.span,
         num_neighbours=config.k,
         weighting=config.weighting,  # type: ignore[arg-type]
-        copying=config.copying,
+        neighbour_prior=config.neighbour_prior,
         num_models=len(config.ne) if config.li_stephens else 0,
     )
 

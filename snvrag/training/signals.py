@@ -13,7 +13,7 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 _SIGNALS = (*_ENDING, signal.SIGUSR1)
 
 
-class Stopped(Exception):  # noqa: N818  (no error: the run can go on)
+class TrainingInterrupted(Exception):  # noqa: N818  (no error: the run can go on)
     """A signal has ended the run, in good order.
 
     Attributes

@@ -48,7 +48,7 @@ def add_gradients(
     sums : EpochSums
         To which losses and counts are added.
     parts : int
-        Pieces that each batch is computed in, to need less memory.
+        MicroBatches that each batch is computed in, to need less memory.
 
     Returns
     -------

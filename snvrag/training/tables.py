@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..io.atomic import whole_file, write_text
+from ..io.atomic import atomic_file, write_text
 from ..log import log
 from .metrics import STRATA
 
@@ -108,6 +108,6 @@ def plot_metrics(
     axes.plot([], [], color="grey", linestyle=":", label="copying the nearest")
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         figure.savefig(stream, dpi=130, format="png")
     return True

@@ -24,22 +24,22 @@ from .baselines import evaluate_baselines
 from .clock import EpochClock
 from .distributed import ALONE, Ranks
 from .early_stopping import EarlyStopping
-from .loader import Feed, Group
-from .memory import Pieces, peak_line
-from .nonfinite import FiniteWatch, Moment
+from .loader import Group, Loader
+from .memory import MicroBatches, peak_line
+from .nonfinite import NonFiniteGuard, StepState
 from .options import Config
 from .random_state import random_state, set_random_state
-from .run_data import Sources, fingerprint
+from .run_data import RunData, fingerprint
 from .run_folder import mark_best, remove_old
 from .setup import (
     check_compiler,
     choose_device,
-    copying_model,
+    li_stephens_model,
     mask_rules,
-    network_size,
+    network_config,
     split_windows,
 )
-from .signals import Requests, Stopped, listening
+from .signals import Requests, TrainingInterrupted, listening
 from .step import add_gradients, learning_rate, optimizer_step, pieces
 from .sums import EpochSums
 from .tensorboard import Scalars
@@ -60,7 +60,7 @@ class Trainer:
         Optimizer steps done, over all epochs.
     sums : EpochSums
         Of this rank's part of the batches that are done in this epoch.
-    pieces : Pieces
+    pieces : MicroBatches
         That a batch is computed in, for want of memory.
     clock : EpochClock
         Of this epoch.
@@ -71,7 +71,7 @@ class Trainer:
         every machine and in a run that was interrupted.
     """
 
-    def __init__(self, config: Config, sources: Sources, ranks: Ranks = ALONE) -> None:
+    def __init__(self, config: Config, sources: RunData, ranks: Ranks = ALONE) -> None:
         self.config = config
         self.ranks = ranks
         self.sources = sources
@@ -81,13 +81,13 @@ class Trainer:
         self.windows = windows
         rule, fixed = mask_rules(config)
         on_gpu = self.device.type == "cuda"
-        copying = copying_model(config, sources)
-        self.train_feed = Feed(
-            config, sources, sources.train, windows, rule, copying, pin=on_gpu, ranks=ranks,
+        li_stephens = li_stephens_model(config, sources)
+        self.train_loader = Loader(
+            config, sources, sources.train, windows, rule, li_stephens, pin=on_gpu, ranks=ranks,
             training=True,
         )  # fmt: skip
-        self.val_feed = Feed(
-            config, sources, sources.validation, windows, fixed, copying, pin=on_gpu, ranks=ranks,
+        self.val_loader = Loader(
+            config, sources, sources.validation, windows, fixed, li_stephens, pin=on_gpu, ranks=ranks,
             training=False,
         )  # fmt: skip
         # Loads the kernels, which the first call after installation compiles: no part of a switch.
@@ -96,7 +96,7 @@ class Trainer:
             generator=rule.generator,
         )  # fmt: skip
         torch.manual_seed(config.seed)
-        self.network = ImputationNetwork(network_size(config)).to(self.device)
+        self.network = ImputationNetwork(network_config(config)).to(self.device)
         self.network.least_frequency.fill_(1 / sources.panel.num_haplotypes)
         self._most_samples = -(-config.batch_size // ranks.size)
         if config.compile:
@@ -110,15 +110,15 @@ class Trainer:
         self.reads_late = on_gpu
         self.stopping = EarlyStopping(config.patience, config.min_gain)
         self.epoch = self.position = self.step = 0
-        self.steps_an_epoch = -(-len(self.train_feed.sampler) // config.accumulation)
-        self.pieces = Pieces(self.device)
+        self.steps_an_epoch = -(-len(self.train_loader.sampler) // config.accumulation)
+        self.pieces = MicroBatches(self.device)
         self.sums = EpochSums(self.device)
         self.history: list[dict[str, Any]] = []
         self.timing: list[dict[str, Any]] = []
         self.clock = EpochClock()
         self.scalars = Scalars()
         self.requests = Requests()
-        self._watch = FiniteWatch(self.device)
+        self._watch = NonFiniteGuard(self.device)
         self._saved_at = time.monotonic()
 
     # --- the loop ---------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class Trainer:
 
         Raises
         ------
-        Stopped
+        TrainingInterrupted
             When a signal asked for it, after a checkpoint was saved.
         InputError
             If a loss is not finite, or a file cannot be written.
@@ -140,7 +140,7 @@ class Trainer:
                 self._end_epoch(*self._validate())
                 (stop,) = self.ranks.largest(self.requests.stop)
                 if stop and not self.is_done:
-                    raise Stopped(stop)
+                    raise TrainingInterrupted(stop)
         if self.stopping.should_stop:
             log.info(
                 "Early stopping: F1 gained no more than %s in %d epochs (best: epoch %d, %.4f)",
@@ -157,7 +157,7 @@ class Trainer:
         return self.epoch >= self.config.epochs or self.stopping.should_stop
 
     def _train_epoch(self) -> None:
-        config, feed = self.config, self.train_feed
+        config, loader = self.config, self.train_loader
         switch_seconds = self._switch_epoch()
         self.network.train()
         self.clock.tick(training=False)
@@ -166,7 +166,7 @@ class Trainer:
         with tqdm(
             total=self.steps_an_epoch, initial=done, unit="step", disable=shown, leave=False
         ) as bar:
-            for group in feed.groups(self.epoch, config.accumulation, self.position):
+            for group in loader.groups(self.epoch, config.accumulation, self.position):
                 self.take_step(group)
                 bar.update()
                 if self.step % config.log_every == 0:
@@ -174,13 +174,13 @@ class Trainer:
                 self._answer_requests()
         self._check_finite()
         self._tick()
-        statistics = feed.retriever.statistics
+        statistics = loader.retriever.statistics
         switch_seconds += statistics.first_build_seconds + statistics.first_search_seconds
         log.info(
             "JIT cache: %d builds in %.1f ms, %d hits, %.1f MB, %d stale dropped, "
             "searches %.1f ms, epoch switch %.2f ms",
             statistics.num_builds, 1e3 * statistics.build_seconds, statistics.num_hits,
-            feed.retriever.num_bytes / 2**20, statistics.num_dropped,
+            loader.retriever.num_bytes / 2**20, statistics.num_dropped,
             1e3 * statistics.search_seconds, 1e3 * switch_seconds,
         )  # fmt: skip
 
@@ -196,8 +196,8 @@ class Trainer:
     def _switch_epoch(self) -> float:
         """Begin an epoch, or go on with it; return the seconds that the masks took."""
         started = time.perf_counter()
-        epoch, rule = self.epoch, self.train_feed.dataset.mask_rule
-        self.train_feed.retriever.begin_epoch(epoch)
+        epoch, rule = self.epoch, self.train_loader.dataset.mask_rule
+        self.train_loader.retriever.begin_epoch(epoch)
         masks = af_guided_masks(
             self.sources.panel.af,
             self.windows.starts,
@@ -222,7 +222,7 @@ class Trainer:
         config = self.config
         (num_scored,) = self.ranks.sum_integers(sum(batch.num_scored for batch, _ in group))
         torch.manual_seed(self.ranks.step_seed(config.seed, self.step))
-        before = Moment(self.step, self.position, random_state(self.device))
+        before = StepState(self.step, self.position, random_state(self.device))
         sums, losses = self._gradient(group, num_scored, before)
         losses = self.ranks.add_up_gradients(self.network, losses)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
@@ -238,7 +238,9 @@ class Trainer:
         self.step += 1
         self.position += len(group)
 
-    def _gradient(self, group: Group, num_scored: int, before: Moment) -> tuple[EpochSums, Tensor]:
+    def _gradient(
+        self, group: Group, num_scored: int, before: StepState
+    ) -> tuple[EpochSums, Tensor]:
         """Add this rank's part of a group's gradient; return its sums and its batches' losses."""
 
         def compute(parts: int) -> tuple[EpochSums, Tensor]:
@@ -265,13 +267,13 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, dict[str, float]]:
-        feed = self.val_feed
-        feed.retriever.begin_epoch(VALIDATION_SEED)
+        loader = self.val_loader
+        loader.retriever.begin_epoch(VALIDATION_SEED)
         self.network.eval()
         if self.config.compile:  # these batches are not cut over the ranks
             self.network.static_rows = 2 * -(-self.config.batch_size // self.pieces.parts)
         sums = EpochSums(self.device)
-        for pair in feed.epoch(VALIDATION_SEED):
+        for pair in loader.epoch(VALIDATION_SEED):
             for batch, neighbours in pieces(*pair, self.pieces.parts):
                 batch = batch.to(self.device)
                 with self.autocast():
@@ -286,7 +288,7 @@ class Trainer:
         """Tell what an epoch gave and save it; the next one begins from nothing but that."""
         self._tick()
         epoch, train_loss = self.epoch, self.sums.over(self.ranks).mean_loss
-        rate = self.train_feed.dataset.mask_rule.rate(epoch)
+        rate = self.train_loader.dataset.mask_rule.rate(epoch)
         losses = {"train_loss": train_loss, "val_loss": val_loss}
         self.history.append({"epoch": epoch, "mask_rate": rate, **losses, **results})
         clock, self.clock = self.clock, EpochClock()
@@ -337,7 +339,7 @@ class Trainer:
         sources = self.sources
         # Without Li-Stephens models, which take most of a batch's time and no baseline looks at.
         dataset = WindowDataset(
-            sources.panel, sources.validation, self.windows, self.val_feed.dataset.mask_rule
+            sources.panel, sources.validation, self.windows, self.val_loader.dataset.mask_rule
         )
         sampler = KeySampler(
             len(self.windows),
@@ -350,9 +352,9 @@ class Trainer:
         return evaluate_baselines(sources.panel, dataset, sampler, self.ranks)
 
     def _tick(self) -> None:
-        feed = self.train_feed
-        self.clock.tick(training=self.network.training, waited=feed.waited_seconds)
-        feed.waited_seconds = 0.0
+        loader = self.train_loader
+        self.clock.tick(training=self.network.training, waited=loader.waited_seconds)
+        loader.waited_seconds = 0.0
 
     # --- between two steps ------------------------------------------------------------------------
 
@@ -374,10 +376,10 @@ class Trainer:
         self._save(path)
         log.info(
             "Saved %s: epoch %d, after batch %d of %d",
-            path, self.epoch + 1, self.position, len(self.train_feed.sampler),
+            path, self.epoch + 1, self.position, len(self.train_loader.sampler),
         )  # fmt: skip
         if stop:
-            raise Stopped(stop)
+            raise TrainingInterrupted(stop)
 
     def _check_finite(self) -> None:
         """End the run at the first loss that is not finite, with the state of before it saved."""
@@ -390,7 +392,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         path = step_path(self.folder)
         self._save(path)
-        sampler = self.train_feed.sampler
+        sampler = self.train_loader.sampler
         sampler.epoch, sampler.first = self.epoch, before.position + batch
         names = self.sources.train.haplotypes.samples
         keys = ", ".join(f"{key.window} {names[key.sample]}" for key in next(iter(sampler)))

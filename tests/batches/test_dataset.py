@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snvrag.batches.batch import MASK, PAD
-from snvrag.batches.dataset import Targets, WindowDataset, as_batch, normalised_position
+from snvrag.batches.dataset import Targets, WindowDataset, as_batch, relative_position
 from snvrag.batches.keys import Key, KeySampler
 from snvrag.batches.masks import MaskRule
 from snvrag.kernels import li_stephens_dosage
-from snvrag.li_stephens.model import CopyingModel
+from snvrag.li_stephens.model import LiStephensModel
 from snvrag.panel.windows import Windows
 
 NUM_SITES = 203
@@ -57,9 +57,9 @@ class World:
             self.population = np.array([0, 1, 1, 0, 0, 1])
         self.targets = Targets(self.target, self.present, self.panel_sample, self.population)
 
-    def dataset(self, size=50, flank=0, rule=MaskRule(), copying=None):  # noqa: B008
+    def dataset(self, size=50, flank=0, rule=MaskRule(), li_stephens=None):  # noqa: B008
         windows = Windows.split(NUM_SITES, size, flank)
-        return WindowDataset(self.panel, self.targets, windows, rule, copying)
+        return WindowDataset(self.panel, self.targets, windows, rule, li_stephens)
 
     def lack(self, missing):
         """Let alleles of the targets be missing: (H, S) marks. Their bits say REF."""
@@ -99,9 +99,9 @@ def slow_twin(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskR
     windows = dataset.windows
     af = world.panel_alleles.mean(0)
     genotypes = world.panel_alleles[::2] + world.panel_alleles[1::2]
-    length = max(windows.context_stops - windows.context_starts)
+    length = max(windows.flanked_stops - windows.flanked_starts)
     hidden_everywhere = np.zeros((NUM_SITES,), bool)
-    epoch = keys[0].epoch
+    epoch = keys[0].mask_seed
     for w in range(len(windows)):
         own = slice(windows.starts[w], windows.stops[w])
         hidden_everywhere[own] = formula(af[own], epoch, w, rule.rate(epoch))
@@ -121,7 +121,7 @@ def slow_twin(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskR
             "genotype_frequency": np.zeros((length, 3), np.float32),
             "tokens": np.full((2, length), PAD),
         }
-        first, last = windows.context_starts[w], windows.context_stops[w]
+        first, last = windows.flanked_starts[w], windows.flanked_stops[w]
         span = world.panel.position[last - 1] - world.panel.position[first]
         # Frequencies leave the sample itself out, if the panel has it.
         others = np.arange(len(genotypes)) != world.panel_sample[sample]
@@ -152,7 +152,7 @@ def check(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskRule 
     batch = dataset.__getitems__(keys)
     expected = slow_twin(world, dataset, keys, rule)
     rows = batch.window_row
-    assert batch.epoch == keys[0].epoch
+    assert batch.mask_seed == keys[0].mask_seed
     assert batch.num_samples == len(keys)
     assert batch.windows[rows].tolist() == [key.window for key in keys]
     assert batch.windows.tolist() == sorted({key.window for key in keys})
@@ -217,13 +217,13 @@ def test_types_and_shapes(world):
         "panel_sample": torch.int64, "alleles": torch.uint8, "hidden": torch.bool,
         "scored": torch.bool, "panel_af": torch.float32, "position": torch.float32,
         "af": torch.float32, "population_af": torch.float32, "genotype_frequency": torch.float32,
-        "copying": torch.float32,
+        "li_stephens": torch.float32,
     }  # fmt: skip
     length = batch.alleles.shape[-1]
     assert batch.alleles.shape == (1, 2, length)
     assert batch.hidden.shape == batch.panel_af.shape == (1, length)
     assert batch.genotype_frequency.shape == (1, length, 3)
-    assert batch.copying.shape == (1, 2, 0, length)
+    assert batch.li_stephens.shape == (1, 2, 0, length)
     assert batch.missing is None
     moved = batch.to(torch.device("cpu"))
     assert all(
@@ -238,10 +238,10 @@ def test_a_flank_has_the_mask_of_its_own_window(world):
     windows = dataset.windows
     one = {w: dataset[Key(3, w, 0)] for w in range(len(windows))}
     for w, batch in one.items():
-        offset = windows.context_starts[w]
+        offset = windows.flanked_starts[w]
         for other in one:
-            a = max(windows.context_starts[w], windows.starts[other])
-            b = min(windows.context_stops[w], windows.stops[other])
+            a = max(windows.flanked_starts[w], windows.starts[other])
+            b = min(windows.flanked_stops[w], windows.stops[other])
             if a < b:
                 own = dataset.window_mask(3, other)[a - windows.starts[other] :][: b - a]
                 np.testing.assert_array_equal(batch.hidden[0, a - offset : b - offset], own)
@@ -254,8 +254,8 @@ def test_window_of_one_site(alleles, make_panel):
     dataset = world.dataset(1)
     batch = check(world, dataset, some_keys(2, NUM_SITES, 24, 0))
     assert batch.alleles.shape == (9, 2, 1)
-    assert torch.isfinite(batch.position).all()
-    assert not batch.position.any()
+    assert torch.isfinite(batch.relative_position).all()
+    assert not batch.relative_position.any()
 
 
 @pytest.mark.parametrize("flank", [0, 10])
@@ -369,7 +369,7 @@ def expected_copying(world: World, dataset: WindowDataset, key: Key, flank: int)
     windows, panel = dataset.windows, world.panel
     everywhere = [dataset.window_mask(key.epoch, w) for w in range(len(windows))]
     observed = ~np.concatenate(everywhere) & world.present
-    start, stop = windows.context_starts[key.window], windows.context_stops[key.window]
+    start, stop = windows.flanked_starts[key.window], windows.flanked_stops[key.window]
     first, last = max(0, start - flank), min(NUM_SITES, stop + flank)
     if flank < 0:
         first, last = 0, NUM_SITES
@@ -387,7 +387,7 @@ def expected_copying(world: World, dataset: WindowDataset, key: Key, flank: int)
                 num_haplotypes=48,
                 observed=seen,
                 switches=4 * ne * panel.position[first:last] * 1e-8 / 48,
-                error=0.01,
+                mismatch=0.01,
                 exclude=np.array([[2 * own, 2 * own + 1] if own >= 0 else [-1, -1]]),
             )
             out[hap, c] = dosage[0, start - first : stop - first]
@@ -401,33 +401,35 @@ def test_copying_is_the_models_at_what_is_observed(alleles, make_panel, kind, fl
     world = World(alleles, make_panel, own=kind == "own", present=present)
     if kind == "others that lack alleles":
         world.lack(np.random.default_rng(1).random((12, NUM_SITES)) < 0.3)
-    model = CopyingModel(world.panel, ne=NE, error=0.01, flank=flank)
-    dataset = world.dataset(50, 7, copying=model)
+    model = LiStephensModel(world.panel, ne=NE, mismatch=0.01, flank=flank)
+    dataset = world.dataset(50, 7, li_stephens=model)
     num_samples = 24 if kind == "own" else 6
     keys = some_keys(1, len(dataset.windows), num_samples, 5)
     batch = dataset.__getitems__(keys)
-    assert batch.copying.shape == (9, 2, 2, dataset.windows.length)
-    assert batch.copying.dtype == torch.float32
+    assert batch.li_stephens.shape == (9, 2, 2, dataset.windows.length)
+    assert batch.li_stephens.dtype == torch.float32
     for i, key in enumerate(keys):
         expected = expected_copying(world, dataset, key, flank)
         size = expected.shape[-1]
-        np.testing.assert_allclose(batch.copying[i, ..., :size], expected, rtol=0, atol=1e-5)
-        assert not batch.copying[i, ..., size:].any()
-        torch.testing.assert_close(dataset[key].copying[0], batch.copying[i], rtol=0, atol=0)
+        np.testing.assert_allclose(batch.li_stephens[i, ..., :size], expected, rtol=0, atol=1e-5)
+        assert not batch.li_stephens[i, ..., size:].any()
+        torch.testing.assert_close(
+            dataset[key].li_stephens[0], batch.li_stephens[i], rtol=0, atol=0
+        )
 
 
 def test_copying_does_not_know_hidden_alleles(alleles, make_panel):
     batches = []
     for flip in (False, True):
         world = World(alleles.copy(), make_panel, own=False)
-        model = CopyingModel(world.panel, ne=NE, error=0.01, flank=-1)
-        dataset = world.dataset(50, 0, copying=model)
+        model = LiStephensModel(world.panel, ne=NE, mismatch=0.01, flank=-1)
+        dataset = world.dataset(50, 0, li_stephens=model)
         hidden = np.concatenate([dataset.window_mask(0, w) for w in range(len(dataset.windows))])
         if flip:
             world.targets.haplotypes.site_bits[hidden] ^= np.uint64(2**12 - 1)
         batches.append(dataset.__getitems__([Key(0, w, s) for w in range(4) for s in range(6)]))
     assert (batches[0].alleles != batches[1].alleles).any()
-    assert torch.equal(batches[0].copying, batches[1].copying)
+    assert torch.equal(batches[0].li_stephens, batches[1].li_stephens)
 
 
 def test_copying_is_no_nan_for_a_sample_unlike_all_others(alleles, make_panel):
@@ -436,10 +438,10 @@ def test_copying_is_no_nan_for_a_sample_unlike_all_others(alleles, make_panel):
     lone[:48] = 0
     lone[6:8] = 1
     world = World(lone, make_panel)
-    model = CopyingModel(world.panel, ne=NE, error=0.01, flank=-1)
+    model = LiStephensModel(world.panel, ne=NE, mismatch=0.01, flank=-1)
     batch = world.dataset(50, 0, MaskRule((0.0,), 1, rare_rate=0.0), model)[Key(0, 1, 3)]
-    assert not batch.copying.any()
-    assert not torch.isnan(batch.copying).any()
+    assert not batch.li_stephens.any()
+    assert not torch.isnan(batch.li_stephens).any()
 
 
 # --- missing alleles ------------------------------------------------------------------------------
@@ -458,7 +460,7 @@ def test_missing_alleles_are_hidden_one_by_one(alleles, make_panel, flank):
     assert batch.missing.shape == batch.alleles.shape
     assert torch.equal(batch.hidden, before.hidden)
     for i, (w, s) in enumerate((w, s) for w in range(5) for s in (2, 4)):
-        start, stop = dataset.windows.context_starts[w], dataset.windows.context_stops[w]
+        start, stop = dataset.windows.flanked_starts[w], dataset.windows.flanked_stops[w]
         size = stop - start
         lacks = missing[2 * s : 2 * s + 2, start:stop] & ~batch.hidden[w, :size].numpy()
         np.testing.assert_array_equal(batch.missing[i, :, :size], lacks)
@@ -479,13 +481,13 @@ def test_missing_alleles_are_hidden_one_by_one(alleles, make_panel, flank):
 def test_what_stands_at_missing_alleles_does_not_matter(alleles, make_panel):
     world = World(alleles, make_panel, own=False)
     world.lack(np.random.default_rng(3).random((12, NUM_SITES)) < 0.3)
-    model = CopyingModel(world.panel, ne=NE, error=0.01, flank=10)
+    model = LiStephensModel(world.panel, ne=NE, mismatch=0.01, flank=10)
     keys = [Key(0, w, s) for w in range(4) for s in range(6)]
-    first = world.dataset(50, 0, copying=model).__getitems__(keys)
+    first = world.dataset(50, 0, li_stephens=model).__getitems__(keys)
     world.targets.haplotypes.site_bits[:] |= world.targets.missing_bits
-    second = world.dataset(50, 0, copying=model).__getitems__(keys)
+    second = world.dataset(50, 0, li_stephens=model).__getitems__(keys)
     assert torch.equal(first.tokens, second.tokens)
-    assert torch.equal(first.copying, second.copying)
+    assert torch.equal(first.li_stephens, second.li_stephens)
     shown = ~first.hidden[first.window_row][:, None].expand(-1, 2, -1)
     assert torch.equal(first.alleles[shown], second.alleles[shown])
 
@@ -507,7 +509,7 @@ def test_no_missing_allele_is_as_no_marks(alleles, make_panel):
 @given(st.lists(st.integers(1, 250_000_000), min_size=1, max_size=50).map(sorted))
 def test_normalised_position(positions):
     array = np.array(positions, np.int64)
-    scaled = normalised_position(array)
+    scaled = relative_position(array)
     assert scaled.dtype == np.float32
     assert scaled[0] == 0
     assert np.isfinite(scaled).all()

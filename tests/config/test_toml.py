@@ -21,12 +21,14 @@ def given(tmp_path):
 
 
 def test_flat_and_in_tables(given):
-    expected = Config(window_size=64, learning_rate=0.5, copying=False, panel="a b.vcf", epochs=2)
-    flat = "window-size = 64\nlearning_rate = 0.5\ncopying = false\npanel = 'a b.vcf'\nepochs = 2\n"
+    expected = Config(
+        window_size=64, learning_rate=0.5, neighbour_prior=False, panel="a b.vcf", epochs=2
+    )
+    flat = "window-size = 64\nlearning_rate = 0.5\nneighbour_prior = false\npanel = 'a b.vcf'\nepochs = 2\n"
     assert given(flat) == expected
     tables = (
         "epochs = 2\n[windows]\nwindow_size = 64\n[data]\npanel = 'a b.vcf'\n"
-        "[network]\ncopying = false\n[training]\nlearning-rate = 0.5\n"
+        "[network]\nneighbour_prior = false\n[training]\nlearning-rate = 0.5\n"
     )
     assert given(tables) == expected
     assert given("") == Config()
@@ -40,8 +42,10 @@ def test_types(given):
 
 
 def test_the_command_line_comes_on_top(given):
-    config = given("k = 3\nepochs = 5\ncopying = false", "--k", "4", "--copying", "yes")
-    assert (config.k, config.epochs, config.copying) == (4, 5, True)
+    config = given(
+        "k = 3\nepochs = 5\nneighbour_prior = false", "--k", "4", "--neighbour-prior", "yes"
+    )
+    assert (config.k, config.epochs, config.neighbour_prior) == (4, 5, True)
 
 
 def test_presets_lie_below(given):
@@ -63,7 +67,7 @@ def test_presets_lie_below(given):
         ("config = 'other.toml'", ["config"]),
         ("k = 3.0", ["k must be an integer", "3.0"]),
         ("k = true", ["k must be an integer"]),
-        ("copying = 1", ["copying must be true or false"]),
+        ("neighbour_prior = 1", ["neighbour_prior must be true or false"]),
         ("learning_rate = 'fast'", ["learning_rate must be a number"]),
         ("panel = 3", ["panel must be a string"]),
         ("mask_rates = 0.5", ["mask_rates must be a list"]),

@@ -59,7 +59,7 @@ def _check(chunks: list[Chunk], polymorphic: NDArray[np.bool_], plan: WindowPlan
             first = int(np.searchsorted(every, own[0]))
             starts.append(first)
             expected = every[max(0, first - plan.flank) : first + own.size + plan.flank]
-            context = position[windows.context_starts[n] : windows.context_stops[n]]
+            context = position[windows.flanked_starts[n] : windows.flanked_stops[n]]
             assert context.tolist() == expected.tolist()
     assert starts == list(range(0, every.size, plan.size))
 
@@ -100,8 +100,8 @@ def test_what_a_region_leaves_of_chunks() -> None:
                 a, b = int(chunk.windows.starts[n]), int(chunk.windows.stops[n])
                 assert own.tolist() == position[a:b].tolist()
                 assert 0 < b - a <= plan.size
-                assert chunk.windows.context_starts[n] <= a
-                assert chunk.windows.context_stops[n] >= b
+                assert chunk.windows.flanked_starts[n] <= a
+                assert chunk.windows.flanked_stops[n] >= b
 
 
 def test_nothing_polymorphic() -> None:
@@ -161,8 +161,8 @@ def test_chunks_of_large_panels_and_many_targets_are_shorter() -> None:
     config = Config()
     plans = [WindowPlan.of(config, h, t) for h, t in ((5008, 100), (2_000_000, 100), (100, 10**6))]
     assert [plan.windows_per_chunk for plan in plans] == [32, 2, 1]
-    assert plans[0].reach == 255 + config.copy_flank
-    whole = WindowPlan.of(Config(copy_flank=-1), 100, 1)
+    assert plans[0].reach == 255 + config.li_stephens_flank
+    whole = WindowPlan.of(Config(li_stephens_flank=-1), 100, 1)
     assert whole.reach > plans[0].reach
     for before, after in pairwise(plans):
         assert before.size == after.size

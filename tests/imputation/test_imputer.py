@@ -20,7 +20,7 @@ from snvrag.io.checkpoint import load_checkpoint
 from snvrag.network.transformer import ImputationNetwork
 from snvrag.panel.site_block import SiteBlock
 from snvrag.training.options import Config
-from snvrag.training.setup import network_size
+from snvrag.training.setup import network_config
 
 CPU = torch.device("cpu")
 SMALL = Config(
@@ -32,7 +32,7 @@ MakePanel = Callable[..., Any]
 def _model(config: Config, *, trained: bool = False) -> Model:
     """Make a model: one that copies its neighbours, or with weights that hang on everything."""
     torch.manual_seed(1)
-    network = ImputationNetwork(network_size(config)).eval()
+    network = ImputationNetwork(network_config(config)).eval()
     if trained:
         with torch.no_grad():
             for weight in network.parameters():
@@ -191,7 +191,7 @@ def test_li_stephens_of_groups_of_samples(data: _Data, monkeypatch: pytest.Monke
     whole = data.impute(model).astype(int)
     without = data.impute(_model(SMALL)).astype(int)
     assert (whole != without).any()
-    monkeypatch.setattr("snvrag.imputation.imputer._COPYING_BYTES", 8 * 400 * 3)
+    monkeypatch.setattr("snvrag.imputation.imputer._LI_STEPHENS_BYTES", 8 * 400 * 3)
     assert np.abs(data.impute(model).astype(int) - whole).max() <= 1
 
 

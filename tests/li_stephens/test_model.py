@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from snvrag.errors import InputError
 from snvrag.io.genetic_map import read_genetic_map
 from snvrag.kernels import li_stephens_dosage, oracle, pack_haplotypes
-from snvrag.li_stephens.model import CopyingModel
+from snvrag.li_stephens.model import LiStephensModel
 from snvrag.panel.genetic_map import GeneticMap
 
 POSITION = [100, 2_000, 2_000, 50_000]
@@ -172,8 +172,8 @@ def panel(alleles, make_panel):
     ],
 )
 def test_sites_that_count_for_a_window(panel, flank, window, expected):
-    model = CopyingModel(panel, ne=(1e4,), error=0.01, flank=flank)
-    assert model.around(*window) == expected
+    model = LiStephensModel(panel, ne=(1e4,), mismatch=0.01, flank=flank)
+    assert model.with_flank(*window) == expected
 
 
 @pytest.mark.parametrize("with_map", [False, True])
@@ -183,10 +183,10 @@ def test_dosage_is_that_of_the_formula(panel, alleles, with_map, start, stop):
     error = 0.02 if with_map else 2 / 40  # by default 2 / H
     genetic = GeneticMap(np.array([0, 100_000, 150_000]), np.array([1.0, 1.2, 3.0]))
     ne = (1e4, 1e6)
-    model = CopyingModel(
+    model = LiStephensModel(
         panel,
         ne=ne,
-        error=0.02 if with_map else 0.0,
+        mismatch=0.02 if with_map else 0.0,
         genetic_map=genetic if with_map else None,
         flank=0,
     )
@@ -228,8 +228,8 @@ def test_whole_panel_sees_what_a_window_does_not(make_panel):
     frequency = alleles.mean(0)[:20]
     answers = {}
     for flank in (0, 42, -1):
-        model = CopyingModel(panel, ne=(100.0,), error=0.001, flank=flank)
-        first, last = model.around(0, 20)
+        model = LiStephensModel(panel, ne=(100.0,), mismatch=0.001, flank=flank)
+        first, last = model.with_flank(0, 20)
         bits = pack_haplotypes(query[:, first:last])
         answers[flank] = model.dosage(bits, first, last, observed[first:last], exclude)[0, 0, :20]
     np.testing.assert_allclose(answers[0], frequency, rtol=0, atol=1e-5)
@@ -243,7 +243,7 @@ def test_threads_change_nothing(panel, alleles):
     exclude = np.full((8, 1), -1)
     given = (pack_haplotypes(alleles[:8]), 0, NUM_SITES, observed, exclude)
     one, four = (
-        CopyingModel(panel, ne=(1e5,), error=0.01, flank=0, threads=n).dosage(*given)
+        LiStephensModel(panel, ne=(1e5,), mismatch=0.01, flank=0, threads=n).dosage(*given)
         for n in (1, 4)
     )
     assert np.array_equal(one, four)
@@ -253,6 +253,6 @@ def test_threads_change_nothing(panel, alleles):
         num_haplotypes=40,
         observed=observed,
         switches=4e5 * (panel.position - panel.position[0]) * 1e-8 / 40,
-        error=0.01,
+        mismatch=0.01,
     )
     np.testing.assert_allclose(one[:, 0], direct, rtol=0, atol=1e-6)

@@ -14,14 +14,14 @@ from snvrag.batches.batch import ALT, MASK, PAD
 from snvrag.batches.dataset import Targets, WindowDataset
 from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskRule
-from snvrag.li_stephens.model import CopyingModel
+from snvrag.li_stephens.model import LiStephensModel
 from snvrag.network.loss import imputation_loss
 from snvrag.network.transformer import (
     Block,
     FrequencyEncoding,
     ImputationNetwork,
     LocalWeights,
-    NetworkSize,
+    NetworkConfig,
     Prediction,
     RankWeights,
     sinusoid,
@@ -29,10 +29,10 @@ from snvrag.network.transformer import (
 from snvrag.panel.windows import Windows
 from snvrag.retrieval.retriever import Retriever
 from snvrag.training.options import parse_arguments
-from snvrag.training.setup import network_size
+from snvrag.training.setup import network_config
 
 NUM_SITES = 130
-SMALL = NetworkSize(width=16, layers=2, heads=2, span=0, num_neighbours=4)
+SMALL = NetworkConfig(width=16, layers=2, heads=2, span=0, num_neighbours=4)
 
 
 class World:
@@ -44,8 +44,8 @@ class World:
         self.targets = Targets(
             panel, np.ones(NUM_SITES, bool), np.arange(24), panel.sample_population
         )
-        copying = CopyingModel(panel, ne=ne, error=0.01, flank=9) if ne else None
-        self.dataset = WindowDataset(panel, self.targets, self.windows, MaskRule(), copying)
+        li_stephens = LiStephensModel(panel, ne=ne, mismatch=0.01, flank=9) if ne else None
+        self.dataset = WindowDataset(panel, self.targets, self.windows, MaskRule(), li_stephens)
         self.retriever = Retriever(panel, self.windows, k=k, segment_size=segment, segment_flank=8)
 
     def batch(self, keys=None, epoch=0):
@@ -68,7 +68,9 @@ def world(panel):
     return World(panel)
 
 
-def network(size: NetworkSize = SMALL, *, seed: int = 0, shaken: bool = True) -> ImputationNetwork:
+def network(
+    size: NetworkConfig = SMALL, *, seed: int = 0, shaken: bool = True
+) -> ImputationNetwork:
     """A network; shaken: no parameter is at a special starting value any more."""
     torch.manual_seed(seed)
     made = ImputationNetwork(size).eval()
@@ -82,8 +84,8 @@ def network(size: NetworkSize = SMALL, *, seed: int = 0, shaken: bool = True) ->
 SIZES = {
     "local": SMALL,
     "rank": dataclasses.replace(SMALL, weighting="rank"),
-    "no copying": dataclasses.replace(SMALL, copying=False),
-    "as V18": dataclasses.replace(SMALL, weighting="rank", copying=False),
+    "no neighbour prior": dataclasses.replace(SMALL, neighbour_prior=False),
+    "as V18": dataclasses.replace(SMALL, weighting="rank", neighbour_prior=False),
     "span 8": dataclasses.replace(SMALL, span=8),
     "span 1": dataclasses.replace(SMALL, span=1),
     "span 64": dataclasses.replace(SMALL, span=64),
@@ -94,7 +96,8 @@ SIZES = {
 # With probabilities of two Li-Stephens models, one of long and one of short segments.
 NE = (1e4, 1e6)
 MODELS = {
-    name: dataclasses.replace(SIZES[name], num_models=2) for name in ("local", "rank", "no copying")
+    name: dataclasses.replace(SIZES[name], num_models=2)
+    for name in ("local", "rank", "no neighbour prior")
 }
 
 
@@ -177,7 +180,7 @@ def test_the_two_haplotypes_have_no_order(world, name):
     torch.testing.assert_close(prediction.genotypes, swapped.genotypes)
 
 
-@pytest.mark.parametrize("name", ["local", "no copying", "span 8"])
+@pytest.mark.parametrize("name", ["local", "no neighbour prior", "span 8"])
 def test_local_weights_do_not_depend_on_the_order_of_neighbours(world, name):
     batch, neighbours = world.pair()
     made = network(SIZES[name])
@@ -238,11 +241,19 @@ def test_padding_changes_nothing(panel, size, ne):
     """A window that is shorter than the longest of its run is predicted as it would be alone."""
     world = World(panel, size=43, flank=9, ne=ne)  # the outer windows lack a flank
     batch, neighbours = world.pair(keys=[Key(0, 0, 1), Key(0, 0, 7)])
-    length = int(world.windows.context_stops[0] - world.windows.context_starts[0])
+    length = int(world.windows.flanked_stops[0] - world.windows.flanked_starts[0])
     assert length < world.windows.length
     made = network(size)
     padded = made(batch, neighbours).haplotypes[:, :, :length]
-    for field in ("alleles", "hidden", "scored", "af", "position", "population_af", "copying"):
+    for field in (
+        "alleles",
+        "hidden",
+        "scored",
+        "af",
+        "relative_position",
+        "population_af",
+        "li_stephens",
+    ):
         setattr(batch, field, getattr(batch, field)[..., :length])
     batch.genotype_frequency = batch.genotype_frequency[:, :length]
     for field in ("alleles", "features"):
@@ -276,7 +287,7 @@ def test_each_model_is_seen(models_world, name):
     before = made(batch, neighbours).haplotypes
     for model in range(2):
         batch, neighbours = models_world.pair()
-        batch.copying[0, 1, model] = 1 - batch.copying[0, 1, model]
+        batch.li_stephens[0, 1, model] = 1 - batch.li_stephens[0, 1, model]
         after = made(batch, neighbours).haplotypes
         assert not torch.allclose(before[0, 1], after[0, 1], atol=1e-4)
         torch.testing.assert_close(before[1:], after[1:], atol=1e-5, rtol=1e-4)
@@ -287,7 +298,7 @@ def test_the_two_haplotypes_have_no_order_with_models(models_world, name):
     batch, neighbours = models_world.pair()
     made = network(MODELS[name])
     prediction = made(batch, neighbours)
-    batch.alleles, batch.copying = batch.alleles.flip(1), batch.copying.flip(1)
+    batch.alleles, batch.li_stephens = batch.alleles.flip(1), batch.li_stephens.flip(1)
     for field in ("alleles", "features", "indices", "distances"):
         setattr(neighbours, field, getattr(neighbours, field).flip(1))
     swapped = made(batch, neighbours)
@@ -303,10 +314,10 @@ def test_prior_is_a_mixture_of_its_sources(models_world, shaken):
     made = network(MODELS["local"], shaken=shaken)
     copied = (made.weights(neighbours) * (neighbours.alleles == ALT)).sum(2)
     got = made._copy_prior(copied, batch).exp()
-    error = float(made.copy_error.sigmoid())
+    error = float(made.mismatch.sigmoid())
     for b, hap, s in [(0, 0, 0), (0, 1, 64), (1, 0, 17), (2, 1, 40)]:
         af = batch.af[b, s]
-        sources = torch.stack([copied[b, hap, s], *batch.copying[b, hap, :, s]])
+        sources = torch.stack([copied[b, hap, s], *batch.li_stephens[b, hap, :, s]])
         rarity = torch.log10(torch.minimum(af, 1 - af).clamp_min(1e-4))
         shares = made.prior_share(torch.cat([rarity[None], (sources - af).abs()])).softmax(-1)
         assert shares.shape == (3,)
@@ -320,7 +331,7 @@ def test_an_untrained_network_says_what_its_sources_agree_on(models_world):
     batch, neighbours = models_world.pair()
     made = network(MODELS["local"], shaken=False)
     copied = (made.weights(neighbours) * (neighbours.alleles == ALT)).sum(2)
-    sources = torch.cat([copied[:, :, None], batch.copying], 2)
+    sources = torch.cat([copied[:, :, None], batch.li_stephens], 2)
     dosage = made(batch, neighbours).hap_dosage
     assert (dosage > sources.amin(2) - 0.03).all()
     assert (dosage < sources.amax(2) + 0.03).all()
@@ -370,7 +381,7 @@ def test_embedding_is_that_of_each_token_on_its_own(world):
     embedding = network().embedding
     batch = world.batch()
     tokens, af = batch.tokens, batch.af
-    position = batch.position[batch.window_row]
+    position = batch.relative_position[batch.window_row]
     place = F.gelu(embedding.second_place(F.gelu(embedding.first_place(position[:, None, :]))))
     place = place.transpose(1, 2)
     summed = embedding.token(tokens) + (embedding.frequency(af) + sinusoid(65, 16, af))[:, None]
@@ -389,7 +400,7 @@ def test_retrieved_is_the_sum_over_neighbours(world, name):
     made = network(SIZES[name])
     batch, neighbours = world.pair()
     row, length = batch.window_row, 65
-    sites = made.embedding.site_terms(batch.af, batch.position[row])
+    sites = made.embedding.site_terms(batch.af, batch.relative_position[row])
     query = made.embedding(batch.tokens, sites[:, None])
     frequencies = torch.stack([batch.af, batch.population_af], -1)
     weights = made.weights(neighbours)
@@ -488,7 +499,9 @@ def test_shifted_layers_join_neighbouring_stretches(world):
 # --- gradients and learning -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["local", "rank", "no copying", "as V18", "span 8", "dropout"])
+@pytest.mark.parametrize(
+    "name", ["local", "rank", "no neighbour prior", "as V18", "span 8", "dropout"]
+)
 def test_gradients_reach_all_parameters(world, name):
     made = network(SIZES[name]).train()
     batch, neighbours = world.pair()
@@ -558,10 +571,15 @@ def test_bfloat16_autocast_keeps_logits_in_single(world):
 @pytest.mark.parametrize("preset", ["small", "v18"])
 def test_presets_build_and_learn(panel, preset):
     config = parse_arguments(["--preset", preset])
-    size = network_size(config)
+    size = network_config(config)
     if preset == "v18":
         assert (size.width, size.layers, size.heads, size.num_neighbours) == (384, 12, 12, 1)
-        assert (size.dropout, size.span, size.weighting, size.copying) == (0.1, 0, "rank", False)
+        assert (size.dropout, size.span, size.weighting, size.neighbour_prior) == (
+            0.1,
+            0,
+            "rank",
+            False,
+        )
         assert config.window_size == 1020
     ne = config.ne if config.li_stephens else ()
     world = World(panel, size=10, k=config.k, segment=config.segment_size, ne=ne)
@@ -582,7 +600,7 @@ def test_block_is_a_transformer_layer():
     ).eval()
     pairs = {
         "self_attn.in_proj": block.qkv, "self_attn.out_proj": block.project,
-        "linear1": block.feed[0], "linear2": block.feed[2],
+        "linear1": block.loader[0], "linear2": block.loader[2],
         "norm1": block.attention_norm, "norm2": block.feed_norm,
     }  # fmt: skip
     state = {}

@@ -24,11 +24,11 @@ def test_every_site_is_in_one_window(num_sites, data, flank):
     assert lengths.max() <= size
     assert np.ptp(lengths) <= 1
     assert len(windows) == -(-num_sites // size)
-    np.testing.assert_array_equal(windows.context_starts, np.maximum(0, windows.starts - flank))
+    np.testing.assert_array_equal(windows.flanked_starts, np.maximum(0, windows.starts - flank))
     np.testing.assert_array_equal(
-        windows.context_stops, np.minimum(num_sites, windows.stops + flank)
+        windows.flanked_stops, np.minimum(num_sites, windows.stops + flank)
     )
-    assert windows.length == max(windows.context_stops - windows.context_starts)
+    assert windows.length == max(windows.flanked_stops - windows.flanked_starts)
 
 
 def test_no_short_window_at_the_end():
@@ -39,7 +39,7 @@ def test_no_short_window_at_the_end():
 def test_one_site():
     windows = Windows.split(1, 1, flank=5)
     assert windows.length == 1
-    assert (windows.context_starts[0], windows.context_stops[0]) == (0, 1)
+    assert (windows.flanked_starts[0], windows.flanked_stops[0]) == (0, 1)
 
 
 def test_window_larger_than_the_panel():

@@ -14,7 +14,7 @@ from snvrag.kernels import HammingIndex, oracle, pack_haplotypes
 from snvrag.panel.windows import Windows
 from snvrag.retrieval.retriever import Retriever
 from snvrag.training.options import parse_arguments
-from snvrag.training.run_data import load_sources
+from snvrag.training.run_data import load_run_data
 
 NUM_SITES = 203
 GEOMETRIES = [  # window, flank, segment, segment flank
@@ -60,7 +60,7 @@ def expected_segments(
 ) -> list[tuple[int, int, int, int]]:
     """The fewest stretches of at most `size` sites; the outer ones take the window's flanks in."""
     start, stop = windows.starts[window], windows.stops[window]
-    first, last = windows.context_starts[window], windows.context_stops[window]
+    first, last = windows.flanked_starts[window], windows.flanked_stops[window]
     if size == 0:
         return [(first, last, first, last)]
     count = -(-(stop - start) // size)
@@ -89,7 +89,7 @@ def check(batch: Batch, found: Neighbours, dataset, retriever, panel_alleles, ta
     windows = dataset.windows
     for b in range(batch.num_samples):
         window = int(batch.windows[batch.window_row[b]])
-        context = windows.context_starts[window]
+        context = windows.flanked_starts[window]
         observed = ~batch.hidden[batch.window_row[b]].numpy()
         own = int(batch.panel_sample[b])
         excluded = {2 * own, 2 * own + 1} if own >= 0 else set()
@@ -127,7 +127,7 @@ def check(batch: Batch, found: Neighbours, dataset, retriever, panel_alleles, ta
                         atol=2e-4,  # of the logarithms, see csrc/cpu/matching.cpp
                     )
             assert (found.indices[b, copy, len(segments) :] == -1).all()
-        behind = windows.context_stops[window] - context
+        behind = windows.flanked_stops[window] - context
         assert (found.alleles[b, ..., behind:] == PAD).all()
         assert not found.features[b, ..., behind:].any()
 
@@ -176,7 +176,7 @@ def test_same_named_sample_of_a_training_file_is_never_retrieved(
     config = parse_arguments(
         ["--panel", str(tiny_vcf), "--train", str(path), "--val-fraction", str(1 / 6)]
     )
-    sources = load_sources(config)
+    sources = load_run_data(config)
     own = sources.train.panel_sample.tolist()
     assert [sources.panel.samples[i] if i >= 0 else None for i in own] == ["s9", "s3", None, "s1"]
     windows = Windows.split(sources.panel.num_sites, 64)

@@ -42,7 +42,7 @@ def test_against_copying_by_hand(alleles, make_panel, flank, own):
 
     nearest, frequency = Metrics(torch.device("cpu")), Metrics(torch.device("cpu"))
     for window in range(len(windows)):
-        first, last = windows.context_starts[window], windows.context_stops[window]
+        first, last = windows.flanked_starts[window], windows.flanked_stops[window]
         batch = dataset[Key(2024, window, 0)]
         observed = ~batch.hidden[0].numpy()[: last - first]
         af = torch.from_numpy(panel.af[first:last].astype(np.float32))

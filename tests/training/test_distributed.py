@@ -23,11 +23,11 @@ import torch.distributed as dist
 from snvrag import train
 from snvrag.batches.dataset import WindowDataset
 from snvrag.batches.keys import Key, KeySampler
-from snvrag.errors import InputError, LostRankError, ToldInputError
+from snvrag.errors import InputError, LostRankError, RemoteInputError
 from snvrag.training import step
 from snvrag.training.distributed import ALONE, Ranks, RankSampler
 from snvrag.training.options import parse_arguments
-from snvrag.training.run_data import load_sources
+from snvrag.training.run_data import load_run_data
 from snvrag.training.tensorboard import Scalars
 from snvrag.training.trainer import VALIDATION_SEED, Trainer
 
@@ -149,7 +149,7 @@ def test_what_differs_ends_all():
     told, error = in_ranks(2, _disagree)
     assert type(error) is InputError
     assert str(error) == "rank 1 has another panel than rank 0: b, not a"
-    assert type(told) is ToldInputError
+    assert type(told) is RemoteInputError
     assert str(told) == str(error)
 
 
@@ -334,7 +334,7 @@ def test_gradient_is_that_of_one_process(tiny_arguments, tmp_path):
     def gradient(rank: int) -> torch.Tensor:
         ranks = Ranks.start(1.0)
         config = parse_arguments([*tiny_arguments, *SPREAD, "--output", str(tmp_path)])
-        trainer = Trainer(config, load_sources(config), ranks)
+        trainer = Trainer(config, load_run_data(config), ranks)
         grads: list[torch.Tensor] = []
         with pytest.MonkeyPatch.context() as patch:
 
@@ -364,7 +364,7 @@ def test_validation_is_identical(spread, tiny_arguments):
     folder = spread[0][1]
     config = parse_arguments([*tiny_arguments, *SPREAD, "--output", str(folder)])
     content = checkpoint(folder, "ep1")
-    trainer = Trainer(config, load_sources(config))
+    trainer = Trainer(config, load_run_data(config))
     trainer.restore(content)
     loss, results = trainer._validate()
     row = content["history"][-1]

@@ -13,7 +13,7 @@ from snvrag.training.distributed import Ranks
 from snvrag.training.dry_run import plan_lines
 from snvrag.training.memory import activation_bytes, peak_bytes
 from snvrag.training.options import parse_arguments
-from snvrag.training.run_data import load_sources
+from snvrag.training.run_data import load_run_data
 from snvrag.training.trainer import Trainer
 
 OPTIONS = ["--batch-size", "7", "--accumulation", "2"]
@@ -78,7 +78,7 @@ def test_wrong_options_are_refused_as_ever(dry, tiny_arguments, tmp_path, capsys
 
 def test_sizes_are_those_of_the_things(tiny_arguments):
     config = parse_arguments([*tiny_arguments, *OPTIONS])
-    trainer = Trainer(config, load_sources(config))
+    trainer = Trainer(config, load_run_data(config))
     text = "\n".join(plan_lines(trainer))
     parameters = sum(p.numel() for p in trainer.network.parameters())
     found = re.search(
@@ -87,7 +87,7 @@ def test_sizes_are_those_of_the_things(tiny_arguments):
     )
     assert int(found[1]) == parameters
     assert float(found[2]) == pytest.approx(16 * parameters / 1e6, abs=0.06)
-    trainer.take_step([next(trainer.train_feed.epoch(0))])
+    trainer.take_step([next(trainer.train_loader.epoch(0))])
     state = trainer.optimizer.state_dict()["state"]
     moments = sum(t.nbytes for values in state.values() for t in values.values() if t.dim())
     assert float(found[3]) == pytest.approx((4 * parameters + moments) / 1e6, abs=0.06)
@@ -96,11 +96,11 @@ def test_sizes_are_those_of_the_things(tiny_arguments):
 def test_li_stephens_models_take_memory(tiny_arguments, monkeypatch):
     """On one thread: the kept forward probabilities of 64 x 1 haplotypes at 2 sqrt(200) sites, and
     the answers for 14 queries and two models, over all 200 sites twice and a window of 50 once."""
-    options = ["--copy-flank", "-1", "--ne", "1e4", "1e5", "--threads", "1"]
+    options = ["--li-stephens-flank", "-1", "--ne", "1e4", "1e5", "--threads", "1"]
 
     def line(*more: str) -> str:
         config = parse_arguments([*tiny_arguments, *OPTIONS, *options, *more])
-        lines = plan_lines(Trainer(config, load_sources(config)))
+        lines = plan_lines(Trainer(config, load_run_data(config)))
         return next((line for line in lines if "Li-Stephens" in line), "")
 
     working, answers = 8 * 15 * 64, 4 * 14 * 2 * (2 * 200 + 50)
@@ -114,7 +114,7 @@ def test_li_stephens_models_take_memory(tiny_arguments, monkeypatch):
 
 def test_ranks_share_a_batch(tiny_arguments):
     config = parse_arguments([*tiny_arguments, "--batch-size", "12"])
-    sources = load_sources(config)
+    sources = load_run_data(config)
     texts = ["\n".join(plan_lines(Trainer(config, sources, Ranks(0, n)))) for n in (1, 3)]
     alone, shared = (int(re.search(r"batch: about (\d+) MB", text)[1]) for text in texts)
     assert shared == pytest.approx(alone / 3, abs=1)
@@ -130,13 +130,13 @@ def test_nothing_is_compiled(dry, monkeypatch):
 
 def test_activations_grow_with_the_batch(tiny_arguments):
     config = parse_arguments([*tiny_arguments, "--batch-size", "12"])
-    trainer = Trainer(config, load_sources(config))
-    batch, neighbours = next(trainer.train_feed.epoch(0))
+    trainer = Trainer(config, load_run_data(config))
+    batch, neighbours = next(trainer.train_loader.epoch(0))
     network = trainer.network.train()
     sizes = [activation_bytes(network, batch.rows(0, n), neighbours.rows(0, n)) for n in (1, 2, 12)]
     assert sizes[0] < sizes[1] < sizes[2]
     assert sizes[2] == pytest.approx(12 * sizes[0], rel=0.3)
-    # At the least, the inputs of both feed-forward layers of every block.
+    # At the least, the inputs of both loader-forward layers of every block.
     assert sizes[2] > 12 * 2 * batch.alleles.shape[2] * config.layers * 5 * config.width * 4
 
 

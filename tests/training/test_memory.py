@@ -8,7 +8,7 @@ import torch
 from snvrag.errors import InputError
 from snvrag.training import tables as report
 from snvrag.training.options import parse_arguments
-from snvrag.training.run_data import load_sources
+from snvrag.training.run_data import load_run_data
 from snvrag.training.trainer import Trainer
 
 BATCH = 16
@@ -32,7 +32,7 @@ class Device:
 
 @pytest.fixture(scope="module")
 def sources(tiny_arguments):
-    return load_sources(parse_arguments(tiny_arguments))
+    return load_run_data(parse_arguments(tiny_arguments))
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_gradient_stays_the_same(make, monkeypatch):
     """Whichever batch of the group fails, and however often."""
     told = Told(monkeypatch)
     whole, cut = make(), make()
-    group = list(whole.train_feed.epoch(0))[:2]
+    group = list(whole.train_loader.epoch(0))[:2]
     # A large step would make a difference of the last digit a large one.
     for made in (whole, cut):
         made.optimizer = torch.optim.SGD(made.network.parameters(), lr=1.0)
@@ -93,7 +93,7 @@ def test_gradient_stays_the_same(make, monkeypatch):
 
 def test_a_failure_within_backward_leaves_no_half_of_a_gradient(make, monkeypatch):
     whole, cut = make(), make()
-    group = list(whole.train_feed.epoch(0))[:2]
+    group = list(whole.train_loader.epoch(0))[:2]
     backward, calls = torch.autograd.backward, []
 
     def fail(loss):
@@ -119,7 +119,7 @@ def test_a_failure_within_backward_leaves_no_half_of_a_gradient(make, monkeypatc
 def test_dropout_begins_again(make):
     """A step that was tried again draws what it would have drawn in pieces from the start."""
     one, other = make("--dropout", "0.3"), make("--dropout", "0.3")
-    group = list(one.train_feed.epoch(0))[:2]
+    group = list(one.train_loader.epoch(0))[:2]
     other.pieces.parts = 2
     one.network.register_forward_pre_hook(Device(8))
     state = torch.get_rng_state()
@@ -145,5 +145,5 @@ def test_no_memory_for_one_sample(make):
     made = make()
     made.network.register_forward_pre_hook(Device(0))
     with pytest.raises(InputError, match="out of memory with one sample") as refused:
-        made.take_step(list(made.train_feed.epoch(0))[:1])
+        made.take_step(list(made.train_loader.epoch(0))[:1])
     assert "\n" not in str(refused.value)

@@ -11,9 +11,9 @@ from snvrag.batches.keys import KeySampler
 from snvrag.errors import InputError
 from snvrag.io.checkpoint import load_checkpoint
 from snvrag.training import step, trainer
-from snvrag.training.nonfinite import FiniteWatch, Moment
+from snvrag.training.nonfinite import NonFiniteGuard, StepState
 from snvrag.training.options import parse_arguments
-from snvrag.training.run_data import load_sources
+from snvrag.training.run_data import load_run_data
 from snvrag.training.trainer import Trainer
 
 LIVELY = ["--dropout", "0.2", "--accumulation", "2", "--batch-size", "7", "--epochs", "2"]
@@ -23,7 +23,7 @@ BATCHES_AN_EPOCH = 12
 @pytest.fixture(scope="module")
 def world(tiny_arguments):
     arguments = [*tiny_arguments, *LIVELY]
-    sources = load_sources(parse_arguments(arguments))
+    sources = load_run_data(parse_arguments(arguments))
 
     def make(output, *options, reads_late=False) -> Trainer:
         config = parse_arguments([*arguments, "--output", str(output), *options])
@@ -103,24 +103,24 @@ def test_a_gradient_that_is_not_finite(world, tmp_path, monkeypatch):
 
 
 def test_nothing_is_read_between():
-    watch = FiniteWatch(torch.device("cpu"))
+    watch = NonFiniteGuard(torch.device("cpu"))
     fine, norm = torch.tensor(1.0), torch.tensor(2.0)
     for n in range(3):
-        watch.note(Moment(n, 2 * n, {}), torch.stack([fine, fine]), norm)
+        watch.note(StepState(n, 2 * n, {}), torch.stack([fine, fine]), norm)
     assert watch.first_bad() is None
-    watch.note(Moment(3, 6, {}), torch.stack([fine, fine]), norm)
-    watch.note(Moment(4, 8, {}), torch.stack([fine, fine * torch.nan]), norm)
-    watch.note(Moment(5, 10, {}), torch.stack([fine, fine]), norm)
+    watch.note(StepState(3, 6, {}), torch.stack([fine, fine]), norm)
+    watch.note(StepState(4, 8, {}), torch.stack([fine, fine * torch.nan]), norm)
+    watch.note(StepState(5, 10, {}), torch.stack([fine, fine]), norm)
     assert float(watch.bad) == 1  # what comes after is skipped too
-    assert watch.first_bad() == (Moment(4, 8, {}), 1)
-    watch = FiniteWatch(torch.device("cpu"))
-    watch.note(Moment(0, 0, {}), torch.stack([fine, fine]), norm * torch.inf)
-    assert watch.first_bad() == (Moment(0, 0, {}), 0)
+    assert watch.first_bad() == (StepState(4, 8, {}), 1)
+    watch = NonFiniteGuard(torch.device("cpu"))
+    watch.note(StepState(0, 0, {}), torch.stack([fine, fine]), norm * torch.inf)
+    assert watch.first_bad() == (StepState(0, 0, {}), 0)
 
 
 def test_no_sum_takes_a_bad_step(world, tmp_path):
     made = world(tmp_path)
-    made.take_step([next(made.train_feed.epoch(0))])
+    made.take_step([next(made.train_loader.epoch(0))])
     before = made.sums.state()
     made.sums.add(made.sums, torch.tensor(1.0))
     assert all(torch.equal(before[k], v) for k, v in made.sums.state().items())
@@ -146,7 +146,7 @@ def test_a_step_reads_nothing_from_the_device(world, tmp_path, monkeypatch):
     """Forward, backward, optimizer, metrics: with all of it on a GPU, the host would never wait."""
     made = world(tmp_path, reads_late=True)
     made.network.train()
-    group = list(made.train_feed.epoch(0))[:2]
+    group = list(made.train_loader.epoch(0))[:2]
     num_scored = group[0][0].num_scored  # of a batch that is still on the CPU, where it is free
     monkeypatch.setattr(Batch, "num_scored", num_scored)
     with Reads() as reads:

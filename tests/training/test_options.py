@@ -38,7 +38,7 @@ def test_v18s_sizes():
     config = parse_arguments(["--preset", "v18"])
     expected = {
         "window_size": 1020, "k": 1, "segment_size": 0, "width": 384, "layers": 12, "heads": 12,
-        "span": 0, "dropout": 0.1, "weighting": "rank", "copying": False, "epochs": 20,
+        "span": 0, "dropout": 0.1, "weighting": "rank", "neighbour_prior": False, "epochs": 20,
         "li_stephens": False,
         "accumulation": 2, "learning_rate": 7.5e-5, "warmup_steps": 15_000, "clip": 1.0,
         "focal_gamma": 2.0, "patience": 5, "min_gain": 0.001,
@@ -90,7 +90,7 @@ def test_help_lists_every_option_with_its_default():
         (["--bogus"], "--bogus"),
         (["--wind", "64"], "--wind"),
         (["--k", "many"], "--k"),
-        (["--copying", "maybe"], "yes or no"),
+        (["--neighbour-prior", "maybe"], "yes or no"),
         (["--preset", "huge"], "--preset"),
         (["--weighting", "best"], "--weighting"),
         (["stray"], "stray"),
@@ -127,9 +127,9 @@ def test_wrong_command_lines_are_one_line(capsys, arguments, words):
         ("resume_epoch", "1"),
         ("seed", str(2**64)),
         ("threads", "100000"),
-        *(("copy_error", value) for value in ("-0.1", "0.51", "nan")),
+        *(("mismatch", value) for value in ("-0.1", "0.51", "nan")),
         *(("ne", value) for value in ("0", "inf", "nan")),
-        ("copy_flank", "-2"),
+        ("li_stephens_flank", "-2"),
     ],
 )  # fmt: skip
 def test_numbers_out_of_range(name, value):

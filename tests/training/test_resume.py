@@ -60,11 +60,11 @@ CHANGES = {
     "window_size": 64, "flank": 3, "mask_rates": (0.5,), "epochs_per_rate": 1, "val_rate": 0.4,
     "rare_rate": 0.6, "rare_threshold": 0.01, "mask_generator": "mt19937", "k": 3,
     "segment_size": 0, "segment_flank": 1, "decay_sites": 2.0, "width": 32, "layers": 1,
-    "heads": 1, "span": 0, "dropout": 0.1, "weighting": "rank", "copying": False, "batch_size": 3,
+    "heads": 1, "span": 0, "dropout": 0.1, "weighting": "rank", "neighbour_prior": False, "batch_size": 3,
     "accumulation": 2, "learning_rate": 0.5, "warmup_steps": 1, "clip": 2.0, "focal_gamma": 1.0,
     "shuffle": "window", "seed": 1, "region": "1:1-5", "population_column": "super",
     "val_fraction": 0.3, "patience": 2, "min_gain": 0.5, "final_rate": 0.5,
-    "li_stephens": False, "ne": (1e4, 1e5), "copy_error": 0.001, "copy_flank": -1,
+    "li_stephens": False, "ne": (1e4, 1e5), "mismatch": 0.001, "li_stephens_flank": -1,
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from snvrag import _core
 from snvrag.errors import InputError
 from snvrag.prepare import prepare
 from snvrag.training.options import Config, parse_arguments
-from snvrag.training.run_data import fingerprint, held_out, load_sources
+from snvrag.training.run_data import fingerprint, held_out, load_run_data
 
 HELD = np.array([0, 6, 12, 18])
 KEPT = np.setdiff1d(np.arange(24), HELD)
@@ -31,7 +31,7 @@ def rows(samples) -> np.ndarray:
 def load(tiny_vcf):
     def run(*arguments):
         fraction = [] if "--val-samples" in arguments else ["--val-fraction", str(1 / 6)]
-        return load_sources(parse_arguments(["--panel", str(tiny_vcf), *fraction, *arguments]))
+        return load_run_data(parse_arguments(["--panel", str(tiny_vcf), *fraction, *arguments]))
 
     return run
 
@@ -79,7 +79,7 @@ def test_monomorphic_sites_of_the_reference_are_dropped(
     alleles[:, 10], alleles[:, 20], alleles[rows(KEPT), 30] = 0, 1, 0
     alleles[0, 30] = 1
     path = write_panel_vcf(tmp_path / "p.vcf", make_panel(alleles), alleles)
-    sources = load_sources(Config(panel=str(path), val_fraction=1 / 6))
+    sources = load_run_data(Config(panel=str(path), val_fraction=1 / 6))
     kept = np.setdiff1d(np.arange(200), [10, 20, 30])
     np.testing.assert_array_equal(sources.panel.position, 1000 + 37 * kept)
     np.testing.assert_array_equal(
@@ -106,7 +106,7 @@ def test_report_tells_what_was_read(load, tiny_vcf):
 
 
 def test_demo_panel_ships_with_its_populations():
-    sources = load_sources(Config())
+    sources = load_run_data(Config())
     assert sources.panel.num_haplotypes + sources.validation.haplotypes.num_haplotypes == 400
     assert sources.panel.num_sites > 2000
     assert len(sources.panel.populations) > 1
@@ -254,8 +254,8 @@ def test_fingerprint_is_of_the_genetic_map_too(tiny_arguments, tmp_path):
         path = tmp_path / name
         path.write_text(text)
         config = parse_arguments([*tiny_arguments, "--genetic-map", str(path)])
-        prints[name] = fingerprint(load_sources(config))
-    prints["none"] = fingerprint(load_sources(parse_arguments(tiny_arguments)))
+        prints[name] = fingerprint(load_run_data(config))
+    prints["none"] = fingerprint(load_run_data(parse_arguments(tiny_arguments)))
     assert prints["one"] == prints["again"]
     assert len(set(prints.values())) == 3
 
@@ -284,6 +284,6 @@ def test_haploid_samples_are_trained_and_validated_on(tmp_path, write_vcf):
         records.append(("1", 10 + s, "A", "C", " ".join(calls)))
     path = write_vcf(tmp_path / "x.vcf", records, [f"s{i}" for i in range(12)])
     arguments = ["--panel", str(path), "--val-fraction", "0.25", "--k", "2"]
-    sources = load_sources(parse_arguments(arguments))
+    sources = load_run_data(parse_arguments(arguments))
     assert sources.validation.haplotypes.num_samples + sources.panel.num_samples == 12
     assert sources.panel.num_haplotypes == int(sources.panel.sample_ploidy.sum()) < 18

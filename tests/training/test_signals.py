@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from snvrag.training.signals import Requests, Stopped, held, ignore_signals, listening
+from snvrag.training.signals import Requests, TrainingInterrupted, held, ignore_signals, listening
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +43,9 @@ def test_a_second_ctrl_c_ends_at_once():
 
 
 def test_exit_codes_are_those_of_a_shell():
-    assert Stopped(signal.SIGTERM).exit_code == 143
-    assert Stopped(signal.SIGINT).exit_code == 130
-    assert str(Stopped(signal.SIGTERM)) == "SIGTERM"
+    assert TrainingInterrupted(signal.SIGTERM).exit_code == 143
+    assert TrainingInterrupted(signal.SIGINT).exit_code == 130
+    assert str(TrainingInterrupted(signal.SIGTERM)) == "SIGTERM"
 
 
 def test_another_thread_may_train():

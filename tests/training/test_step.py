@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from snvrag.training.options import Config, parse_arguments
-from snvrag.training.run_data import load_sources
+from snvrag.training.run_data import load_run_data
 from snvrag.training.step import add_gradients, learning_rate, optimizer_step
 from snvrag.training.sums import EpochSums
 from snvrag.training.trainer import Trainer
@@ -22,12 +22,12 @@ EPOCH = 4
 def trainer(tiny_arguments):
     arguments = [*tiny_arguments, "--batch-size", "12", "--flank", "5", "--dropout", "0"]
     config = parse_arguments(arguments)
-    return Trainer(config, load_sources(config))
+    return Trainer(config, load_run_data(config))
 
 
 @pytest.fixture(scope="module")
 def batches(trainer):
-    made = list(trainer.train_feed.epoch(EPOCH))
+    made = list(trainer.train_loader.epoch(EPOCH))
     counts = {batch.num_scored for batch, _ in made}
     assert len(counts) > 1  # else a mean of means would be as good
     return made
@@ -104,10 +104,10 @@ def test_a_step_follows_the_gradient_and_clears_it():
 
 def test_the_gradient_is_clipped(tiny_arguments):
     config = parse_arguments([*tiny_arguments, "--clip", "1e-3", "--learning-rate", "1"])
-    made = Trainer(config, load_sources(config))
+    made = Trainer(config, load_run_data(config))
     made.optimizer = torch.optim.SGD(made.network.parameters(), lr=1.0)
     before = [p.detach().clone() for p in made.network.parameters()]
-    made.take_step([next(made.train_feed.epoch(0))])
+    made.take_step([next(made.train_loader.epoch(0))])
     pairs = zip(made.network.parameters(), before, strict=True)
     moved = torch.cat([(p.detach() - q).flatten() for p, q in pairs])
     rate = learning_rate(config, 0, made.steps_an_epoch)

@@ -9,18 +9,18 @@ from dataclasses import replace
 import pytest
 
 from snvrag.io.checkpoint import load_checkpoint
-from snvrag.li_stephens.model import CopyingModel
+from snvrag.li_stephens.model import LiStephensModel
 from snvrag.training.distributed import Ranks
 from snvrag.training.options import parse_arguments
-from snvrag.training.run_data import load_sources
-from snvrag.training.signals import Requests, Stopped
+from snvrag.training.run_data import load_run_data
+from snvrag.training.signals import Requests, TrainingInterrupted
 from snvrag.training.trainer import Trainer
 
 
 @pytest.fixture
 def trainer(tiny_arguments, tmp_path):
     config = parse_arguments([*tiny_arguments, "--output", str(tmp_path)])
-    return Trainer(config, load_sources(config))
+    return Trainer(config, load_run_data(config))
 
 
 class LateRequests(Requests):
@@ -62,9 +62,9 @@ def test_a_signal_before_the_first_step(trainer, tmp_path, monkeypatch):
         return evaluate()
 
     monkeypatch.setattr(trainer, "_evaluate_baselines", interrupted)
-    with pytest.raises((Stopped, KeyboardInterrupt)) as ended:
+    with pytest.raises((TrainingInterrupted, KeyboardInterrupt)) as ended:
         trainer.fit()
-    assert ended.type is Stopped
+    assert ended.type is TrainingInterrupted
     assert load_checkpoint(tmp_path / "rag_bert.model.step")["step"] == 1
 
 
@@ -74,9 +74,9 @@ def test_baselines_ask_no_li_stephens_model(trainer, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("asked")
 
-    monkeypatch.setattr(CopyingModel, "dosage", fail)
+    monkeypatch.setattr(LiStephensModel, "dosage", fail)
     with pytest.raises(AssertionError, match="asked"):
-        next(trainer.val_feed.epoch(2024))
+        next(trainer.val_loader.epoch(2024))
     results = trainer._evaluate_baselines()
     assert results["nearest haplotype"]["f1_overall"] > 0
 
@@ -84,7 +84,7 @@ def test_baselines_ask_no_li_stephens_model(trainer, monkeypatch):
 def test_validation_has_one_shape_at_every_rank(tiny_arguments, monkeypatch):
     """So that a compiled layer is compiled once for it, though its batches are not cut."""
     config = parse_arguments([*tiny_arguments, "--batch-size", "7"])
-    sources = load_sources(config)
+    sources = load_run_data(config)
     monkeypatch.setattr(Ranks, "add_up", lambda *_: None)
     monkeypatch.setattr(Ranks, "largest", lambda _, *values: list(values))
     for parts, rows in ((1, 14), (2, 8)):
