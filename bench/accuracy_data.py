@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from snvrag.errors import InputError
 from snvrag.kernels import HammingIndex, af_guided_masks, pack_haplotypes, unpack_haplotypes
-from snvrag.panel.panel import Panel
-from snvrag.panel.windows import Windows
-from snvrag.training.run_data import held_out
-from snvrag.training.trainer import VALIDATION_SEED
+from snvrag.panel import Panel
+from snvrag.sources import held_out
+from snvrag.trainer import VALIDATION_SEED
+from snvrag.windows import Windows
 
 MASK_WINDOW_SIZE = 1020
 _SITES_AT_ONCE = 512

@@ -21,13 +21,13 @@ from mosaics import HIDDEN_RATE, Window
 from numpy.typing import NDArray
 from v18 import V18, random_state_masks
 
-from snvrag.batches.dataset import Targets, WindowDataset
-from snvrag.batches.keys import Key
-from snvrag.batches.masks import MaskRule
+from snvrag.dataset import Targets, WindowDataset
 from snvrag.kernels import HammingIndex, TopK, af_guided_masks, pack_haplotypes
-from snvrag.panel.panel import Panel
-from snvrag.panel.windows import Windows
-from snvrag.retrieval.retriever import Retriever
+from snvrag.keys import Key
+from snvrag.mask_rule import MaskRule
+from snvrag.panel import Panel
+from snvrag.retriever import Retriever
+from snvrag.windows import Windows
 
 NUM_NEIGHBOURS = 8
 EPOCH = 1

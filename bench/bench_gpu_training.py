@@ -21,9 +21,9 @@ from bench_train_step import Steps
 from conftest import Sizes
 from v18_training import Loop, Network
 
-from snvrag.training.flops import TRAINING, forward_flops
-from snvrag.training.options import PRESETS
-from snvrag.training.setup import network_config
+from snvrag.config import PRESETS
+from snvrag.flops import TRAINING, forward_flops
+from snvrag.setup import network_size
 
 # Dense bfloat16 with float32 sums, of the data sheets; the first name that fits.
 PEAK_TFLOPS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "4090": 165}
@@ -84,7 +84,7 @@ def bench(table: Table, sizes: Sizes, settings: dict[str, Any], *, compiled: boo
         steps = Steps(sizes, {**settings, "compile": kind != "ours"}, str(table.device))
         batch = steps.example[0]
         num_tokens = 2 * batch.num_samples * sizes.num_sites
-        size = network_config(steps.trainer.config)
+        size = network_size(steps.trainer.config)
         num_flops = TRAINING * forward_flops(size, batch.num_samples, sizes.num_sites)
         table.add(kind, steps.step, num_tokens, num_flops)
         made.append(steps)

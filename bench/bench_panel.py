@@ -24,9 +24,9 @@ from mosaics import Founders, Window
 from numpy.typing import NDArray
 
 from snvrag import _core
-from snvrag.io.reading import read_panel
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
-from snvrag.panel.panel import Panel
+from snvrag.panel import Panel
+from snvrag.reading import read_panel
 
 ITERATION, LOOP, OURS = "cyvcf2, genotypes alone", "loop over cyvcf2's lists", "snvrag read_panel"
 

@@ -1,7 +1,7 @@
 """One training step, and how much of it is not the network, on one thread.
 
 Of the default preset and of ``--preset v18`` (width 384, 12 layers and heads, windows of 1,020, 8
-samples, one neighbour). The data part is what `snvrag.loader.Loader` does between two steps: the batch
+samples, one neighbour). The data part is what `snvrag.feed.Feed` does between two steps: the batch
 from its keys (masks, alleles, frequencies) and the neighbours, with match features where the
 network weighs neighbours by them. The indexes are in the cache, as they are for all but the first
 batches of an epoch (an epoch has 17,500 steps at this size; what building them costs is in
@@ -24,15 +24,16 @@ import torch
 from mosaics import Founders
 from numpy.typing import NDArray
 
-from snvrag.batches.batch import Batch, Neighbours
-from snvrag.batches.dataset import Targets
-from snvrag.batches.keys import Key
+from snvrag.batch import Batch
+from snvrag.config import PRESETS, Config
+from snvrag.dataset import Targets
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
-from snvrag.panel.panel import Panel
-from snvrag.training.options import PRESETS, Config
-from snvrag.training.run_data import RunData
-from snvrag.training.sums import EpochSums
-from snvrag.training.trainer import Trainer
+from snvrag.keys import Key
+from snvrag.panel import Panel
+from snvrag.retriever import Neighbours
+from snvrag.sources import Sources
+from snvrag.sums import EpochSums
+from snvrag.trainer import Trainer
 
 NUM_WINDOWS = 20
 EPOCH = 4  # half of the common sites are hidden
@@ -78,25 +79,25 @@ class Steps:
         )
         absent = np.full(held_out.num_samples, -1)
         validation = Targets(held_out, everything, absent, np.zeros(absent.size, np.int64))
-        self.trainer = Trainer(config, RunData(panel, train, validation, ()))
-        self.loader = self.trainer.train_loader
-        self.loader.sampler.epoch = EPOCH
+        self.trainer = Trainer(config, Sources(panel, train, validation, ()))
+        self.feed = self.trainer.train_feed
+        self.feed.sampler.epoch = EPOCH
         self.trainer.network.train()
-        batches = iter(self.loader.sampler)
+        batches = iter(self.feed.sampler)
         self._keys = [next(batches) for _ in range(20 if sizes.full else 2)]
         self._turn = 0
         for window in range(num_windows):  # every index into the cache
-            self.neighbours(self.loader.dataset.__getitems__([Key(EPOCH, window, 0)]))
+            self.neighbours(self.feed.dataset.__getitems__([Key(EPOCH, window, 0)]))
         self.example = self.data()
         with torch.no_grad():
             self.prediction = self.trainer.network(*self.example)
 
     def batch(self) -> Batch:
         self._turn = (self._turn + 1) % len(self._keys)
-        return self.loader.dataset.__getitems__(self._keys[self._turn])
+        return self.feed.dataset.__getitems__(self._keys[self._turn])
 
     def neighbours(self, batch: Batch) -> Neighbours:
-        return self.loader.retriever.retrieve(batch)
+        return self.feed.retriever.retrieve(batch)
 
     def data(self) -> tuple[Batch, Neighbours]:
         batch = self.batch()
@@ -162,4 +163,4 @@ def test_metrics(timed: Any, steps: Steps) -> None:
 def test_all_but_the_network(timed: Any, steps: Steps) -> None:
     most = 0.03 if steps.preset == "v18" else None
     timed(REST, steps.rest, rounds=20, share_of=STEP, most_share=most)
-    assert steps.loader.retriever.statistics.num_builds == len(steps.trainer.windows)
+    assert steps.feed.retriever.statistics.num_builds == len(steps.trainer.windows)

@@ -36,7 +36,7 @@ class Row:
     at_most : float or None
         Seconds that this one may take.
     per : int
-        MicroBatches of work that one timing stands for.
+        Pieces of work that one timing stands for.
     share_of : str
         The way of the group that this one is a part of.
     most_share : float or None
