@@ -78,7 +78,7 @@ def test_metrics(timed: Any, steps: Steps) -> None:
 
 @pytest.mark.usefixtures("rounds")
 def test_all_but_network(timed: Any, steps: Steps) -> None:
-    timed("all but the network", steps.all_but_network, rounds=20, part_of=STEP)
+    timed("data and metrics: all but the network", steps.all_but_network, rounds=20, part_of=STEP)
     assert steps.feed.retriever.statistics.num_builds == len(steps.trainer.windows)
 
 
