@@ -100,16 +100,17 @@ def run_process(command: list[str], log: Path, threads: int, stdout: Path | None
     return Cost(shlex.join(command), seconds, peak / unit)
 
 
+@dataclass(frozen=True)
 class Methods:
     """Runs methods on targets, and none again whose result is in the folder.
 
-    Parameters
+    Attributes
     ----------
     folder : Path
         Holds the panel, the genetic map and the trained model.
     split : Split
     threads : int
-        Of every method.
+        Threads of every method.
     has_map : bool
         Whether the folder has a genetic map.
     model : str
@@ -118,21 +119,23 @@ class Methods:
         Further options of `snvrag.train` and `snvrag.impute`, as in a shell.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        split: Split,
-        *,
-        threads: int = 1,
-        has_map: bool = False,
-        model: str = "",
-        train_options: str = "",
-        impute_options: str = "",
-    ) -> None:
-        self.folder, self.split, self.threads, self.has_map = folder, split, threads, has_map
-        self.model = model
-        self.train_options, self.impute_options = train_options, impute_options
-        self.panel_path, self.map_path = folder / "panel.vcf.gz", folder / "map.plink"
+    folder: Path
+    split: Split
+    threads: int = 1
+    has_map: bool = False
+    model: str = ""
+    train_options: str = ""
+    impute_options: str = ""
+
+    @property
+    def panel_path(self) -> Path:
+        """The reference samples, as VCF."""
+        return self.folder / "panel.vcf.gz"
+
+    @property
+    def map_path(self) -> Path:
+        """The genetic map, in PLINK's format."""
+        return self.folder / "map.plink"
 
     def why_not(self, name: str) -> str | None:
         """Return why a method cannot be run here, or None."""

@@ -113,7 +113,10 @@ def with_numpy(problem: Problem) -> NDArray[np.float32]:
 
 @numba.njit(fastmath=True, cache=False)
 def with_numba(observed, queries, switch, alleles, before, after, share, out):  # type: ignore[no-untyped-def]
-    """Fill ``out``; ``observed`` and ``queries`` have the observed sites only."""
+    """Fill ``out``; ``observed`` and ``queries`` have the observed sites only.
+
+    Eight arrays, since Numba does not take a `Problem`.
+    """
     num_observed, num_states = observed.shape
     one, zero = np.float32(1), np.float32(0)
     ratio = np.float32(MISMATCH / (1 - MISMATCH))
