@@ -1,10 +1,10 @@
-"""Accuracy, time and memory of snvrag beside other ways to impute, on held-out samples of a panel.
+"""Accuracy, time and memory of snvrag beside other methods, on held-out samples of a panel.
 
-``python bench/accuracy.py --panel panel.vcf.gz --output FOLDER`` holds out samples, makes a
-chip-like target and, with ``--mask-rate``, AF-guided ones, imputes them by every method that is
-there, and writes one table (accuracy.md, .tsv, .json) and a plot for each target. Everything is
-kept in the folder, and what is finished is not run again. Needs bgzip and tabix; Minimac4 and
-Beagle are run where they are installed (Debian packages ``minimac4`` and ``beagle``).
+``python bench/accuracy.py --panel panel.vcf.gz --output FOLDER`` holds out samples, makes a target
+with the sites of a chip and, with ``--mask-rate``, AF-guided ones, imputes them by every method
+that is installed, and writes one table (accuracy.md, .tsv, .json) and a plot for each target.
+Finished work in the folder is not repeated. Needs bgzip and tabix; Minimac4 and Beagle (Debian
+packages ``minimac4`` and ``beagle``) are left out, with a line, where they are not installed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy_data import (
-    Split,
-    chip_sites,
-    hold_out,
-    mask_sites,
-    write_panel,
-    write_plink_map,
-)
+from accuracy_data import Split, chip_sites, hold_out, mask_sites, write_panel, write_plink_map
 from accuracy_methods import METHODS, Cost, Methods, Target
+from markdown_table import markdown_table
 
 from snvrag.errors import InputError
 from snvrag.evaluate import Evaluation, evaluate_files
@@ -40,41 +34,36 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     add = parser.add_argument
-    add("--panel", type=Path, required=True, help="phased VCF or BCF, also of the held-out samples")
-    add("--region", default=None, help="chrom or chrom:first-last")
-    add("--map", type=Path, default=None, help="genetic map: a header that names pos and cM")
-    add(
-        "--hold-out", type=float, default=0.2, help="fraction of the samples (default: %(default)s)"
-    )
-    add("--hold-out-count", type=int, default=0, help="so many samples instead")
-    add(
-        "--chip-kb",
-        type=float,
-        default=2.0,
-        help="least distance between the chip's sites (default: %(default)s)",
-    )
-    add("--chip-maf", type=float, default=0.05, help="their least MAF (default: %(default)s)")
-    add("--mask-rate", type=float, nargs="*", default=[], help="AF-guided targets of these rates")
-    add("--maf-edges", type=float, nargs="+", default=list(MAF_EDGES))
-    add(
-        "--maf-of",
-        choices=("everyone", "panel"),
-        default="everyone",
-        help="samples whose MAF sorts sites into bins: with or without those held out "
-        "(default: %(default)s)",
-    )
-    add("--model", default="", help="impute with this snvrag model (default: train one)")
-    add("--train-options", default="", help="of snvrag.train, in one argument")
-    add("--impute-options", default="", help="of snvrag.impute, in one argument")
-    add("--threads", type=int, default=1, help="of every method (default: %(default)s)")
-    add("--only", nargs="+", choices=METHODS, default=list(METHODS), help="run these methods")
-    add("--skip", nargs="+", choices=METHODS, default=[], help="do not run these")
-    add("--output", type=Path, required=True, help="folder for everything")
-    return parser.parse_args(arguments)  # fmt: skip
+
+    def number(name: str, default: float, text: str) -> None:
+        add(name, type=type(default), default=default, help=f"{text} (default: {default})")
+
+    def methods(name: str, default: Sequence[str], text: str) -> None:
+        add(name, nargs="+", choices=METHODS, default=default, metavar="METHOD", help=text)
+
+    add("--panel", type=Path, required=True, help="phased VCF or BCF with all samples")
+    add("--region", help="chrom or chrom:first-last")
+    add("--map", type=Path, help="genetic map with a header that names pos and cM")
+    number("--hold-out", 0.2, "fraction of the samples to hold out")
+    number("--hold-out-count", 0, "number of samples to hold out, 0 for the fraction")
+    number("--chip-kb", 2.0, "least distance between sites of the chip")
+    number("--chip-maf", 0.05, "least MAF of a site of the chip")
+    add("--mask-rate", type=float, nargs="*", default=[], help="mask rates of AF-guided targets")
+    add("--maf-edges", type=float, nargs="+", default=MAF_EDGES, help="edges of the MAF bins")
+    maf_help = "samples whose MAF sorts sites into bins: all (default), or those not held out"
+    add("--maf-of", choices=("everyone", "panel"), default="everyone", help=maf_help)
+    add("--model", default="", help="model file of snvrag (default: train one)")
+    add("--train-options", default="", help="options of snvrag.train, in one argument")
+    add("--impute-options", default="", help="options of snvrag.impute, in one argument")
+    number("--threads", 1, "threads of each method")
+    methods("--only", METHODS, f"methods to run (default: {' '.join(METHODS)})")
+    methods("--skip", (), "methods not to run")
+    add("--output", type=Path, required=True, help="folder for all files")
+    return parser.parse_args(arguments)
 
 
 def prepare(options: argparse.Namespace) -> tuple[Split, list[Target]]:
-    """Read the panel, and write what is not in the folder yet: panel, truth and targets."""
+    """Read the panel; write its parts and the targets that are not in the folder yet."""
     folder: Path = options.output
     everyone, read = read_panel(options.panel, region=options.region)
     print(read)
@@ -87,7 +76,7 @@ def prepare(options: argparse.Namespace) -> tuple[Split, list[Target]]:
     }
     known = folder / "settings.json"
     if known.exists() and json.loads(known.read_text(encoding="utf-8")) != settings:
-        raise InputError(f"--output {folder}: made with other settings ({known}): take another one")
+        raise InputError(f"--output {folder}: made with other settings (see {known}); name another")
     folder.mkdir(parents=True, exist_ok=True)
     known.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     for name, panel in vars(split).items():
@@ -120,7 +109,7 @@ def table_rows(
     rows = []
     for method, measures in evaluation.measures.items():
         cost, before = costs[method]
-        rows.append({
+        row = {
             "target": target,
             "method": method,
             **{f"r2 {name}": float(measures["r2"][names.index(name)]) for name in bins},
@@ -130,33 +119,34 @@ def table_rows(
             "peak_mib": cost.peak_mib,
             "before_seconds": before.wall_seconds if before else None,
             "command": cost.command,
-        })  # fmt: skip
+        }
+        rows.append(row)
     return rows
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as one Markdown table, the commands left out."""
+    """Return the rows as a Markdown table, without the commands."""
     bins = [name.removeprefix("r2 ") for name in rows[0] if name.startswith("r2 ")]
-    titles = ["target", "method", *(f"R2 {name}" for name in bins), "non-ref concordance", "wall s",
-              "peak MiB", "once before, s"]  # fmt: skip
-    lines = ["| " + " | ".join(titles) + " |", "| --- | --- |" + " --: |" * (len(titles) - 2)]
+    titles = ["target", "method", *(f"R2 {name}" for name in bins), "non-ref concordance"]
+    titles += ["wall s", "peak MiB", "once before, s"]
+    table = []
     for row in rows:
         cells = [row["target"], row["method"]]
         for name, value in list(row.items())[2:-1]:
-            if value is None:
+            if value is None or math.isnan(value):
                 cells.append("")
             elif name in ("wall_seconds", "before_seconds"):
                 cells.append(f"{value:.2f}")
             elif name == "peak_mib":
                 cells.append(f"{value:.0f}")
             else:
-                cells.append("" if math.isnan(value) else f"{value:.3f}".lstrip("0"))
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+                cells.append(f"{value:.3f}".lstrip("0"))
+        table.append(cells)
+    return markdown_table(titles, table, num_text=2) + "\n"
 
 
 def run(options: argparse.Namespace) -> None:
-    """Make the files, run the methods, score them together and write the table."""
+    """Write the files, run the methods, evaluate them together and write the table."""
     split, targets = prepare(options)
     methods = Methods(
         options.output,

@@ -1,4 +1,4 @@
-"""Held-out samples, what is observed of them, and the files that imputation programs take."""
+"""Held-out samples, their typed sites, and the files that imputation programs read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from vcf_files import genotype_columns
 
 from snvrag.errors import InputError
 from snvrag.kernels import HammingIndex, af_guided_masks, pack_haplotypes, unpack_haplotypes
@@ -25,12 +26,12 @@ _SITES_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class Split:
-    """The samples of a panel, at the sites polymorphic in those that are not held out.
+    """Samples of a panel, at the sites that are polymorphic in the reference samples.
 
     Attributes
     ----------
     panel, truth, everyone : Panel
-        Those that stay, those that are held out, and both.
+        Reference samples, held-out samples, and both.
     """
 
     panel: Panel
@@ -39,15 +40,15 @@ class Split:
 
 
 def hold_out(everyone: Panel, fraction: float, count: int) -> Split:
-    """Hold out a fraction of the samples, or so many (``count`` above 0), evenly spread."""
+    """Hold out evenly spread samples: ``count`` of them, or where it is 0 a fraction of all."""
     if everyone.ploidy is not None:
-        raise InputError("--panel: has haploid samples, expected diploid ones")
+        raise InputError("--panel must have diploid samples only, got haploid ones")
     chosen = held_out(everyone.num_samples, count / everyone.num_samples if count else fraction)
     rest = np.setdiff1d(np.arange(everyone.num_samples), chosen)
     if not chosen.size or not rest.size:
         raise InputError(
-            f"--hold-out: {chosen.size} of {everyone.num_samples} samples held out, at least one "
-            "must be left on each side"
+            "--hold-out must leave at least one sample on each side, got "
+            f"{chosen.size} of {everyone.num_samples} samples held out"
         )
     panel = everyone.select_samples(rest)
     polymorphic = panel.polymorphic_sites()
@@ -56,19 +57,19 @@ def hold_out(everyone: Panel, fraction: float, count: int) -> Split:
 
 
 def chip_sites(panel: Panel, spacing_kb: float, least_maf: float) -> NDArray[np.bool_]:
-    """Return (S,) bool, True at sites of a chip: common ones, each so far from the one before."""
+    """Return (S,) bool, True at a chip's sites: common ones at least ``spacing_kb`` apart."""
     maf = np.minimum(panel.alt_count, panel.num_haplotypes - panel.alt_count) / panel.num_haplotypes
     observed = np.zeros(panel.num_sites, bool)
-    nearest_bp = 0.0
+    next_bp = 0.0
     for s in np.flatnonzero(maf >= least_maf).tolist():
-        if panel.position[s] >= nearest_bp:
+        if panel.position[s] >= next_bp:
             observed[s] = True
-            nearest_bp = panel.position[s] + 1000 * spacing_kb
+            next_bp = panel.position[s] + 1000 * spacing_kb
     return observed
 
 
 def mask_sites(panel: Panel, rate: float) -> NDArray[np.bool_]:
-    """Return (S,) bool, True at sites that the validation's AF-guided mask leaves."""
+    """Return (S,) bool, True at the sites that the AF-guided mask of validation does not hide."""
     windows = Windows.split(panel.num_sites, min(MASK_WINDOW_SIZE, panel.num_sites))
     masks = af_guided_masks(
         panel.af, windows.starts, windows.stops, seed=VALIDATION_SEED, rate=rate
@@ -79,8 +80,8 @@ def mask_sites(panel: Panel, rate: float) -> NDArray[np.bool_]:
 def copy_nearest(
     panel: Panel, truth: Panel, observed: NDArray[np.bool_], window_size: int
 ) -> Panel:
-    """Return the targets with each window of so many sites copied from the nearest haplotype."""
-    everybody = truth.haplotypes_of(np.arange(truth.num_samples)).ravel()
+    """Return the truth with each haplotype replaced, window by window, by its nearest neighbour."""
+    haplotypes = truth.haplotypes_of(np.arange(truth.num_samples)).ravel()
     rows = []
     for start in range(0, panel.num_sites, window_size):
         stop = min(start + window_size, panel.num_sites)
@@ -89,10 +90,10 @@ def copy_nearest(
             num_haplotypes=panel.num_haplotypes,
             observed=observed[start:stop],
         )
-        queries = truth.haplotype_bits(everybody, start, stop)
+        queries = truth.haplotype_bits(haplotypes, start, stop)
         nearest = index.search(queries, 1, threads=1).indices[:, 0]
-        copied = unpack_haplotypes(panel.haplotype_bits(nearest, start, stop), stop - start)
-        rows.append(pack_haplotypes(np.ascontiguousarray(copied.T)))
+        alleles = unpack_haplotypes(panel.haplotype_bits(nearest, start, stop), stop - start)
+        rows.append(pack_haplotypes(np.ascontiguousarray(alleles.T)))
     return replace(truth, site_bits=np.concatenate(rows))
 
 
@@ -100,20 +101,21 @@ def copy_nearest(
 
 
 def write_panel(path: Path, panel: Panel, observed: NDArray[np.bool_] | None = None) -> None:
-    """Write phased genotypes; with ``observed``, tell imputed from typed sites by INFO."""
+    """Write phased genotypes; with ``observed``, INFO says which sites are typed or imputed."""
     _write_vcf(path, panel, observed, "GT", _genotypes(panel))
 
 
 def write_frequencies(path: Path, panel: Panel, truth: Panel, observed: NDArray[np.bool_]) -> None:
-    """Write twice the panel's ALT frequency as everybody's dosage."""
-    texts = (f"\t{2 * af:.6g}".encode() * truth.num_samples for af in panel.af.tolist())
-    _write_vcf(path, truth, observed, "DS", texts)
+    """Write twice the panel's ALT frequency as the dosage of every sample."""
+    dosages = (f"\t{2 * af:.6g}".encode() * truth.num_samples for af in panel.af.tolist())
+    _write_vcf(path, truth, observed, "DS", dosages)
 
 
 def write_plink_map(path: Path, genetic_map: Path, chrom: str) -> None:
-    """Write a genetic map of columns pos, chr, cM (or with other order, named) as PLINK has it.
+    """Write a genetic map in PLINK's format, which Beagle and Minimac4 read.
 
-    Beagle and Minimac4 take its columns: chromosome, name, cM, position.
+    The source has a header that names the columns pos and cM; PLINK's columns are chromosome, name,
+    cM and position.
     """
     opener = gzip.open if genetic_map.suffix == ".gz" else open
     with opener(genetic_map, "rt") as stream:
@@ -121,7 +123,7 @@ def write_plink_map(path: Path, genetic_map: Path, chrom: str) -> None:
         missing = {"pos", "cM"} - set(header)
         if missing:
             raise InputError(
-                f"--map {genetic_map}: no column {missing.pop()} (found: {' '.join(header)})"
+                f"--map {genetic_map}: expected a column {missing.pop()}, got {' '.join(header)}"
             )
         position, distance = header.index("pos"), header.index("cM")
         lines = [
@@ -132,28 +134,26 @@ def write_plink_map(path: Path, genetic_map: Path, chrom: str) -> None:
 
 
 def _genotypes(panel: Panel) -> Iterator[bytes]:
-    """Yield each site's genotypes as a VCF has them."""
-    everybody = np.arange(panel.num_samples)
+    """Yield the genotypes of each site as VCF columns."""
+    samples = np.arange(panel.num_samples)
     for start in range(0, panel.num_sites, _SITES_AT_ONCE):
         stop = min(start + _SITES_AT_ONCE, panel.num_sites)
-        alleles = panel.sample_alleles(everybody, start, stop)
-        text = np.empty((stop - start, panel.num_samples, 4), np.uint8)
-        text[:] = np.frombuffer(b"\t0|0", np.uint8)
-        text[:, :, 1] += alleles[:, 0].T.astype(np.uint8)
-        text[:, :, 3] += alleles[:, 1].T.astype(np.uint8)
-        for row in text:
-            yield row.tobytes()
+        alleles = panel.sample_alleles(samples, start, stop)
+        yield from genotype_columns(alleles.reshape(panel.num_haplotypes, -1).T)
 
 
 def _write_vcf(
     path: Path,
     panel: Panel,
     observed: NDArray[np.bool_] | None,
-    layout: str,
-    texts: Iterator[bytes],
+    data_format: str,
+    columns: Iterator[bytes],
 ) -> None:
-    """Write a bgzipped and indexed VCF, under its name only when it is whole."""
-    columns = ["CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT"]
+    """Write a bgzipped VCF under a temporary name, rename and index it.
+
+    ``columns`` yields the samples' columns of each site, in the FORMAT ``data_format``.
+    """
+    titles = ["CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT"]
     header = (
         "##fileformat=VCFv4.2\n"
         f"##contig=<ID={panel.chrom}>\n"
@@ -161,19 +161,21 @@ def _write_vcf(
         '##INFO=<ID=IMP,Number=0,Type=Flag,Description="Imputed">\n'
         '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
         '##FORMAT=<ID=DS,Number=1,Type=Float,Description="ALT dosage">\n'
-        "#" + "\t".join([*columns, *panel.samples]) + "\n"
+        "#" + "\t".join([*titles, *panel.samples]) + "\n"
     )
     temporary = path.with_name("partial." + path.name)
-    with temporary.open("wb") as out, subprocess.Popen(
-        [program("bgzip"), "-c"], stdin=subprocess.PIPE, stdout=out
-    ) as compressor:  # fmt: skip
+    compress = [program("bgzip"), "-c"]
+    with (
+        temporary.open("wb") as out,
+        subprocess.Popen(compress, stdin=subprocess.PIPE, stdout=out) as compressor,
+    ):
         assert compressor.stdin is not None
         compressor.stdin.write(header.encode())
-        sites = zip(panel.position.tolist(), panel.alleles.tolist(), texts, strict=True)
-        for s, (position, (ref, alt), text) in enumerate(sites):
+        sites = zip(panel.position.tolist(), panel.alleles.tolist(), columns, strict=True)
+        for s, (position, (ref, alt), calls) in enumerate(sites):
             info = "." if observed is None else "TYPED" if observed[s] else "IMP"
-            fixed = f"{panel.chrom}\t{position}\t.\t{ref}\t{alt}\t.\tPASS\t{info}\t{layout}"
-            compressor.stdin.write(fixed.encode() + text + b"\n")
+            fixed = f"{panel.chrom}\t{position}\t.\t{ref}\t{alt}\t.\tPASS\t{info}\t{data_format}"
+            compressor.stdin.write(fixed.encode() + calls + b"\n")
     if compressor.returncode:
         raise InputError(f"bgzip failed on {path}")
     temporary.replace(path)
@@ -181,7 +183,7 @@ def _write_vcf(
 
 
 def program(name: str) -> str:
-    """Return the path of a program that must be there."""
+    """Return the path of a program; raise InputError where it is not installed."""
     found = shutil.which(name)
     if found is None:
         raise InputError(f"{name} is not installed (Debian: apt-get install tabix)")

@@ -1,4 +1,4 @@
-"""Ways to impute a target, with the time and, of a whole process, the memory that each takes."""
+"""Methods of imputation, with the wall time of each and, for a process, its peak memory."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ from numpy.typing import NDArray
 
 from snvrag.errors import InputError
 
-METHODS = (
-    "frequency", "copy-whole", "copy-1020", "copy-510", "copy-255", "minimac4", "minimac4-map",
-    "beagle", "beagle-map", "snvrag", "snvrag-map",
-)  # fmt: skip
+NEAREST = ("nearest-whole", "nearest-1020", "nearest-510", "nearest-255")
+PROGRAMS = ("minimac4", "minimac4-map", "beagle", "beagle-map", "snvrag", "snvrag-map")
+METHODS = ("frequency", *NEAREST, *PROGRAMS)
 
 
 @dataclass(frozen=True)
 class Target:
-    """Held-out samples of which some sites are observed.
+    """The held-out samples at some of the panel's sites.
 
     Attributes
     ----------
     folder : Path
-        Of its files: ``target.vcf.gz`` and what the methods make of it.
+        Holds ``target.vcf.gz`` and what the methods make of it.
     observed : (S,) bool
-        Of the panel's sites.
+        True at the typed sites.
     """
 
     folder: Path
@@ -42,18 +41,19 @@ class Target:
 
     @property
     def path(self) -> Path:
-        """The file that imputation programs are given."""
+        """The file that is imputed."""
         return self.folder / "target.vcf.gz"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method took.
+    """The cost of one run of a method.
 
     Attributes
     ----------
     command : str
-        How it was run, by which a finished run is known again.
+        The command line, or the method's name for work in this process. A finished run is not
+        repeated where it is the same.
     wall_seconds : float
     peak_mib : float or None
         Largest resident set of the process; None for work in this process.
@@ -64,8 +64,8 @@ class Cost:
     peak_mib: float | None
 
 
-# A process counts the memory of the one that started it until it runs its own program: a small one
-# in between keeps this process's arrays out of the peak.
+# Until a process runs its own program, the memory of its parent counts as its own. A small process
+# in between keeps the arrays of this one out of the peak.
 _LAUNCHER = """
 import json, os, subprocess, sys, time
 started = time.perf_counter()
@@ -78,15 +78,18 @@ with open(sys.argv[1], "w") as report:
 
 
 def run_process(command: list[str], log: Path, threads: int, stdout: Path | None = None) -> Cost:
-    """Run a program to its end, its output in a log; raise RuntimeError where it fails."""
+    """Run a program with its output in a log; raise RuntimeError where it fails."""
     report = log.with_name(log.name + ".usage.json")
     report.unlink(missing_ok=True)
     with log.open("wb") as errors, (stdout or Path(os.devnull)).open("wb") as out:
         subprocess.run(
             [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(report), *command],
-            stdin=subprocess.DEVNULL, stdout=out if stdout else errors, stderr=errors, check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=out if stdout else errors,
+            stderr=errors,
+            check=False,
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        )  # fmt: skip
+        )
     code, seconds, peak = (
         json.loads(report.read_text(encoding="utf-8")) if report.exists() else (1, 0.0, 0)
     )
@@ -97,24 +100,42 @@ def run_process(command: list[str], log: Path, threads: int, stdout: Path | None
     return Cost(shlex.join(command), seconds, peak / unit)
 
 
+@dataclass(frozen=True)
 class Methods:
-    """Runs methods on targets; what is finished in the folder is not run again."""
+    """Runs methods on targets, and none again whose result is in the folder.
 
-    def __init__(
-        self,
-        folder: Path,
-        split: Split,
-        *,
-        threads: int = 1,
-        has_map: bool = False,
-        model: str = "",
-        train_options: str = "",
-        impute_options: str = "",
-    ) -> None:
-        self.folder, self.split, self.threads, self.has_map = folder, split, threads, has_map
-        self.model = model
-        self.train_options, self.impute_options = train_options, impute_options
-        self.panel_path, self.map_path = folder / "panel.vcf.gz", folder / "map.plink"
+    Attributes
+    ----------
+    folder : Path
+        Holds the panel, the genetic map and the trained model.
+    split : Split
+    threads : int
+        Threads of every method.
+    has_map : bool
+        Whether the folder has a genetic map.
+    model : str
+        Model file of snvrag; empty to train one.
+    train_options, impute_options : str
+        Further options of `snvrag.train` and `snvrag.impute`, as in a shell.
+    """
+
+    folder: Path
+    split: Split
+    threads: int = 1
+    has_map: bool = False
+    model: str = ""
+    train_options: str = ""
+    impute_options: str = ""
+
+    @property
+    def panel_path(self) -> Path:
+        """The reference samples, as VCF."""
+        return self.folder / "panel.vcf.gz"
+
+    @property
+    def map_path(self) -> Path:
+        """The genetic map, in PLINK's format."""
+        return self.folder / "map.plink"
 
     def why_not(self, name: str) -> str | None:
         """Return why a method cannot be run here, or None."""
@@ -126,7 +147,7 @@ class Methods:
         return None
 
     def run(self, name: str, target: Target) -> tuple[Path, Cost, Cost | None]:
-        """Return the imputed file, what it took, and what was needed once before (or None).
+        """Return the imputed file, its cost, and that of preparing the panel or model (or None).
 
         Raises
         ------
@@ -134,72 +155,85 @@ class Methods:
             If the program fails.
         """
         output = target.folder / f"{name}.vcf.gz"
+        if name not in PROGRAMS:
+            impute = self._write_frequencies if name == "frequency" else self._copy_nearest
+            return output, self._work(output, name, lambda: impute(name, target, output)), None
+        base = name.removesuffix("-map")
+        genetic_map = self.map_path if base != name else None
+        prepared, before = None, None
+        if base == "beagle":
+            command = self._beagle(target, output, genetic_map)
+        elif base == "minimac4":
+            prepared, before = self._compressed_panel()
+            command = self._minimac4(prepared, target, output, genetic_map)
+        else:
+            prepared, before = self._trained_model()
+            command = self._snvrag(prepared, target, output, genetic_map)
         log = target.folder / f"{name}.log"
-        if name == "frequency":
-            frequencies = lambda: write_frequencies(  # noqa: E731
-                output, self.split.panel, self.split.truth, target.observed
-            )
-            return output, self._own(output, name, frequencies), None
-        if name.startswith("copy-"):
-            return output, self._own(output, name, lambda: self._copy(name, target, output)), None
-        before, prepared, command = self._command(name, target, output)
-        return output, self._once(output, command, log, prepared), before
+        return output, self._process(output, command, log, prepared), before
 
-    def _command(
-        self, name: str, target: Target, output: Path
-    ) -> tuple[Cost | None, Path | None, list[str]]:
-        """Do what is needed once before; return what it took, what it made, and the command."""
-        if name.startswith("minimac4"):
-            prepared = self.folder / "panel.msav"
-            before = self._once(
-                prepared, ["minimac4", "--compress-reference", str(self.panel_path)],
-                self.folder / "panel.msav.log", to_stdout=True,
-            )  # fmt: skip
-            command = [
-                "minimac4", str(prepared), str(target.path), "-o", str(output), "-O", "vcf.gz",
-                "-f", "GT,DS,HDS,GP", "--threads", str(self.threads),
-            ]  # fmt: skip
-            if name.endswith("-map"):
-                command += ["--map", str(self.map_path)]
-            return before, prepared, command
-        if name.startswith("beagle"):
-            command = [
-                "beagle", f"gt={target.path}", f"ref={self.panel_path}",
-                f"out={str(output).removesuffix('.vcf.gz')}", f"nthreads={self.threads}",
-            ]  # fmt: skip
-            if name.endswith("-map"):
-                command.append(f"map={self.map_path}")
-            return None, None, command
-        training: Cost | None = None
-        model = Path(self.model)
-        if not self.model:
-            model = self.folder / "model" / "rag_bert.model.best"
-            command = [
-                sys.executable, "-m", "snvrag.train", "--panel", str(self.panel_path),
-                "--output", str(model.parent), "--overwrite", "yes",
-                "--threads", str(self.threads), *shlex.split(self.train_options),
-            ]  # fmt: skip
-            training = self._once(model, command, self.folder / "train.log")
-        # The map is for imputing: the model is trained without.
-        genetic_map = ["--genetic-map", str(self.map_path)] if name.endswith("-map") else []
-        return training, model, [
-            sys.executable, "-m", "snvrag.impute", "--panel", str(self.panel_path),
-            "--target", str(target.path), "--model", str(model), "--output", str(output),
-            "--overwrite", "--threads", str(self.threads), *genetic_map,
+    # --- Programs ---------------------------------------------------------------------------------
+
+    def _beagle(self, target: Target, output: Path, genetic_map: Path | None) -> list[str]:
+        return [
+            "beagle",
+            f"gt={target.path}",
+            f"ref={self.panel_path}",
+            f"out={str(output).removesuffix('.vcf.gz')}",
+            f"nthreads={self.threads}",
+            *([f"map={genetic_map}"] if genetic_map else []),
+        ]
+
+    def _compressed_panel(self) -> tuple[Path, Cost]:
+        """Return Minimac4's own form of the panel, and what it cost."""
+        path = self.folder / "panel.msav"
+        command = ["minimac4", "--compress-reference", str(self.panel_path)]
+        log = self.folder / "panel.msav.log"
+        return path, self._process(path, command, log, to_stdout=True)
+
+    def _minimac4(
+        self, panel: Path, target: Target, output: Path, genetic_map: Path | None
+    ) -> list[str]:
+        return [
+            *("minimac4", str(panel), str(target.path)),
+            *("-o", str(output), "-O", "vcf.gz", "-f", "GT,DS,HDS,GP"),
+            *("--threads", str(self.threads)),
+            *(["--map", str(genetic_map)] if genetic_map else []),
+        ]
+
+    def _trained_model(self) -> tuple[Path, Cost | None]:
+        """Return the model that was given, or train one on the panel, without a genetic map."""
+        if self.model:
+            return Path(self.model), None
+        path = self.folder / "model" / "rag_bert.model.best"
+        command = [
+            *(sys.executable, "-m", "snvrag.train", "--panel", str(self.panel_path)),
+            *("--output", str(path.parent), "--overwrite", "yes", "--threads", str(self.threads)),
+            *shlex.split(self.train_options),
+        ]
+        return path, self._process(path, command, self.folder / "train.log")
+
+    def _snvrag(
+        self, model: Path, target: Target, output: Path, genetic_map: Path | None
+    ) -> list[str]:
+        return [
+            *(sys.executable, "-m", "snvrag.impute", "--panel", str(self.panel_path)),
+            *("--target", str(target.path), "--model", str(model)),
+            *("--output", str(output), "--overwrite", "--threads", str(self.threads)),
+            *(["--genetic-map", str(genetic_map)] if genetic_map else []),
             *shlex.split(self.impute_options),
-        ]  # fmt: skip
+        ]
 
-    def _copy(self, name: str, target: Target, output: Path) -> None:
-        window = name.removeprefix("copy-")
-        size = self.split.panel.num_sites if window == "whole" else int(window)
-        copied = copy_nearest(self.split.panel, self.split.truth, target.observed, size)
-        write_panel(output, copied, target.observed)
-
-    def _once(
-        self, output: Path, command: list[str], log: Path, prepared: Path | None = None,
-        *, to_stdout: bool = False,
-    ) -> Cost:  # fmt: skip
-        """Run a program, or return what it took when it made that file of the same before."""
+    def _process(
+        self,
+        output: Path,
+        command: list[str],
+        log: Path,
+        prepared: Path | None = None,
+        *,
+        to_stdout: bool = False,
+    ) -> Cost:
+        """Run a program, unless the same command has already made the file from the same input."""
         finished = _finished(output, shlex.join(command), prepared)
         if finished is None:
             _record(output).unlink(missing_ok=True)
@@ -208,7 +242,18 @@ class Methods:
             _finish(output, finished)
         return finished
 
-    def _own(self, output: Path, name: str, work: Callable[[], None]) -> Cost:
+    # --- In this process --------------------------------------------------------------------------
+
+    def _write_frequencies(self, _name: str, target: Target, output: Path) -> None:
+        write_frequencies(output, self.split.panel, self.split.truth, target.observed)
+
+    def _copy_nearest(self, name: str, target: Target, output: Path) -> None:
+        window = name.removeprefix("nearest-")
+        size = self.split.panel.num_sites if window == "whole" else int(window)
+        copied = copy_nearest(self.split.panel, self.split.truth, target.observed, size)
+        write_panel(output, copied, target.observed)
+
+    def _work(self, output: Path, name: str, work: Callable[[], None]) -> Cost:
         finished = _finished(output, name)
         if finished is None:
             started = time.perf_counter()
@@ -223,7 +268,7 @@ def _record(output: Path) -> Path:
 
 
 def _finished(output: Path, command: str, prepared: Path | None = None) -> Cost | None:
-    """Return what a run of that very command took, if nothing it used is newer."""
+    """Return the cost of the run that made a file, or None where it has to be run again."""
     record = _record(output)
     if not output.exists() or not record.exists():
         return None
@@ -232,11 +277,11 @@ def _finished(output: Path, command: str, prepared: Path | None = None) -> Cost 
     try:
         cost = Cost(**json.loads(record.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
-        raise InputError(f"{record}: not a record of a run: remove it") from None
+        raise InputError(f"{record}: not the cost of a run; remove the file") from None
     return cost if cost.command == command else None
 
 
 def _finish(output: Path, cost: Cost) -> None:
     if not output.exists():
-        raise RuntimeError(f"'{cost.command}' ended well without writing {output}")
+        raise RuntimeError(f"'{cost.command}' succeeded without writing {output}")
     _record(output).write_text(json.dumps(asdict(cost), indent=1) + "\n", encoding="utf-8")

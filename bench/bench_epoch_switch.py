@@ -1,10 +1,11 @@
-"""The switch between epochs: ours beside V18's way of doing the same, on one thread.
+"""The switch between epochs beside V18's way, and the indexes of a whole epoch, on one thread.
 
-Ours: the masks of all windows, the cache emptied, the first window's index, the first search.
-V18's: its masks of all windows, the panel of the first window encoded at D = 64, the distances by
-torch.cdist, the nearest by topk. And what an epoch adds later, as windows are first touched: the
-indexes of all windows; FAISS beside it packs the observed alleles and adds them, window by window,
-from alleles that are unpacked and in memory already.
+A switch is the masks of all windows, the cache emptied, and the first batch of 24 samples with its
+neighbours: the first window's index, the search, and the alleles of what was found. V18's switch is
+its masks of all windows, the panel of the first window encoded at D = 64, distances by
+`torch.cdist`, neighbours by `topk`. The indexes of the other windows are built later in the epoch,
+each when its window is first used; FAISS packs and adds the observed alleles of each window, which
+are given to it unpacked and in memory.
 
 Limits. Masks: see bench_masks.py. An index from sites: the bits of the observed sites are read once
 (408 x 626 bytes at rate 0.6, 255 KB) and transposed into 280 KB: 331 windows are 177 MB of
@@ -13,120 +14,121 @@ traffic, 9 ms at 20 GB/s.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from mosaics import HIDDEN_RATE, Window
+from mosaics import HIDDEN_RATE, Window, make_panel
 from numpy.typing import NDArray
 from v18 import V18, random_state_masks
 
+from snvrag.batch import Batch
 from snvrag.dataset import Targets, WindowDataset
-from snvrag.kernels import HammingIndex, TopK, af_guided_masks, pack_haplotypes
+from snvrag.kernels import HammingIndex, af_guided_masks, pack_haplotypes
 from snvrag.keys import Key
 from snvrag.mask_rule import MaskRule
-from snvrag.panel import Panel
-from snvrag.retriever import Retriever
+from snvrag.retriever import Neighbours, Retriever
 from snvrag.windows import Windows
 
 NUM_NEIGHBOURS = 8
 EPOCH = 1
-FIRST_RATE = MaskRule().rate(EPOCH)
-V18_WAY, OURS = "V18's way", "snvrag"
-FAISS = "faiss IndexBinaryFlat, packed and added"
+RATE = MaskRule().rate(EPOCH)
 
 
-def panel_of(window: Window, haplotypes: NDArray[np.int8], num_windows: int) -> Panel:
-    """Return a panel of many windows; all have the haplotypes of one, which changes no cost."""
-    num_sites = window.num_sites * num_windows
-    return Panel(
-        chrom="1",
-        position=np.arange(1, num_sites + 1, dtype=np.int64) * 100,
-        alleles=np.tile(np.array([["A", "G"]]), (num_sites, 1)),
-        samples=tuple(f"s{i}" for i in range(len(haplotypes) // 2)),
-        site_bits=np.tile(pack_haplotypes(haplotypes.T), (num_windows, 1)),
-    )
+class Chromosome:
+    """A panel of many windows, held-out samples, and their batch of the first window.
 
-
-class Switch:
-    """A panel, held-out samples as queries, and a retriever."""
+    Every window has the haplotypes of one, which changes no cost.
+    """
 
     def __init__(self, window: Window, num_windows: int) -> None:
-        self.panel = panel_of(window, window.haplotypes, num_windows)
+        self.panel, held_out = (
+            make_panel(np.tile(pack_haplotypes(alleles.T), (num_windows, 1)), len(alleles), prefix)
+            for alleles, prefix in ((window.haplotypes, "s"), (window.queries, "held-out-"))
+        )
         self.windows = Windows.split(self.panel.num_sites, window.num_sites)
-        held_out = panel_of(window, window.queries, num_windows)
         num_samples = held_out.num_samples
+        absent = np.full(num_samples, -1)
         targets = Targets(
-            held_out,
-            np.ones(self.panel.num_sites, bool),
-            np.full(num_samples, -1),
-            np.zeros(num_samples, np.int64),
+            held_out, np.ones(self.panel.num_sites, bool), absent, np.zeros(num_samples, np.int64)
         )
         dataset = WindowDataset(self.panel, targets, self.windows, MaskRule())
-        batch = dataset.__getitems__([Key(EPOCH, 0, sample) for sample in range(num_samples)])
-        self.query_bits = pack_haplotypes(batch.alleles.numpy().reshape(2 * num_samples, -1))
-        self.observed = ~batch.hidden[0].numpy()
-        self.retriever = Retriever(self.panel, self.windows, k=NUM_NEIGHBOURS, threads=1)
+        self.batch: Batch = dataset.__getitems__([Key(EPOCH, 0, i) for i in range(num_samples)])
+        self.retrievers = {
+            threads: Retriever(
+                self.panel, self.windows, k=NUM_NEIGHBOURS, with_features=False, threads=threads
+            )
+            for threads in (None, 1)
+        }
 
-    def masks(self, rate: float = FIRST_RATE, threads: int | None = None) -> NDArray[np.bool_]:
-        windows = self.windows
-        return af_guided_masks(
-            self.panel.af, windows.starts, windows.stops, seed=EPOCH, rate=rate, threads=threads
-        )
+    def masks(self, rate: float, threads: int | None) -> NDArray[np.bool_]:
+        """Return the masks of all windows."""
+        starts, stops = self.windows.starts, self.windows.stops
+        return af_guided_masks(self.panel.af, starts, stops, seed=EPOCH, rate=rate, threads=threads)
 
-    def switch(self, threads: int | None = None) -> TopK:
-        self.masks(threads=threads)
-        self.retriever.begin_epoch(EPOCH + 1)  # no entry survives
-        index = self.retriever.window_indexes(EPOCH, 0, self.observed)[0]
-        return index.search(self.query_bits, NUM_NEIGHBOURS, threads=threads)
+    def switch(self, threads: int | None) -> Neighbours:
+        """Begin an epoch and retrieve for the first batch."""
+        self.masks(RATE, threads)
+        self.retrievers[threads].begin_epoch(EPOCH + 1)  # drops every index
+        return self.retrievers[threads].retrieve(self.batch)
 
     def build_all(self, observed: list[NDArray[np.bool_]]) -> list[HammingIndex]:
-        self.retriever.begin_epoch(EPOCH + 1)
+        """Build the index of every window."""
+        starts, stops = self.windows.starts.tolist(), self.windows.stops.tolist()
         return [
-            self.retriever.window_indexes(EPOCH, window, seen)[0]
-            for window, seen in enumerate(observed)
+            HammingIndex.from_sites(
+                self.panel.site_bits[start:stop],
+                num_haplotypes=self.panel.num_haplotypes,
+                observed=seen,
+            )
+            for start, stop, seen in zip(starts, stops, observed, strict=True)
         ]
 
 
 @pytest.fixture(scope="module")
-def switch(sizes: Any, window: Window) -> Switch:
-    return Switch(window, sizes.num_windows)
+def chromosome(sizes: Any, window: Window) -> Chromosome:
+    return Chromosome(window, sizes.num_windows)
 
 
-@pytest.mark.benchmark(group="epoch switch, first search included")
+@pytest.mark.benchmark(group="epoch switch, first batch retrieved")
 class TestSwitch:
     def test_v18(
-        self, timed: Any, switch: Switch, window: Window, haplotypes: NDArray[np.int8]
+        self, timed: Any, chromosome: Chromosome, window: Window, haplotypes: NDArray[np.int8]
     ) -> None:
         v18 = V18(window.num_sites)
-        windows = switch.windows
+        windows = chromosome.windows
         pairs = list(zip(windows.starts.tolist(), windows.stops.tolist(), strict=True))
+        hidden = chromosome.batch.hidden[0].numpy()  # our mask, for equal answers
 
-        def way() -> Any:
-            random_state_masks(switch.panel.af, pairs, EPOCH, FIRST_RATE)
-            # Of our mask, not of its own, so that the answers compare.
-            return v18.search(window.queries, haplotypes, ~switch.observed, NUM_NEIGHBOURS)
+        def switch() -> Any:
+            random_state_masks(chromosome.panel.af, pairs, EPOCH, RATE)
+            return v18.search(window.queries, haplotypes, hidden, NUM_NEIGHBOURS)
 
-        squared = timed(V18_WAY, way, rounds=1)
-        v18.check(squared, switch.switch().distances)
+        index = replace(window, observed=~hidden).index()
+        squared = timed("V18's way", switch, rounds=1)
+        v18.check(squared, index.search(window.query_bits, NUM_NEIGHBOURS).distances)
 
-    def test_snvrag(self, timed: Any, switch: Switch) -> None:
-        timed(OURS, switch.switch, targets={V18_WAY: None}, at_most=1e-3)
-
-    def test_snvrag_on_one_thread(self, timed: Any, switch: Switch) -> None:
-        timed(f"{OURS}, one thread", lambda: switch.switch(threads=1), targets={V18_WAY: None})
+    @pytest.mark.parametrize(("name", "threads"), [("snvrag", None), ("snvrag, one thread", 1)])
+    def test_snvrag(
+        self, name: str, threads: int | None, timed: Any, chromosome: Chromosome, window: Window
+    ) -> None:
+        near = timed(name, lambda: chromosome.switch(threads)).alleles.numpy()
+        observed = ~chromosome.batch.hidden[0].numpy()
+        index = replace(window, observed=observed).index()
+        found = index.search(window.query_bits, NUM_NEIGHBOURS).indices
+        np.testing.assert_array_equal(
+            near.reshape(*found.shape, -1), window.haplotypes[found].astype(np.uint8)
+        )
 
 
 @pytest.mark.benchmark(group="indexes of an epoch's 331 windows")
 class TestBuildAll:
     @pytest.fixture
-    def observed(self, switch: Switch) -> list[NDArray[np.bool_]]:
-        """Observed sites of every window at the rate of the searches, 0.6."""
-        mask = switch.masks(HIDDEN_RATE)
-        return [
-            ~mask[start:stop]
-            for start, stop in zip(switch.windows.starts, switch.windows.stops, strict=True)
-        ]
+    def observed(self, chromosome: Chromosome) -> list[NDArray[np.bool_]]:
+        """Return the observed sites of each window, at the rate of bench_retrieval.py."""
+        mask = chromosome.masks(HIDDEN_RATE, 1)
+        return list(~mask.reshape(len(chromosome.windows), -1))
 
     def test_faiss(
         self, timed: Any, faiss: Any, observed: list[Any], haplotypes: NDArray[np.int8]
@@ -140,20 +142,18 @@ class TestBuildAll:
                 indexes.append(index)
             return indexes
 
-        timed(FAISS, build, rounds=1)
+        indexes = timed("faiss IndexBinaryFlat, packed and added", build, rounds=1)
+        assert all(index.ntotal == len(haplotypes) for index in indexes)
 
     def test_snvrag(
-        self, timed: Any, switch: Switch, window: Window, observed: list[NDArray[np.bool_]]
+        self, timed: Any, chromosome: Chromosome, window: Window, observed: list[NDArray[np.bool_]]
     ) -> None:
-        indexes = switch.build_all(observed)
+        indexes = chromosome.build_all(observed)
         for number in (0, len(observed) - 1):
-            seen = observed[number]
-            fresh = HammingIndex(window.bits, num_sites=window.num_sites, observed=seen)
-            expected = fresh.search(window.query_bits, NUM_NEIGHBOURS, threads=1)
+            index = replace(window, observed=observed[number]).index()
+            expected = index.search(window.query_bits, NUM_NEIGHBOURS, threads=1)
             found = indexes[number].search(window.query_bits, NUM_NEIGHBOURS, threads=1)
             for a, b in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(a, b)
         del indexes
-        timed(
-            OURS, lambda: switch.build_all(observed), rounds=10, targets={FAISS: None}, at_most=0.06
-        )
+        timed("snvrag", lambda: chromosome.build_all(observed), rounds=10)

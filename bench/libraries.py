@@ -1,12 +1,16 @@
-"""The other libraries' searches, each as fast as it is known to go, on one thread."""
+"""Exact search by other libraries, each in the fastest way that it offers, on one thread."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mosaics import Window
+
+FAISS, FAISS_64 = "faiss IndexBinaryFlat", "faiss IndexBinaryFlat, padded to 64 bytes"
+USEARCH = "usearch, exact Hamming on bits"
 
 
 def load_faiss() -> Any:
@@ -19,9 +23,9 @@ def load_faiss() -> Any:
 
 
 def faiss_search(window: Window, k: int, multiple: int = 1) -> Callable[[], Any]:
-    """Return a search for (distances, indices) in rows padded to a multiple of bytes.
+    """Return a function that searches rows padded to a multiple of bytes.
 
-    For many neighbours FAISS selects faster by counting than by a heap.
+    For many neighbours FAISS is faster with counting than with a heap.
     """
     rows = window.observed_bytes(window.bits, multiple)
     queries = window.observed_bytes(window.query_bits, multiple)
@@ -32,7 +36,7 @@ def faiss_search(window: Window, k: int, multiple: int = 1) -> Callable[[], Any]
 
 
 def usearch_search(window: Window, k: int) -> Callable[[], Any]:
-    """Return a search for (distances, indices)."""
+    """Return a function that searches without an index."""
     from usearch.index import MetricKind, search
 
     rows = window.observed_bytes(window.bits, 8)
@@ -43,3 +47,12 @@ def usearch_search(window: Window, k: int) -> Callable[[], Any]:
         return found.distances, found.keys
 
     return find
+
+
+# By name: the module that has to be installed, and what makes a search of a window for k
+# neighbours that returns (distances, indices).
+SEARCHES: dict[str, tuple[str, Callable[[Window, int], Callable[[], Any]]]] = {
+    USEARCH: ("usearch", usearch_search),
+    FAISS: ("faiss", faiss_search),
+    FAISS_64: ("faiss", partial(faiss_search, multiple=64)),
+}

@@ -2,8 +2,7 @@
 
 Haplotypes of three populations under the out-of-Africa history of Gutenkunst et al., "Inferring the
 joint demographic history of multiple populations from multidimensional SNP frequency data" (PLoS
-Genetics 5, 2009), simulated by msprime with a fixed seed. Needs msprime, which the package itself
-does not.
+Genetics 5, 2009), simulated by msprime with a fixed seed. Needs msprime, which snvrag does not.
 """
 
 from __future__ import annotations
@@ -11,23 +10,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cyvcf2
 import msprime
 import numpy as np
+from vcf_files import convert_vcf
 
 SEED = 2009
 SAMPLES = {"YRI": 67, "CEU": 67, "CHB": 66}
 LENGTH_BP = 800_000
 FIRST_BP = 10_000_000
-YEARS_A_GENERATION = 25
+YEARS_PER_GENERATION = 25
 
 
 def out_of_africa() -> msprime.Demography:
-    """Three populations; sizes and rates are the paper's maximum-likelihood estimates."""
+    """Return three populations, with the paper's maximum-likelihood sizes and rates."""
     growth_ceu, growth_chb = 0.004, 0.0055
-    split_eurasia = 21_200 / YEARS_A_GENERATION
-    split_africa = 140_000 / YEARS_A_GENERATION
-    ancient = 220_000 / YEARS_A_GENERATION
+    split_eurasia = 21_200 / YEARS_PER_GENERATION
+    split_africa = 140_000 / YEARS_PER_GENERATION
+    ancient = 220_000 / YEARS_PER_GENERATION
     demography = msprime.Demography()
     demography.add_population(name="YRI", initial_size=12_300)
     demography.add_population(
@@ -52,7 +51,7 @@ def out_of_africa() -> msprime.Demography:
 
 
 def main() -> None:
-    """Simulate, write the VCF and the table of samples."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     folder = Path(__file__).resolve().parent.parent / "snvrag" / "data"
     parser.add_argument("--output", type=Path, default=folder, help="folder (default: %(default)s)")
@@ -87,11 +86,7 @@ def main() -> None:
             position = FIRST_BP + int(variant.site.position)
             stream.write(f"demo\t{position}\t.\t{ref}\t{alt}\t.\tPASS\t.\tGT\t{calls}\n")
             num_sites += 1
-    source = cyvcf2.VCF(str(plain))
-    target = cyvcf2.Writer(str(path), source, mode="wz")
-    for record in source:
-        target.write_record(record)
-    target.close()
+    convert_vcf(plain, path, "wz")
     plain.unlink()
     with open(arguments.output / "demo_samples.tsv", "w", encoding="ascii") as stream:
         stream.write("sample\tpopulation\n")

@@ -1,21 +1,23 @@
-"""Haplotypes for the benchmarks: mosaics of founders, made as bits, so that a million are cheap.
+"""Simulated haplotypes for the benchmarks: mosaics of founders, made as bits, cheap for a million.
 
 Allele frequencies follow the neutral spectrum (density 1 / x), so about half of the sites are rare.
-Ancestors are mosaics of five pieces of founders; half of the haplotypes copy one ancestor, half a
-piece of each of two, with a mutation in 2,000 sites. Neighbouring sites are then in linkage
-disequilibrium, and a query has near neighbours, as in real panels: with 60% hidden, the eighth best
-of 5,008 differs at a tenth of the sites that any two haplotypes do (in the 1000 Genomes Project's
-chromosome 20, with 552 haplotypes, at 7% to 24%).
+An ancestor is a mosaic of five segments of founders. Half of the haplotypes descend from one
+ancestor, half from two, one on each side of a breakpoint, with one mutation in 2,000 sites.
+Neighbouring sites are therefore in linkage disequilibrium, and a query has near neighbours, as in
+real panels: with 60% of the sites hidden, the eighth nearest of 5,008 haplotypes differs from the
+query at a tenth of the sites at which two random haplotypes differ (7% to 24% on the 1000 Genomes
+Project's chromosome 20, with 552 haplotypes).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snvrag.kernels import af_guided_mask, pack_haplotypes, unpack_haplotypes
+from snvrag.kernels import HammingIndex, af_guided_mask, pack_haplotypes, unpack_haplotypes
+from snvrag.panel import Panel
 
 NUM_QUERIES = 48
 HIDDEN_RATE = 0.6
@@ -24,8 +26,20 @@ _ROWS_AT_ONCE = 16_384
 _LOW_BITS = np.array([(1 << n) - 1 for n in range(65)], np.uint64)
 
 
+def make_panel(site_bits: NDArray[np.uint64], num_haplotypes: int, prefix: str = "s") -> Panel:
+    """Return a panel of (S, ceil(H / 64)) bits by site, one site in 100 bp."""
+    num_sites = len(site_bits)
+    return Panel(
+        chrom="1",
+        position=np.arange(1, num_sites + 1, dtype=np.int64) * 100,
+        alleles=np.tile(np.array([["A", "G"]]), (num_sites, 1)),
+        samples=tuple(f"{prefix}{i}" for i in range(num_haplotypes // 2)),
+        site_bits=site_bits,
+    )
+
+
 class Founders:
-    """Ancestors of a population over L sites."""
+    """The ancestors of a population, over L sites."""
 
     def __init__(
         self, num_sites: int, *, seed: int, num_founders: int = 200, num_ancestors: int = 300
@@ -39,7 +53,7 @@ class Founders:
         self._fill(self._bits, founders, rng, num_switches=4, switch_range=num_sites)
 
     def descendants(self, num_haplotypes: int, *, seed: int) -> NDArray[np.uint64]:
-        """Return (H, W) packed haplotypes; memory beside them: some MB."""
+        """Return (H, W) packed haplotypes, made in blocks of some MB."""
         bits = np.empty((num_haplotypes, self._bits.shape[1]), np.uint64)
         for start in range(0, num_haplotypes, _ROWS_AT_ONCE):
             part = bits[start : start + _ROWS_AT_ONCE]
@@ -82,12 +96,16 @@ class Window:
     Attributes
     ----------
     num_sites : int
+        L.
     bits : (H, W) uint64
+        Packed haplotypes of the panel.
     query_bits : (Q, W) uint64
+        Packed haplotypes of the queries, none of which is in the panel.
     af : (L,) float64
+        ALT frequency in the panel's first 10,000 haplotypes.
     observed : (L,) bool
-        60% are hidden by the mask kernel, rare sites as often as others: at the default rare rate
-        of 0.7 fewer words would be left to compare.
+        False at the 60% of the sites that the mask kernel hides. Rare sites are hidden at the same
+        rate: at the default of 0.7 the search would have fewer words to compare.
     """
 
     num_sites: int
@@ -98,7 +116,7 @@ class Window:
 
     @classmethod
     def make(cls, num_haplotypes: int, num_sites: int, *, seed: int = 0) -> Window:
-        """Make a panel and queries that are none of its rows."""
+        """Make a panel and queries."""
         founders = Founders(num_sites, seed=seed)
         bits = founders.descendants(num_haplotypes, seed=seed)
         sample = unpack_haplotypes(bits[:10_000], num_sites)
@@ -113,22 +131,27 @@ class Window:
 
     @property
     def haplotypes(self) -> NDArray[np.int8]:
-        """(H, L) int8: 0 REF, 1 ALT."""
+        """(H, L) int8 alleles of the panel."""
         return unpack_haplotypes(self.bits, self.num_sites)
 
     @property
     def queries(self) -> NDArray[np.int8]:
-        """(Q, L) int8."""
+        """(Q, L) int8 alleles of the queries."""
         return unpack_haplotypes(self.query_bits, self.num_sites)
 
     def head(self, num_haplotypes: int) -> Window:
-        """Return the window with the first haplotypes only."""
-        return Window(
-            self.num_sites, self.bits[:num_haplotypes], self.query_bits, self.af, self.observed
-        )
+        """Return the window with the panel's first haplotypes only."""
+        return replace(self, bits=self.bits[:num_haplotypes])
+
+    def index(self) -> HammingIndex:
+        """Return the index of the observed sites."""
+        return HammingIndex(self.bits, num_sites=self.num_sites, observed=self.observed)
 
     def observed_bytes(self, bits: NDArray[np.uint64], multiple: int) -> NDArray[np.uint8]:
-        """Pack the observed alleles as other libraries take them: (n, bytes), padded with 0."""
+        """Return the observed alleles as other libraries take them: (n, bytes), padded with 0.
+
+        The number of bytes of a row is rounded up to a multiple of ``multiple``.
+        """
         num_bytes = -(-int(self.observed.sum()) // (8 * multiple)) * multiple
         packed = np.zeros((len(bits), num_bytes), np.uint8)
         for start in range(0, len(bits), _ROWS_AT_ONCE):

@@ -1,7 +1,7 @@
-"""Draw the README's picture from a trained model: ``python bench/plot_overview.py CHECKPOINT``.
+"""Draw the README's picture of a trained model: ``python bench/plot_overview.py CHECKPOINT``.
 
-One validation haplotype of the demo panel over a stretch of sites: what is observed, the haplotypes
-retrieved and how the network weighs them at every site, and what it predicts.
+It shows one validation haplotype of the demo panel at some common sites: the observed alleles, the
+retrieved haplotypes with the network's weights at every site, and the predicted probabilities.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from snvrag.checkpoint import load_checkpoint
 from snvrag.config import Config
@@ -25,13 +26,62 @@ NUM_SHOWN = 8
 NUM_SITES = 110
 
 
+def draw(
+    truth: NDArray[np.int8],
+    hidden: NDArray[np.bool_],
+    retrieved: NDArray[np.uint8],
+    share: NDArray[np.float32],
+    dosage: NDArray[np.float32],
+) -> Figure:
+    """Draw one haplotype.
+
+    Parameters
+    ----------
+    truth, hidden, dosage : (n,)
+        Alleles, whether they are hidden, and predicted probability of ALT.
+    retrieved : (NUM_SHOWN, n) uint8
+        Alleles of the retrieved haplotypes.
+    share : (NUM_SHOWN, n) float32
+        Their weights, relative to the largest at each site.
+    """
+    figure = Figure(figsize=(11, 3.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(4, 1, sharex=True, height_ratios=[1, 1, NUM_SHOWN, 2.2])
+    titles = (
+        "truth",
+        "observed",
+        "retrieved,\nshaded by\ntheir weight",
+        "predicted\nP(ALT) and\ntruth (dots),\nhidden sites",
+    )
+    for panel, title in zip(axes, titles, strict=True):
+        panel.set_ylabel(title, rotation=0, ha="right", va="center")
+        panel.set_yticks([])
+        panel.tick_params(bottom=panel is axes[3])
+        panel.spines[:].set_visible(False)
+    cells = {"aspect": "auto", "interpolation": "nearest"}
+    colours = ListedColormap(["#dfe7ef", "#1f4e79", "white"])
+    for panel, row in zip(axes[:2], (truth, np.where(hidden, 2, truth)), strict=True):
+        panel.imshow(row[None], cmap=colours, vmin=0, vmax=2, **cells)
+    image = np.ones((*retrieved.shape, 3))
+    for allele, colour in ((0, (0.78, 0.84, 0.90)), (1, (0.12, 0.31, 0.47))):
+        tint = 1 - (1 - np.array(colour)) * (0.08 + 0.92 * share[..., None])
+        image[retrieved == allele] = tint[retrieved == allele]
+    axes[2].imshow(image, **cells)
+    column = np.arange(truth.size)
+    axes[3].bar(column, np.where(hidden, dosage, 0), width=0.9, color="#c0504d")
+    axes[3].plot(column[hidden], truth[hidden], ".", color="black", markersize=3.5)
+    axes[3].set_ylim(-0.06, 1.06)
+    axes[3].set_xlabel("site (frequency above 2%)")
+    return figure
+
+
 def main() -> None:
-    """Load, predict one window, draw."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint")
+    parser.add_argument("checkpoint", help="trained on the demo panel")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("overview.png"))
-    parser.add_argument("--sample", type=int, default=12, help="validation sample")
-    parser.add_argument("--window", type=int, default=1)
+    parser.add_argument("--sample", type=int, default=12, help="index of a sample")
+    parser.add_argument("--window", type=int, default=1, help="index of a window")
     arguments = parser.parse_args()
 
     content = load_checkpoint(arguments.checkpoint)
@@ -52,40 +102,9 @@ def main() -> None:
     common = np.minimum(af, 1 - af) > 0.02
     sites = np.flatnonzero(common)[100 : 100 + NUM_SITES]
     order = np.argsort(-weights[:, sites].sum(1))[:NUM_SHOWN]
-    copied = neighbours.alleles[0, 0].numpy()[order][:, sites]
-
-    light, dark = "#dfe7ef", "#1f4e79"
-    figure = Figure(figsize=(11, 3.9), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(4, 1, sharex=True, height_ratios=[1, 1, NUM_SHOWN, 2.2])
-    alleles = ListedColormap([light, dark, "white"])
-    rows = [("truth", truth[sites]), ("given", np.where(hidden[sites], 2, truth[sites]))]
-    for panel, (title, row) in zip(axes[:2], rows, strict=True):
-        panel.imshow(
-            row[None], cmap=alleles, vmin=0, vmax=2, aspect="auto", interpolation="nearest"
-        )
-        panel.set_ylabel(title, rotation=0, ha="right", va="center")
+    retrieved = neighbours.alleles[0, 0].numpy()[order][:, sites]
     share = weights[order][:, sites] / weights[:, sites].max(0)
-    image = np.ones((NUM_SHOWN, sites.size, 3))
-    for allele, color in ((0, (0.78, 0.84, 0.90)), (1, (0.12, 0.31, 0.47))):
-        where = copied == allele
-        tint = 1 - (1 - np.array(color)) * (0.08 + 0.92 * share[..., None])
-        image[where] = tint[where]
-    axes[2].imshow(image, aspect="auto", interpolation="nearest")
-    axes[2].set_ylabel("retrieved,\nshaded by\ntheir weight", rotation=0, ha="right", va="center")
-    place = np.arange(sites.size)
-    axes[3].bar(place, np.where(hidden[sites], dosage[sites], 0), width=0.9, color="#c0504d")
-    axes[3].plot(
-        place[hidden[sites]], truth[sites][hidden[sites]], ".", color="black", markersize=3.5
-    )
-    axes[3].set_ylim(-0.06, 1.06)
-    axes[3].set_ylabel("predicted\nP(ALT) and\ntruth (dots),\nhidden sites", rotation=0, ha="right",
-                       va="center")  # fmt: skip
-    axes[3].set_xlabel("site (frequency above 2%)")
-    for panel in axes:
-        panel.set_yticks([])
-        panel.tick_params(bottom=panel is axes[3])
-        panel.spines[:].set_visible(False)
+    figure = draw(truth[sites], hidden[sites], retrieved, share, dosage[sites])
     figure.savefig(arguments.output, dpi=110)
     print(arguments.output)
 

@@ -1,8 +1,8 @@
 """Draw search time against the size of the panel: ``python bench/plot_search_scaling.py``.
 
-48 held-out queries, k = 8, 1,020 sites of which 60% are hidden, one thread: ours beside FAISS
-IndexBinaryFlat (on rows as packed, and on rows padded to the 64 bytes it has a faster loop for) and
-usearch's exact search. Answers are compared before they are timed; the numbers are printed, too.
+48 held-out queries, k = 8, 1,020 sites of which 60% are hidden, one thread. FAISS searches rows as
+packed, and rows padded to 64 bytes, for which it has a faster loop. Answers are compared before
+they are timed. The times are printed as a table; a library that is not installed is left out.
 """
 
 from __future__ import annotations
@@ -11,31 +11,34 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from libraries import faiss_search, usearch_search
+from libraries import FAISS, FAISS_64, SEARCHES, USEARCH
+from markdown_table import markdown_table
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mosaics import NUM_QUERIES, Window
 
-from snvrag.kernels import HammingIndex
-
 K, NUM_SITES = 8, 1020
+OURS = "snvrag"
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
-# Okabe and Ito's colours, told apart with any colour vision.
+# Label, colour and marker. Okabe and Ito's colours can be told apart with any colour vision.
 STYLES = {
-    "usearch, exact": ("#CC79A7", "^"),
-    "FAISS IndexBinaryFlat": ("#E69F00", "s"),
-    "FAISS IndexBinaryFlat,\nrows padded to 64 bytes": ("#D55E00", "D"),
-    "snvrag HammingIndex": ("#0072B2", "o"),
+    USEARCH: ("usearch, exact", "#CC79A7", "^"),
+    FAISS: ("FAISS IndexBinaryFlat", "#E69F00", "s"),
+    FAISS_64: ("FAISS IndexBinaryFlat,\nrows padded to 64 bytes", "#D55E00", "D"),
+    OURS: ("snvrag HammingIndex", "#0072B2", "o"),
 }
 
 
-def snvrag_search(window: Window) -> Callable[[], Any]:
-    """Return our search."""
-    index = HammingIndex(window.bits, num_sites=window.num_sites, observed=window.observed)
+def make_search(name: str, window: Window) -> Callable[[], Any]:
+    """Return a function that searches a window."""
+    if name != OURS:
+        return SEARCHES[name][1](window, K)
+    index = window.index()
     return lambda: index.search(window.query_bits, K, threads=1)
 
 
@@ -51,20 +54,19 @@ def median_milliseconds(search: Callable[[], Any]) -> float:
 
 
 def measure(sizes: tuple[int, ...]) -> dict[str, list[float]]:
-    """Return milliseconds by name, one for each size."""
-    everyone = Window.make(sizes[-1], NUM_SITES)
-    makers = (
-        lambda window: usearch_search(window, K),
-        lambda window: faiss_search(window, K),
-        lambda window: faiss_search(window, K, 64),
-        snvrag_search,
-    )
-    times: dict[str, list[float]] = {name: [] for name in STYLES}
+    """Return milliseconds by the name of the search, one for each size."""
+    largest = Window.make(sizes[-1], NUM_SITES)
+    times: dict[str, list[float]] = {}
+    for name in STYLES:
+        if name == OURS or find_spec(SEARCHES[name][0]):
+            times[name] = []
+        else:
+            print(f"Left out: {name}: {SEARCHES[name][0]} is not installed")
     for size in sizes:
-        window = everyone.head(size)
-        expected = snvrag_search(window)()[0]
-        for name, make in zip(STYLES, makers, strict=True):
-            search = make(window)
+        window = largest.head(size)
+        expected = make_search(OURS, window)()[0]
+        for name in times:
+            search = make_search(name, window)
             np.testing.assert_array_equal(np.asarray(search()[0], np.int64), expected)
             times[name].append(median_milliseconds(search))
     return times
@@ -75,8 +77,9 @@ def draw(sizes: tuple[int, ...], times: dict[str, list[float]], path: Path) -> N
     figure = Figure(figsize=(8.3, 4.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for name, (colour, marker) in STYLES.items():
-        axes.plot(sizes, times[name], color=colour, marker=marker, lw=2, ms=6, label=name)
+    for name, milliseconds in times.items():
+        label, colour, marker = STYLES[name]
+        axes.plot(sizes, milliseconds, color=colour, marker=marker, lw=2, ms=6, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("haplotypes in the panel")
@@ -93,20 +96,21 @@ def draw(sizes: tuple[int, ...], times: dict[str, list[float]], path: Path) -> N
 
 
 def main() -> None:
-    """Measure, print, draw."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).with_name("search_scaling.png")
     )
-    parser.add_argument("--largest", type=int, default=SIZES[-1], help="haplotypes")
+    parser.add_argument("--largest", type=int, default=SIZES[-1], help="most haplotypes")
     arguments = parser.parse_args()
     sizes = tuple(size for size in SIZES if size <= arguments.largest)
     times = measure(sizes)
-    names = [name.replace("\n", " ") for name in STYLES]
-    print("| haplotypes | " + " | ".join(f"{name}, ms" for name in names) + " |")
-    print("| ---: |" + " ---: |" * len(names))
-    for size, *row in zip(sizes, *times.values(), strict=True):
-        print(f"| {size:,} | " + " | ".join(f"{value:,.4g}" for value in row) + " |")
+    titles = ["haplotypes", *(f"{STYLES[name][0]}, ms".replace("\n", " ") for name in times)]
+    rows = (
+        [f"{size:,}", *(f"{value:,.4g}" for value in row)]
+        for size, *row in zip(sizes, *times.values(), strict=True)
+    )
+    print(markdown_table(titles, rows, num_text=0))
     draw(sizes, times, arguments.output)
 
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Builds the package where a GPU is, tests the CUDA kernels, checks their memory accesses, times them.
-# Needs Python with torch, numba, pybind11, scikit-build-core and pytest, and nvcc; no network.
+# Builds the package on a machine with a GPU, tests the CUDA kernels, times them and checks their
+# memory accesses. Needs Python with torch, numba, pybind11, scikit-build-core and pytest, and nvcc;
+# no network.
 #
 #   bench/run_gpu.sh [folder for the logs]
 #
-# PYTHON chooses the interpreter. Steps whose tools are missing are left out, and say so.
+# PYTHON chooses the interpreter. A step whose tool is missing is left out, with a line.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -26,11 +27,12 @@ echo "== tests"
   tee "$logs/tests.log"
 
 echo "== benchmark"
-"$python" bench/bench_gpu.py 2>&1 | tee "$logs/bench.md"
-"$python" bench/bench_gpu_training.py 2>&1 | tee "$logs/bench_training.md"
+"$python" bench/gpu_kernels.py 2>&1 | tee "$logs/bench.md"
+"$python" bench/gpu_training.py 2>&1 | tee "$logs/bench_training.md"
 
-# Last, as it is slow. Without torch's cache every array is an allocation of its own, so that a
-# step outside it is seen; graphs need that cache.
+# Last, because it is slow. Without torch's caching allocator every array is an allocation of its
+# own, so that an access past its end is found; graphs need that allocator, so their tests are not
+# run.
 echo "== compute-sanitizer"
 if ! command -v compute-sanitizer > /dev/null; then
   echo "compute-sanitizer is not installed: left out"

@@ -1,8 +1,9 @@
-"""V18's way of retrieving, in torch, as the benchmarks compare with it.
+"""V18's retrieval and masks, in torch and NumPy, as a baseline of the benchmarks.
 
-The panel of a window is encoded (token + position + frequency; the last two are one term a site
-here), distances come from torch.cdist, the nearest from topk. Encoded in blocks, so that it fits a
-small machine: V18 holds the whole window at once, 1.3 GB at D = 64.
+An allele's embedding is the sum of a token, a position and a frequency term (the last two are one
+term per site here). Distances of flattened windows come from `torch.cdist`, neighbours from `topk`.
+The panel is encoded in blocks, to fit a small machine; V18 holds the whole window, 1.3 GB at
+D = 64.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _ROWS_AT_ONCE = 256
 
 
 class V18:
-    """Embedding and search over one window of L sites."""
+    """V18's embedding of one window of L sites, with random weights, and the search in it."""
 
     def __init__(self, num_sites: int) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -25,11 +26,11 @@ class V18:
 
     @property
     def scale(self) -> float:
-        """Squared distance that one differing observed site adds."""
+        """Squared distance that one observed site adds where two haplotypes differ."""
         return float((self.token[1] - self.token[0]).square().sum())
 
     def encode(self, rows: NDArray[np.int8], mask: NDArray[np.bool_]) -> torch.Tensor:
-        """(n, L) alleles to (n, L * 64) embeddings."""
+        """Return the (n, L * 64) embeddings of (n, L) alleles."""
         tokens = torch.from_numpy(np.where(mask, 2, rows)).long()
         return (self.token[tokens] + self.site).flatten(1)
 
@@ -40,7 +41,7 @@ class V18:
         mask: NDArray[np.bool_],
         k: int,
     ) -> torch.Tensor:
-        """Encode the window and return (Q, k) squared distances."""
+        """Encode the window and return the (Q, k) squared distances of the nearest haplotypes."""
         encoded = self.encode(queries, mask)
         blocks = [
             torch.cdist(encoded, self.encode(haplotypes[start : start + _ROWS_AT_ONCE], mask))
@@ -49,9 +50,9 @@ class V18:
         return torch.cat(blocks, 1).square().topk(k, largest=False).values
 
     def check(self, squared: torch.Tensor, hamming: NDArray[np.int32]) -> None:
-        """Compare its distances with Hamming distances.
+        """Compare squared distances with Hamming distances.
 
-        cdist takes |a|^2 + |b|^2 - 2ab in float32, so near zero it is only roughly right.
+        `torch.cdist` computes |a|^2 + |b|^2 - 2ab in float32, which is inexact near zero.
         """
         np.testing.assert_allclose(
             hamming * self.scale, squared.numpy(), rtol=2e-2, atol=0.5 * self.scale
@@ -61,7 +62,7 @@ class V18:
 def random_state_masks(
     af: NDArray[np.float64], windows: list[tuple[int, int]], seed: int, rate: float
 ) -> list[NDArray[np.bool_]]:
-    """Its masks: one RandomState a window, given the windows' ends."""
+    """Return V18's masks, one RandomState for each window (start, stop)."""
     return [
         np.random.RandomState(seed * 10_000 + window).random_sample(stop - start)
         < np.where(af[start:stop] < 0.05, 0.7, rate)

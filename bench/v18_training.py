@@ -1,10 +1,10 @@
 """V18's training loop, transcribed plainly from its description, at any size.
 
-Each haplotype goes through the network alone; attention forms its L x L matrix, with dropout; the
-heads end in a softmax, which the loss takes once more; the index of a window is the panel's
-flattened embeddings in float32, searched by cdist and topk; and the loss and the calls of a step
-are read by the host at once. What it shares with ours is taken from there: the frequency encoding,
-the sinusoid and the focal loss.
+The two haplotypes of a sample pass through the network one after the other; attention forms its
+L x L matrix, with dropout; the heads end in a softmax, which the loss takes once more; the index of
+a window is the panel's flattened embeddings in float32, searched with `torch.cdist` and `topk`; the
+host reads loss and calls of every step. The frequency encoding, the sinusoid and the focal loss are
+those of snvrag.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ROWS_AT_ONCE = 64
 
 
 class Attention(nn.Module):
-    """Attention by its definition."""
+    """Multi-head attention with an explicit matrix of weights."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -61,14 +61,14 @@ class Layer(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Token, position and frequency, then the place in the window through a convolution."""
+    """Token, sinusoid and frequency, joined with the relative position by a convolution."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.token = nn.Embedding(4, width)
         self.frequency = FrequencyEncoding(width)
         channels = max(8, width // 8)
-        self.place = nn.Sequential(
+        self.along_window = nn.Sequential(
             nn.Conv1d(1, channels, 7, padding=3),
             nn.GELU(),
             nn.Conv1d(channels, channels, 7, padding=3),
@@ -78,20 +78,20 @@ class Embedding(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def additive(self, tokens: Tensor, af: Tensor) -> Tensor:
-        """(..., L) tokens to (..., L, D): what the index is made of."""
+        """Return the (..., L, D) embeddings of (..., L) tokens that the index is made of."""
         site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
         summed: Tensor = self.token(tokens) + site
         return summed
 
-    def forward(self, tokens: Tensor, af: Tensor, position: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, af: Tensor, relative_position: Tensor) -> Tensor:
         x = self.additive(tokens, af)
-        place = self.place(position[:, None]).transpose(1, 2)
-        normed: Tensor = self.norm(x + self.join(torch.cat([x, place], -1)))
+        relative = self.along_window(relative_position[:, None]).transpose(1, 2)
+        normed: Tensor = self.norm(x + self.join(torch.cat([x, relative], -1)))
         return normed
 
 
 class Network(nn.Module):
-    """Its network."""
+    """V18's network."""
 
     def __init__(self, size: NetworkSize) -> None:
         super().__init__()
@@ -112,18 +112,21 @@ class Network(nn.Module):
         )
 
     def forward(self, batch: Batch, retrieved: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Probabilities of both haplotypes and of the genotype; retrieved: (B, 2, K, L)."""
-        position = batch.position[batch.window_row]
+        """Return probabilities of the alleles of both haplotypes, and of the genotype.
+
+        ``retrieved`` are the (B, 2, K, L) alleles of the neighbours.
+        """
+        relative_position = batch.position[batch.window_row]
         frequencies = torch.stack([batch.af, batch.population_af], -1)
         maf = torch.minimum(batch.af, 1 - batch.af).clamp_min(1e-6)
         rarity = torch.log1p(1 / maf).clamp_max(3.0)[..., None]
         tokens = batch.tokens
         hidden, probabilities = [], []
-        for copy in range(2):
-            x = self.embedding(tokens[:, copy], batch.af, position)
+        for h in range(2):
+            x = self.embedding(tokens[:, h], batch.af, relative_position)
             near = [
-                self.embedding(neighbour.long(), batch.af, position)
-                for neighbour in retrieved[:, copy].unbind(1)
+                self.embedding(neighbour.long(), batch.af, relative_position)
+                for neighbour in retrieved[:, h].unbind(1)
             ]
             weights = self.rank.softmax(0)
             gate = self.gate(frequencies).sigmoid()
@@ -138,15 +141,17 @@ class Network(nn.Module):
 
 
 class Loop:
-    """Its training step, with the index of one window.
+    """V18's training step, with the index of one window.
 
     Parameters
     ----------
     network : Network
     haplotypes : (H, L) uint8
-        Of the panel, on the device.
+        Alleles of the panel, on the device.
     batch : Batch
-        The first, on the device: its window is indexed.
+        Its window is indexed; on the device.
+    gamma : float
+        Of the focal loss.
     """
 
     def __init__(self, network: Network, haplotypes: Tensor, batch: Batch, gamma: float) -> None:
@@ -159,8 +164,8 @@ class Loop:
 
     @torch.no_grad()
     def build(self, batch: Batch) -> None:
-        """Encode the panel over the window, in float32: H x L x D x 4 bytes."""
-        self.cache = torch.cat(
+        """Encode the panel over the window: H x L x D x 4 bytes."""
+        self.index = torch.cat(
             [
                 self.encode(self.haplotypes[start : start + _ROWS_AT_ONCE], batch)
                 for start in range(0, len(self.haplotypes), _ROWS_AT_ONCE)
@@ -168,25 +173,27 @@ class Loop:
         )
 
     def encode(self, alleles: Tensor, batch: Batch) -> Tensor:
+        """Return the flattened float32 embeddings of (n, L) alleles under the batch's mask."""
         tokens = alleles.long().masked_fill(batch.hidden[0], 2)
         return self.network.embedding.additive(tokens, batch.panel_af[0]).float().flatten(1)
 
     @torch.no_grad()
     def retrieve(self, batch: Batch, k: int) -> Tensor:
-        """(B, 2, K, L) alleles of the nearest rows of the cache."""
+        """Return the (B, 2, K, L) alleles of the nearest haplotypes."""
         queries = self.encode(batch.alleles.flatten(0, 1), batch)
-        nearest = torch.cdist(queries, self.cache).topk(k, largest=False).indices
+        nearest = torch.cdist(queries, self.index).topk(k, largest=False).indices
         return self.haplotypes[nearest].unflatten(0, (-1, 2))
 
     def step(self, batch: Batch, k: int, autocast: torch.autocast) -> float:
+        """Take an optimizer step; return its loss."""
         retrieved = self.retrieve(batch, k)
         scored = batch.scored
         with autocast:
             haplotypes, genotypes = self.network(batch, retrieved)
         alleles = batch.alleles.long()
         loss = 4 * focal_loss(genotypes, alleles.sum(1), self.gamma)
-        for copy in range(2):
-            loss = loss + 3 * focal_loss(haplotypes[copy], alleles[:, copy], self.gamma)
+        for h in range(2):
+            loss = loss + 3 * focal_loss(haplotypes[h], alleles[:, h], self.gamma)
         mean = (loss * scored).sum() / scored.sum()
         mean.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

@@ -1,4 +1,4 @@
-"""What bench/accuracy.py holds out, shows and runs."""
+"""Tests of bench/accuracy.py: held-out samples, targets, commands and the table."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from itertools import product
 
+import accuracy
+import accuracy_data
+import accuracy_methods
 import numpy as np
 import pytest
 
@@ -18,19 +19,9 @@ from snvrag.errors import InputError
 from snvrag.kernels import af_guided_mask
 from snvrag.sources import held_out
 
-BENCH = Path(__file__).resolve().parents[1] / "bench"
 needs_bgzip = pytest.mark.skipif(
     not (shutil.which("bgzip") and shutil.which("tabix")), reason="bgzip or tabix is not installed"
 )
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Return a function that imports a script of bench/, which is no package."""
-    monkeypatch.syspath_prepend(str(BENCH))
-    yield __import__
-    for name in ("accuracy", "accuracy_data", "accuracy_methods"):
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -39,8 +30,8 @@ def panel(make_panel, tiny_alleles):
 
 
 @pytest.mark.parametrize(("fraction", "count", "number"), [(0.25, 0, 6), (0.2, 3, 3)])
-def test_hold_out(bench, panel, tiny_alleles, fraction, count, number):
-    split = bench("accuracy_data").hold_out(panel, fraction, count)
+def test_hold_out(panel, tiny_alleles, fraction, count, number):
+    split = accuracy_data.hold_out(panel, fraction, count)
     chosen = held_out(24, count / 24 if count else fraction)
     assert chosen[0] == 0
     assert split.truth.samples == tuple(f"s{i}" for i in chosen)
@@ -55,23 +46,23 @@ def test_hold_out(bench, panel, tiny_alleles, fraction, count, number):
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0])
-def test_nobody_left(bench, panel, fraction):
-    with pytest.raises(InputError, match="at least one must be left"):
-        bench("accuracy_data").hold_out(panel, fraction, 0)
+def test_nobody_left(panel, fraction):
+    with pytest.raises(InputError, match="at least one sample on each side"):
+        accuracy_data.hold_out(panel, fraction, 0)
 
 
-def test_chip(bench, make_panel):
+def test_chip(make_panel):
     """By hand: MAF 1/10, 5/10, 5/10, 9/10 of ALT, ...; at least 1 kb from the one before."""
     counts = [1, 5, 5, 8, 5, 10, 2, 5]
     position = np.array([100, 200, 1199, 1200, 1300, 2200, 2300, 3400])
     alleles = (np.arange(10)[:, None] < np.array(counts)).astype(np.int8)
-    chip = bench("accuracy_data").chip_sites(make_panel(alleles, position=position), 1, 0.2)
+    chip = accuracy_data.chip_sites(make_panel(alleles, position=position), 1, 0.2)
     assert chip.tolist() == [False, True, False, True, False, False, True, True]
 
 
-def test_masks_are_those_of_the_validation(bench, make_panel):
+def test_masks_are_those_of_the_validation(make_panel):
     alleles = (np.random.default_rng(0).random((40, 1500)) < 0.2).astype(np.int8)
-    observed = bench("accuracy_data").mask_sites(make_panel(alleles), 0.5)
+    observed = accuracy_data.mask_sites(make_panel(alleles), 0.5)
     af = alleles.mean(axis=0)
     masks = [
         af_guided_mask(part, seed=2024, window=w, rate=0.5)
@@ -81,11 +72,10 @@ def test_masks_are_those_of_the_validation(bench, make_panel):
 
 
 @pytest.mark.parametrize("window_size", [64, 200, 1000])
-def test_copying_the_nearest(bench, panel, tiny_alleles, window_size):
-    data = bench("accuracy_data")
+def test_copying_the_nearest(panel, tiny_alleles, window_size):
     reference, truth = panel.select_samples(np.arange(4, 24)), panel.select_samples(np.arange(4))
     observed = np.random.default_rng(1).random(200) < 0.3
-    copied = data.copy_nearest(reference, truth, observed, window_size)
+    copied = accuracy_data.copy_nearest(reference, truth, observed, window_size)
     found = copied.sample_alleles(np.arange(4), 0, 200).reshape(8, 200)
     for start in range(0, 200, window_size):
         part = slice(start, start + window_size)
@@ -94,43 +84,41 @@ def test_copying_the_nearest(bench, panel, tiny_alleles, window_size):
         assert np.array_equal(found[:, part], tiny_alleles[8:][nearest][:, part])
 
 
-def test_genetic_map(bench, tmp_path):
+def test_genetic_map(tmp_path):
     source = tmp_path / "map.gmap"
     source.write_text("pos\tchr\tcM\n100\tchr20\t0.5\n200\tchr20\t0.75\n")
-    bench("accuracy_data").write_plink_map(tmp_path / "map.plink", source, "20")
+    accuracy_data.write_plink_map(tmp_path / "map.plink", source, "20")
     assert (tmp_path / "map.plink").read_text() == "20 . 0.5 100\n20 . 0.75 200\n"
     source.write_text("position\tcM\n")
-    with pytest.raises(InputError, match="no column pos"):
-        bench("accuracy_data").write_plink_map(tmp_path / "map.plink", source, "20")
+    with pytest.raises(InputError, match="expected a column pos"):
+        accuracy_data.write_plink_map(tmp_path / "map.plink", source, "20")
 
 
-def test_cost_of_a_process(bench, tmp_path):
+def test_cost_of_a_process(tmp_path):
     """The peak is the program's own, whatever this process holds; failures tell the last line."""
-    methods = bench("accuracy_methods")
     ballast = np.ones(40 << 20, np.uint8)
     small = [sys.executable, "-S", "-c", "print('said')"]
-    cost = methods.run_process(small, tmp_path / "log", 1, tmp_path / "out")
+    cost = accuracy_methods.run_process(small, tmp_path / "log", 1, tmp_path / "out")
     assert (tmp_path / "out").read_text() == "said\n"
     assert ballast.nbytes / 2**20 > cost.peak_mib > 1
     large = [sys.executable, "-S", "-c", "x = b'1' * (80 << 20)"]
-    assert methods.run_process(large, tmp_path / "log", 1).peak_mib > 80
+    assert accuracy_methods.run_process(large, tmp_path / "log", 1).peak_mib > 80
     broken = [sys.executable, "-c", "import sys; sys.exit('out of luck')"]
     with pytest.raises(RuntimeError, match="exit code 1: out of luck"):
-        methods.run_process(broken, tmp_path / "log", 1)
+        accuracy_methods.run_process(broken, tmp_path / "log", 1)
     with pytest.raises(RuntimeError, match=r"exit code 1: .*no-such-program"):
-        methods.run_process(["no-such-program"], tmp_path / "log", 1)
+        accuracy_methods.run_process(["no-such-program"], tmp_path / "log", 1)
 
 
-def test_finished_work_is_kept(bench, panel, tmp_path):
-    methods = bench("accuracy_methods")
-    runner = methods.Methods(tmp_path, bench("accuracy_data").hold_out(panel, 0.2, 0))
+def test_finished_work_is_kept(panel, tmp_path):
+    runner = accuracy_methods.Methods(tmp_path, accuracy_data.hold_out(panel, 0.2, 0))
     output = tmp_path / "out.txt"
     script = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.open('a').write('x')"
     command = [sys.executable, "-S", "-c", script, str(output)]
-    first = runner._once(output, command, tmp_path / "log")
-    assert runner._once(output, command, tmp_path / "log") == first
+    first = runner._process(output, command, tmp_path / "log")
+    assert runner._process(output, command, tmp_path / "log") == first
     assert output.read_text() == "x"
-    runner._once(output, [*command, "another"], tmp_path / "log")
+    runner._process(output, [*command, "another"], tmp_path / "log")
     assert output.read_text() == "xx"
     prepared = tmp_path / "model"
     prepared.write_text("trained again")
@@ -138,29 +126,28 @@ def test_finished_work_is_kept(bench, panel, tmp_path):
     for newer, expected in ((False, "xx"), (True, "xxx")):
         record = (tmp_path / "out.txt.cost.json").stat().st_mtime_ns
         os.utime(prepared, ns=(now, record + (1 if newer else -1)))
-        runner._once(output, [*command, "another"], tmp_path / "log", prepared)
+        runner._process(output, [*command, "another"], tmp_path / "log", prepared)
         assert output.read_text() == expected
     with pytest.raises(RuntimeError, match="exit code"):
-        runner._once(output, [sys.executable, "-c", "x"], tmp_path / "log")
-    runner._once(output, [*command, "another"], tmp_path / "log")  # what failed may have written
+        runner._process(output, [sys.executable, "-c", "x"], tmp_path / "log")
+    runner._process(output, [*command, "another"], tmp_path / "log")  # what failed may have written
     assert output.read_text() == "xxxx"
-    with pytest.raises(RuntimeError, match="without writing"):
-        runner._once(tmp_path / "absent", [sys.executable, "-c", ""], tmp_path / "log")
+    with pytest.raises(RuntimeError, match="succeeded without writing"):
+        runner._process(tmp_path / "absent", [sys.executable, "-c", ""], tmp_path / "log")
 
 
-def test_commands_of_snvrag(bench, panel, tmp_path, monkeypatch):
+def test_commands_of_snvrag(panel, tmp_path, monkeypatch):
     """Trains on the panel's samples, once, and imputes with what came out, or with --model."""
-    methods = bench("accuracy_methods")
-    split = bench("accuracy_data").hold_out(panel, 0.2, 0)
+    split = accuracy_data.hold_out(panel, 0.2, 0)
     ran = []
 
     def stand_in(self, output, command, *_, **__):
         ran.append(command[1:])
-        return methods.Cost("", 1.0, 2.0)
+        return accuracy_methods.Cost("", 1.0, 2.0)
 
-    monkeypatch.setattr(methods.Methods, "_once", stand_in)
-    target = methods.Target(tmp_path / "chip", np.ones(200, bool))
-    methods.Methods(tmp_path, split, train_options="--epochs 2").run("snvrag", target)
+    monkeypatch.setattr(accuracy_methods.Methods, "_process", stand_in)
+    target = accuracy_methods.Target(tmp_path / "chip", np.ones(200, bool))
+    accuracy_methods.Methods(tmp_path, split, train_options="--epochs 2").run("snvrag", target)
     train, impute = ran
     assert train[:4] == ["-m", "snvrag.train", "--panel", str(tmp_path / "panel.vcf.gz")]
     assert train[-2:] == ["--epochs", "2"]
@@ -171,36 +158,33 @@ def test_commands_of_snvrag(bench, panel, tmp_path, monkeypatch):
         *("--output", str(tmp_path / "chip" / "snvrag.vcf.gz"), "--overwrite", "--threads", "1"),
     ]
     ran.clear()
-    methods.Methods(tmp_path, split, model="m", impute_options="-x").run("snvrag", target)
+    accuracy_methods.Methods(tmp_path, split, model="m", impute_options="-x").run("snvrag", target)
     assert len(ran) == 1
     assert ran[0][ran[0].index("--model") + 1] == "m"
     assert ran[0][-1] == "-x"
 
 
 @needs_bgzip
-def test_the_whole_table(bench, tiny_vcf, tmp_path, capsys):
-    script, folder = bench("accuracy"), tmp_path / "out"
+def test_the_whole_table(tiny_vcf, tmp_path, capsys):
+    folder = tmp_path / "out"
     arguments = [
         *("--panel", str(tiny_vcf), "--output", str(folder), "--chip-kb", "0.2"),
-        *("--mask-rate", "0.5", "--only", "frequency", "copy-255", "beagle-map"),
+        *("--mask-rate", "0.5", "--only", "frequency", "nearest-255", "beagle-map"),
     ]
-    assert script.main(arguments) == 0
+    assert accuracy.main(arguments) == 0
     printed = capsys.readouterr()
     assert "chip, beagle-map: left out: no --map" in printed.err
     table = (folder / "accuracy.md").read_text()
     assert table in printed.out
     assert len(table.splitlines()) == 2 + 2 * 2
     rows = json.loads((folder / "accuracy.json").read_text())
-    assert [(row["target"], row["method"]) for row in rows] == [
-        (target, method)
-        for target in ("chip", "mask-0.5")
-        for method in ("frequency", "copy-255")
-    ]  # fmt: skip
+    cases = product(("chip", "mask-0.5"), ("frequency", "nearest-255"))
+    assert [(row["target"], row["method"]) for row in rows] == list(cases)
     assert all(0 < row["r2 all"] < 1 for row in rows)
     assert len({row["r2 all"] for row in rows}) == len(rows)
     assert (folder / "chip" / "accuracy.png").exists()
 
-    stream = SiteStream("--imputed", folder / "chip" / "copy-255.vcf.gz")
+    stream = SiteStream("--imputed", folder / "chip" / "nearest-255.vcf.gz")
     target = SiteStream("--imputed", folder / "chip" / "target.vcf.gz")
     stream.advance(), target.advance()
     typed = 0
@@ -214,8 +198,8 @@ def test_the_whole_table(bench, tiny_vcf, tmp_path, capsys):
     assert typed > 20
     assert target.at_end
 
-    before = (folder / "chip" / "copy-255.vcf.gz").stat().st_mtime_ns
-    assert script.main(arguments) == 0
-    assert (folder / "chip" / "copy-255.vcf.gz").stat().st_mtime_ns == before
-    assert script.main([*arguments, "--chip-kb", "1"]) == 2
+    before = (folder / "chip" / "nearest-255.vcf.gz").stat().st_mtime_ns
+    assert accuracy.main(arguments) == 0
+    assert (folder / "chip" / "nearest-255.vcf.gz").stat().st_mtime_ns == before
+    assert accuracy.main([*arguments, "--chip-kb", "1"]) == 2
     assert "made with other settings" in capsys.readouterr().err
