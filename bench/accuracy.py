@@ -23,9 +23,9 @@ from accuracy_methods import METHODS, Cost, Methods, Target
 from markdown_table import markdown_table
 
 from snvrag.errors import InputError
-from snvrag.evaluate import Evaluation, evaluate_files
-from snvrag.evaluation_report import json_text, tsv_text, write_reports
-from snvrag.reading import read_panel
+from snvrag.evaluation.evaluation import Evaluation, evaluate_files
+from snvrag.evaluation.report import json_text, tsv_text, write_reports
+from snvrag.io.reading import read_panel
 
 MAF_EDGES = (0.0, 0.005, 0.01, 0.05, 0.5)
 

@@ -15,10 +15,10 @@ from vcf_files import genotype_columns
 
 from snvrag.errors import InputError
 from snvrag.kernels import HammingIndex, af_guided_masks, pack_haplotypes, unpack_haplotypes
-from snvrag.panel import Panel
-from snvrag.sources import held_out
-from snvrag.trainer import VALIDATION_SEED
-from snvrag.windows import Windows
+from snvrag.panel.panel import Panel
+from snvrag.panel.windows import Windows
+from snvrag.training.run_data import held_out
+from snvrag.training.trainer import VALIDATION_SEED
 
 MASK_WINDOW_SIZE = 1020
 _SITES_AT_ONCE = 512

@@ -23,13 +23,13 @@ from mosaics import HIDDEN_RATE, Window, make_panel
 from numpy.typing import NDArray
 from v18 import V18, random_state_masks
 
-from snvrag.batch import Batch
-from snvrag.dataset import Targets, WindowDataset
+from snvrag.batches.batch import Batch, Neighbours
+from snvrag.batches.dataset import Targets, WindowDataset
+from snvrag.batches.keys import Key
+from snvrag.batches.masks import MaskRule
 from snvrag.kernels import HammingIndex, af_guided_masks, pack_haplotypes
-from snvrag.keys import Key
-from snvrag.mask_rule import MaskRule
-from snvrag.retriever import Neighbours, Retriever
-from snvrag.windows import Windows
+from snvrag.panel.windows import Windows
+from snvrag.retrieval.retriever import Retriever
 
 NUM_NEIGHBOURS = 8
 EPOCH = 1

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from vcf_files import convert_vcf, genotype_columns
 
 from snvrag import _core
+from snvrag.io.reading import read_panel
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
-from snvrag.panel import Panel
-from snvrag.reading import read_panel
+from snvrag.panel.panel import Panel
 
 ITERATION, LOOP, OURS = "cyvcf2, genotypes alone", "loop over cyvcf2's lists", "snvrag read_panel"
 

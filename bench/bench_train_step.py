@@ -23,7 +23,7 @@ from gpu_training import Table, time_loops
 from sizes import Sizes
 from training_steps import Steps
 
-from snvrag.config import PRESETS
+from snvrag.training.options import PRESETS
 
 BATCHES = "data: batches (masks, alleles, frequencies, Li-Stephens)"
 RETRIEVAL = "data: neighbours and their features"
@@ -79,7 +79,7 @@ def test_metrics(timed: Any, steps: Steps) -> None:
 @pytest.mark.usefixtures("rounds")
 def test_all_but_network(timed: Any, steps: Steps) -> None:
     timed("data and metrics: all but the network", steps.all_but_network, rounds=20, part_of=STEP)
-    assert steps.feed.retriever.statistics.num_builds == len(steps.trainer.windows)
+    assert steps.loader.retriever.statistics.num_builds == len(steps.trainer.windows)
 
 
 def test_gpu_training_on_a_cpu() -> None:

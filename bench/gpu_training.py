@@ -25,8 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from training_steps import Steps
 from v18_training import Loop, Network
 
-from snvrag.config import PRESETS
-from snvrag.setup import network_size
+from snvrag.training.options import PRESETS
+from snvrag.training.setup import network_config
 
 # Data sheets, dense bfloat16 with float32 sums; the first name that is part of the device's counts.
 PEAK_TFLOPS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "4090": 165}
@@ -117,7 +117,7 @@ def time_loops(table: Table, sizes: Sizes, settings: dict[str, Any], *, compiled
     haplotypes = torch.from_numpy(alleles.reshape(panel.num_haplotypes, -1)).byte()
     torch.manual_seed(0)
     loop = Loop(
-        Network(network_size(trainer.config)).to(table.device),
+        Network(network_config(trainer.config)).to(table.device),
         haplotypes.to(table.device),
         batch,
         trainer.config.focal_gamma,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snvrag.kernels import HammingIndex, af_guided_mask, pack_haplotypes, unpack_haplotypes
-from snvrag.panel import Panel
+from snvrag.panel.panel import Panel
 
 NUM_QUERIES = 48
 HIDDEN_RATE = 0.6

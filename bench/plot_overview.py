@@ -16,11 +16,11 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from snvrag.checkpoint import load_checkpoint
-from snvrag.config import Config
-from snvrag.keys import Key
-from snvrag.sources import load_sources
-from snvrag.trainer import VALIDATION_SEED, Trainer
+from snvrag.batches.keys import Key
+from snvrag.io.checkpoint import load_checkpoint
+from snvrag.training.options import Config
+from snvrag.training.run_data import load_run_data
+from snvrag.training.trainer import VALIDATION_SEED, Trainer
 
 NUM_SHOWN = 8
 NUM_SITES = 110
@@ -87,12 +87,12 @@ def main() -> None:
     content = load_checkpoint(arguments.checkpoint)
     settings = {**content["config"], "mask_rates": tuple(content["config"]["mask_rates"])}
     trainer = Trainer(
-        Config(**{**settings, "resume": "", "resume_epoch": -1}), load_sources(Config())
+        Config(**{**settings, "resume": "", "resume_epoch": -1}), load_run_data(Config())
     )
     trainer.restore(content)
-    feed, network = trainer.val_feed, trainer.network.eval()
-    batch = feed.dataset[Key(VALIDATION_SEED, arguments.window, arguments.sample)]
-    neighbours = feed.retriever.retrieve(batch)
+    loader, network = trainer.val_loader, trainer.network.eval()
+    batch = loader.dataset[Key(VALIDATION_SEED, arguments.window, arguments.sample)]
+    neighbours = loader.retriever.retrieve(batch)
     with torch.no_grad():
         dosage = network(batch, neighbours).hap_dosage[0, 0].numpy()
         weights = network.weights(neighbours)[0, 0].numpy()

@@ -9,15 +9,14 @@ import torch
 from mosaics import Founders, make_panel
 from sizes import Sizes
 
-from snvrag.batch import Batch
-from snvrag.config import Config
-from snvrag.dataset import Targets
+from snvrag.batches.batch import Batch, Neighbours
+from snvrag.batches.dataset import Targets
+from snvrag.batches.keys import Key
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
-from snvrag.keys import Key
-from snvrag.retriever import Neighbours
-from snvrag.sources import Sources
-from snvrag.sums import EpochSums
-from snvrag.trainer import Trainer
+from snvrag.training.options import Config
+from snvrag.training.run_data import RunData
+from snvrag.training.sums import EpochSums
+from snvrag.training.trainer import Trainer
 
 NUM_WINDOWS = 20
 EPOCH = 4  # half of the common sites are hidden
@@ -55,15 +54,15 @@ class Steps:
         )
         options = {"window_size": sizes.num_sites, "threads": 1, "device": device}
         config = Config(**{**settings, **options})
-        self.trainer = Trainer(config, Sources(panel, train, validation, ()))
+        self.trainer = Trainer(config, RunData(panel, train, validation, ()))
         self.trainer.network.train()
-        self.feed = self.trainer.train_feed
-        self.feed.sampler.epoch = EPOCH
-        batches = iter(self.feed.sampler)
+        self.loader = self.trainer.train_loader
+        self.loader.sampler.epoch = EPOCH
+        batches = iter(self.loader.sampler)
         self._keys = [next(batches) for _ in range(20 if sizes.full else 2)]
         self._turn = 0
         for window in range(num_windows):  # puts every index into the cache
-            self.neighbours(self.feed.dataset.__getitems__([Key(EPOCH, window, 0)]))
+            self.neighbours(self.loader.dataset.__getitems__([Key(EPOCH, window, 0)]))
         self.example = self.data()
         with torch.no_grad():
             self.prediction = self.trainer.network(*self.example)
@@ -78,11 +77,11 @@ class Steps:
     def batch(self) -> Batch:
         """Make the next batch."""
         self._turn = (self._turn + 1) % len(self._keys)
-        return self.feed.dataset.__getitems__(self._keys[self._turn])
+        return self.loader.dataset.__getitems__(self._keys[self._turn])
 
     def neighbours(self, batch: Batch) -> Neighbours:
         """Retrieve the neighbours of a batch."""
-        return self.feed.retriever.retrieve(batch)
+        return self.loader.retriever.retrieve(batch)
 
     def data(self) -> tuple[Batch, Neighbours]:
         """Make the next batch and retrieve its neighbours."""

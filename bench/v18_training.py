@@ -14,9 +14,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from snvrag.batch import Batch
-from snvrag.loss import focal_loss
-from snvrag.model import FrequencyEncoding, NetworkSize, sinusoid
+from snvrag.batches.batch import Batch
+from snvrag.network.loss import focal_loss
+from snvrag.network.transformer import FrequencyEncoding, NetworkConfig, sinusoid
 
 _ROWS_AT_ONCE = 64
 
@@ -49,14 +49,14 @@ class Layer(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
         self.attention = Attention(width, heads, dropout)
-        self.feed = nn.Sequential(
+        self.loader = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * width, width)
         )
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop(self.attention(self.norms[0](x)))
-        fed: Tensor = x + self.drop(self.feed(self.norms[1](x)))
+        fed: Tensor = x + self.drop(self.loader(self.norms[1](x)))
         return fed
 
 
@@ -93,7 +93,7 @@ class Embedding(nn.Module):
 class Network(nn.Module):
     """V18's network."""
 
-    def __init__(self, size: NetworkSize) -> None:
+    def __init__(self, size: NetworkConfig) -> None:
         super().__init__()
         width = size.width
         self.embedding = Embedding(width)
@@ -116,7 +116,7 @@ class Network(nn.Module):
 
         ``retrieved`` are the (B, 2, K, L) alleles of the neighbours.
         """
-        relative_position = batch.position[batch.window_row]
+        relative_position = batch.relative_position[batch.window_row]
         frequencies = torch.stack([batch.af, batch.population_af], -1)
         maf = torch.minimum(batch.af, 1 - batch.af).clamp_min(1e-6)
         rarity = torch.log1p(1 / maf).clamp_max(3.0)[..., None]

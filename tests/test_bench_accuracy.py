@@ -14,10 +14,10 @@ import accuracy_methods
 import numpy as np
 import pytest
 
-from snvrag.dosages import SiteStream
 from snvrag.errors import InputError
+from snvrag.io.genotypes import SiteStream
 from snvrag.kernels import af_guided_mask
-from snvrag.sources import held_out
+from snvrag.training.run_data import held_out
 
 needs_bgzip = pytest.mark.skipif(
     not (shutil.which("bgzip") and shutil.which("tabix")), reason="bgzip or tabix is not installed"
@@ -155,7 +155,7 @@ def test_commands_of_snvrag(panel, tmp_path, monkeypatch):
         *("-m", "snvrag.impute", "--panel", str(tmp_path / "panel.vcf.gz")),
         *("--target", str(tmp_path / "chip" / "target.vcf.gz")),
         *("--model", str(tmp_path / "model" / "rag_bert.model.best")),
-        *("--output", str(tmp_path / "chip" / "snvrag.vcf.gz"), "--overwrite", "--threads", "1"),
+        *("--output", str(tmp_path / "chip" / "snvrag.io.vcf.gz"), "--overwrite", "--threads", "1"),
     ]
     ran.clear()
     accuracy_methods.Methods(tmp_path, split, model="m", impute_options="-x").run("snvrag", target)
