@@ -53,7 +53,7 @@ def out_of_africa() -> msprime.Demography:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    folder = Path(__file__).resolve().parent.parent / "snvrag" / "data"
+    folder = Path(__file__).resolve().parent.parent / "snvrag" / "demo"
     parser.add_argument("--output", type=Path, default=folder, help="folder (default: %(default)s)")
     arguments = parser.parse_args()
 

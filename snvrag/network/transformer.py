@@ -24,7 +24,7 @@ class NetworkConfig:
     Attributes
     ----------
     width, layers, heads : int
-        Of the transformer; the loader-forward part is four times as wide.
+        Of the transformer; the feed-forward part is four times as wide.
     dropout : float
     span : int
         Sites that attend to each other; 0 for the whole window.
@@ -203,8 +203,8 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
-        self.feed_norm = nn.LayerNorm(width)
-        self.loader = nn.Sequential(
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
         self.drop = nn.Dropout(dropout)
@@ -212,7 +212,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """(rows, L, D) to the same shape; `valid` is (rows, L), None if every site exists."""
         x = x + self.drop(self.project(self._attend(self.qkv(self.attention_norm(x)), valid)))
-        fed: Tensor = x + self.drop(self.loader(self.feed_norm(x)))
+        fed: Tensor = x + self.drop(self.feed_forward(self.feed_forward_norm(x)))
         return fed
 
     def _attend(self, qkv: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -105,7 +105,7 @@ def slow_twin(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskR
     for w in range(len(windows)):
         own = slice(windows.starts[w], windows.stops[w])
         hidden_everywhere[own] = formula(af[own], epoch, w, rule.rate(epoch))
-    out = {name: [] for name in ("alleles", "hidden", "scored", "panel_af", "af", "position",
+    out = {name: [] for name in ("alleles", "hidden", "scored", "panel_af", "af", "relative_position",
                                  "population_af", "genotype_frequency", "panel_sample",
                                  "tokens")}  # fmt: skip
     members = np.array([0, 1, 1] * 8)
@@ -116,7 +116,7 @@ def slow_twin(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskR
             "scored": np.zeros(length, bool),
             "panel_af": np.zeros(length, np.float32),
             "af": np.zeros(length, np.float32),
-            "position": np.zeros(length, np.float32),
+            "relative_position": np.zeros(length, np.float32),
             "population_af": np.zeros(length, np.float32),
             "genotype_frequency": np.zeros((length, 3), np.float32),
             "tokens": np.full((2, length), PAD),
@@ -138,7 +138,7 @@ def slow_twin(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskR
             row["panel_af"][j] = af[site]
             row["af"][j] = rest[:, site].mean() / 2
             offset = world.panel.position[site] - world.panel.position[first]
-            row["position"][j] = offset / span if span else 0
+            row["relative_position"][j] = offset / span if span else 0
             row["population_af"][j] = own[:, site].mean() / 2
             row["genotype_frequency"][j] = [(own[:, site] == g).mean() for g in range(3)]
             row["tokens"][:, j] = 2 if row["hidden"][j] else row["alleles"][:, j]
@@ -160,7 +160,7 @@ def check(world: World, dataset: WindowDataset, keys: list[Key], rule: MaskRule 
     for name in ("alleles", "panel_sample", "scored"):
         np.testing.assert_array_equal(getattr(batch, name), expected[name], err_msg=name)
     np.testing.assert_array_equal(batch.hidden[rows], expected["hidden"])
-    for name in ("panel_af", "position"):
+    for name in ("panel_af", "relative_position"):
         np.testing.assert_allclose(getattr(batch, name)[rows], expected[name], atol=1e-6)
     for name in ("af", "population_af", "genotype_frequency"):
         np.testing.assert_allclose(getattr(batch, name), expected[name], atol=1e-6)
@@ -215,7 +215,7 @@ def test_types_and_shapes(world):
     assert dtypes == {
         "windows": torch.int64, "window_row": torch.int64, "sample": torch.int64,
         "panel_sample": torch.int64, "alleles": torch.uint8, "hidden": torch.bool,
-        "scored": torch.bool, "panel_af": torch.float32, "position": torch.float32,
+        "scored": torch.bool, "panel_af": torch.float32, "relative_position": torch.float32,
         "af": torch.float32, "population_af": torch.float32, "genotype_frequency": torch.float32,
         "li_stephens": torch.float32,
     }  # fmt: skip
@@ -291,7 +291,7 @@ def test_alleles_that_the_file_lacks_never_become_tokens(alleles, make_panel):
 
 
 def test_keys_of_two_epochs_do_not_mix(world):
-    with pytest.raises(ValueError, match="one epoch"):
+    with pytest.raises(ValueError, match="one mask_seed"):
         world.dataset().__getitems__([Key(0, 0, 0), Key(1, 0, 0)])
 
 
@@ -367,7 +367,7 @@ NE = (1e5, 1e7)
 def expected_copying(world: World, dataset: WindowDataset, key: Key, flank: int) -> np.ndarray:
     """(2, C, n), a haplotype and model at a time, from alleles and the masks of all windows."""
     windows, panel = dataset.windows, world.panel
-    everywhere = [dataset.window_mask(key.epoch, w) for w in range(len(windows))]
+    everywhere = [dataset.window_mask(key.mask_seed, w) for w in range(len(windows))]
     observed = ~np.concatenate(everywhere) & world.present
     start, stop = windows.flanked_starts[key.window], windows.flanked_stops[key.window]
     first, last = max(0, start - flank), min(NUM_SITES, stop + flank)
@@ -541,7 +541,7 @@ def test_each_pair_once_an_epoch(num_windows, num_samples, batch_size, shuffle, 
     assert len(made) == len(sampler)
     assert all(1 <= len(batch) <= batch_size for batch in made)
     keys = [key for batch in made for key in batch]
-    assert {key.epoch for key in keys} == {epoch}
+    assert {key.mask_seed for key in keys} == {epoch}
     pairs = [(key.window, key.sample) for key in keys]
     assert sorted(pairs) == [(w, s) for w in range(num_windows) for s in range(num_samples)]
     if shuffle == "window":
@@ -574,7 +574,7 @@ def test_a_sampler_in_use_keeps_its_epoch():
     keys = next(running)
     sampler.epoch = 1
     keys += [key for batch in running for key in batch]
-    assert {key.epoch for key in keys} == {0}
+    assert {key.mask_seed for key in keys} == {0}
 
 
 @pytest.mark.parametrize("shuffle", ["full", "window", "none"])
@@ -599,7 +599,7 @@ def test_rows_of_a_batch(world):
     for b in range(3):
         alone = dataset.__getitems__([keys[b + 1]])
         assert torch.equal(part.tokens[b], alone.tokens[0])
-        for name in ("hidden", "panel_af", "position", "windows"):
+        for name in ("hidden", "panel_af", "relative_position", "windows"):
             of_part = getattr(part, name)[part.window_row[b]]
             assert torch.equal(of_part, getattr(alone, name)[0]), name
         for name in ("sample", "panel_sample", "alleles", "scored", "af", "population_af",

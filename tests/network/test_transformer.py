@@ -314,7 +314,7 @@ def test_prior_is_a_mixture_of_its_sources(models_world, shaken):
     made = network(MODELS["local"], shaken=shaken)
     copied = (made.weights(neighbours) * (neighbours.alleles == ALT)).sum(2)
     got = made._copy_prior(copied, batch).exp()
-    error = float(made.mismatch.sigmoid())
+    error = float(made.af_mixture.sigmoid())
     for b, hap, s in [(0, 0, 0), (0, 1, 64), (1, 0, 17), (2, 1, 40)]:
         af = batch.af[b, s]
         sources = torch.stack([copied[b, hap, s], *batch.li_stephens[b, hap, :, s]])

@@ -279,7 +279,7 @@ def test_every_key_is_processed_once(spread):
     (alone,), several = spread[1]
     counts = [Counter(result["keys"]) for result in (alone, *several)]
     assert counts[0] == counts[1] + counts[2]
-    training = {key: n for key, n in counts[0].items() if key.epoch != VALIDATION_SEED}
+    training = {key: n for key, n in counts[0].items() if key.mask_seed != VALIDATION_SEED}
     assert set(training) == {Key(e, w, s) for e in range(2) for w in range(4) for s in range(20)}
     assert set(training.values()) == {1}
     assert all(n > 100 for n in (counts[1].total(), counts[2].total()))
