@@ -15,7 +15,7 @@ def forward_flops(size: NetworkConfig, num_samples: int, num_sites: int) -> int:
     Counted are matrix products, convolutions and attention, a multiplication and an addition as
     two, as `torch.utils.flop_counter` does; not counted are what is computed site by site (norms,
     softmax, sines, the loss), which takes time but no part of a GPU's peak. With B samples (2B
-    rows), L sites, width D and loader-forward width 4D, a linear layer of n inputs and m outputs is
+    rows), L sites, width D and feed-forward width 4D, a linear layer of n inputs and m outputs is
     2 n m a token, and most of the sum are the N layers of the transformer:
 
         2B x L x N x (2 x 12 D^2 + 4 D L)

@@ -600,7 +600,7 @@ def test_block_is_a_transformer_layer():
     ).eval()
     pairs = {
         "self_attn.in_proj": block.qkv, "self_attn.out_proj": block.project,
-        "linear1": block.loader[0], "linear2": block.loader[2],
+        "linear1": block.feed_forward[0], "linear2": block.feed_forward[2],
         "norm1": block.attention_norm, "norm2": block.feed_norm,
     }  # fmt: skip
     state = {}

@@ -136,7 +136,7 @@ def test_activations_grow_with_the_batch(tiny_arguments):
     sizes = [activation_bytes(network, batch.rows(0, n), neighbours.rows(0, n)) for n in (1, 2, 12)]
     assert sizes[0] < sizes[1] < sizes[2]
     assert sizes[2] == pytest.approx(12 * sizes[0], rel=0.3)
-    # At the least, the inputs of both loader-forward layers of every block.
+    # At the least, the inputs of both feed-forward layers of every block.
     assert sizes[2] > 12 * 2 * batch.alleles.shape[2] * config.layers * 5 * config.width * 4
 
 
