@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from markdown_table import markdown_table
 from sizes import Sizes
+from snvrag.training.setup import network_config
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from training_steps import Steps
 from v18_training import Loop, Network
 
 from snvrag.training.options import PRESETS
-from snvrag.training.setup import network_config
 
 # Data sheets, dense bfloat16 with float32 sums; the first name that is part of the device's counts.
 PEAK_TFLOPS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "4090": 165}
@@ -120,9 +120,9 @@ def time_loops(table: Table, sizes: Sizes, settings: dict[str, Any], *, compiled
         Network(network_config(trainer.config)).to(table.device),
         haplotypes.to(table.device),
         batch,
-        trainer.config.focal_gamma,
+        trainer.config.training.focal_gamma,
     )
-    k = trainer.config.k
+    k = trainer.config.retrieval.k
     table.add(V18_LOOP, lambda: loop.step(batch, k, trainer.autocast()), *work)
     table.add("V18's index of one window", lambda: loop.build(batch), 0, 0)
 

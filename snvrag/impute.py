@@ -20,16 +20,17 @@ from tqdm import tqdm
 import snvrag
 
 from .errors import InputError
-from .imputation.imputer import Imputer, load_model
+from .imputation.imputer import Imputer
 from .imputation.matching import MatchedBlock, MatchSummary, match_blocks
+from .imputation.trained import load_model
 from .io.atomic import atomic_file
 from .io.genetic_map import read_genetic_map
 from .io.imputed_vcf import ImputedWriter, Provenance, check_output
 from .io.reading import HaplotypeReader, open_haplotypes
 from .io.records import DroppedSite, Unphased
 from .log import close_log, log, open_console
+from .network.device import choose_device
 from .panel.regions import NoChromosomeError, Region, plain_chrom
-from .training.setup import choose_device
 
 # Read on each side of a region, so that its ends are predicted as if there were none: some thousand
 # sites, and 1 cM, about the length of the haplotypes that are shared.

@@ -2,157 +2,41 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stderr
-from io import StringIO
-from pathlib import Path
-from typing import Any
 
-import torch
+from .config.command_line import run_main
+from .training.options import Config
 
-from .errors import InputError, LostRankError, RemoteInputError
-from .io.atomic import unwritable, write_text
-from .log import close_log, log, no_log, open_log
-from .training.distributed import Ranks, launched
-from .training.dry_run import plan_lines
-from .training.options import Config, parse_arguments
-from .training.resume import Resumed, changed_options, check_resumable, find_checkpoint
-from .training.run_data import fingerprint, load_run_data
-from .training.run_folder import is_inside, prepare_output, restore_best, set_aside_later
-from .training.signals import TrainingInterrupted
-from .training.trainer import Trainer
-
-
-def train(config: Config) -> list[dict[str, Any]]:
-    """Run a whole training as configured; return the metrics of every epoch.
-
-    Raises
-    ------
-    InputError
-        For what the user can mend: files, options, a full disk.
-    TrainingInterrupted
-        When SIGTERM or SIGINT ended it, after a checkpoint was saved.
-    """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    ranks = Ranks.start(config.rank_timeout)
-    resumed: Resumed | None = None
-    warnings: list[str] = []
-    with ranks.together():
-        if ranks.is_writer:
-            resumed, warnings = find_checkpoint(config)
-        sources = load_run_data(config)
-        trainer = Trainer(config, sources, ranks)
-    if ranks.size > 1:
-        ranks.require_same("panel or samples", fingerprint(sources))
-    resumed = ranks.of_writer(resumed)
-    with ranks.together():
-        if resumed is not None:
-            check_resumable(resumed.path, resumed.content, config, fingerprint(sources))
-            trainer.restore(resumed.content)
-        if ranks.is_writer and not config.dry_run:
-            prepare_output(config, resumed.path if resumed else None)
-    if config.dry_run and not ranks.is_writer:
-        return []
-    if config.dry_run:
-        for line in [*(f"Warning: {warning}" for warning in warnings),
-                     *_resumed_lines(config, trainer, resumed), *plan_lines(trainer)]:  # fmt: skip
-            print(line)
-        return []
-    try:
-        with ranks.together():
-            if ranks.is_writer:
-                _open_output(config, trainer, resumed)
-            else:
-                no_log()
-        for warning in warnings:
-            log.info("Warning: %s", warning)
-        for line in _resumed_lines(config, trainer, resumed):
-            log.info("%s", line)
-        if resumed is None:
-            for line in (*sources.report, trainer.size_line()):
-                log.info("%s", line)
-        trainer.fit()
-    except OSError as error:
-        raise unwritable(Path(error.filename or config.output), error) from error
-    finally:
-        trainer.scalars.close()
-        close_log()
-    ranks.close()
-    return trainer.history
-
-
-def _open_output(config: Config, trainer: Trainer, resumed: Resumed | None) -> None:
-    """Bring the output folder to where the run begins."""
-    folder = Path(config.output)
-    log_bytes: int | None = 0
-    if resumed is not None:
-        log_bytes = resumed.content["log_bytes"] if is_inside(resumed.path, folder) else None
-        if config.resume != "auto":  # for which all that went further is damaged
-            set_aside_later(resumed.path, trainer.epoch - 1, folder)
-        restore_best(resumed.path, trainer.stopping.best_epoch, folder)
-    open_log(folder / "train.log", log_bytes)
-    write_text(folder / "config.toml", config.to_toml())
-    trainer.tidy_output()
-    trainer.scalars.open(folder / "tensorboard", trainer.step)
-
-
-def _resumed_lines(config: Config, trainer: Trainer, resumed: Resumed | None) -> list[str]:
-    if resumed is None:
-        return []
-    place = f", batch {trainer.position}" if trainer.position else ""
-    lines = [f"Resumed from {resumed.path}: continuing at epoch index {trainer.epoch}{place}"]
-    lines += [f"Note: {change}" for change in changed_options(resumed.content, config)]
-    if resumed.content["config"]["epochs"] != config.epochs and config.final_rate < 1:
-        lines.append("Note: the learning rate follows the new number of --epochs")
-    then, now = resumed.content["progress"]["ranks"], trainer.ranks.size
-    if then != now:
-        lines.append(f"Note: {then} ranks then, {now} now: sums are rounded and dropout drawn anew")
-    return lines
+DESCRIPTION = (
+    "Train a retrieval-augmented imputation model. Without arguments, on a small simulated panel "
+    "that ships with the package."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    rank, _ = launched()
-    # What is wrong with the arguments is so at every rank, and a signal stops all: the first says
-    # it. What else ends a rank it says itself.
-    quiet = redirect_stderr(StringIO()) if rank else nullcontext()
-    try:
-        with quiet:
-            config = parse_arguments(arguments)
-    except InputError as error:
-        return 2 if rank else _fail(error)
+    # What is wrong with the arguments or files is so at every rank: the first reports it.
+    quiet = int(os.environ.get("RANK", "0")) > 0
+    return run_main("train", Config, DESCRIPTION, _run, arguments, quiet=quiet)
+
+
+def _run(config: Config) -> int:
+    # torch takes seconds to load, which --help and wrong arguments need not wait for.
+    from .training.run import train
+    from .training.signals import TrainingInterrupted
+
     try:
         train(config)
-    except RemoteInputError:
-        return 2
-    except InputError as error:
-        return _fail(error)
-    except LostRankError as error:
-        _fail(error)
-        return 1
-    except TrainingInterrupted as stopped:
-        if rank:
-            return stopped.exit_code
-        print(
-            f"snvrag.train: stopped by {stopped}, state saved: continue with --resume auto",
-            file=sys.stderr,
-        )
-        return stopped.exit_code
-    except KeyboardInterrupt:
-        print(
-            "snvrag.train: interrupted: continue with --resume auto from the newest checkpoint",
-            file=sys.stderr,
-        )
-        return 128 + signal.SIGINT
+    except TrainingInterrupted as interrupted:
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(
+                f"snvrag train: stopped by {interrupted}, state saved: continue with --resume auto",
+                file=sys.stderr,
+            )
+        return interrupted.exit_code
     return 0
-
-
-def _fail(error: Exception) -> int:
-    print(f"snvrag.train: error: {error}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

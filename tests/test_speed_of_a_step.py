@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from snvrag.training.flops import TRAINING, forward_flops
+from snvrag.training.setup import check_compiler
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from snvrag.errors import InputError
 from snvrag.network.loss import imputation_loss
 from snvrag.network.transformer import Block, NetworkConfig
-from snvrag.training.flops import TRAINING, forward_flops
 from snvrag.training.options import parse_arguments
 from snvrag.training.run_data import load_run_data
-from snvrag.training.setup import check_compiler
 from snvrag.training.trainer import Trainer
 
 SIZES = {

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from snvrag.training.setup import choose_device
 
 from snvrag import train
 from snvrag.train import main
@@ -23,7 +24,6 @@ from snvrag.training import trainer
 from snvrag.training.early_stopping import EarlyStopping
 from snvrag.training.options import Config, parse_arguments
 from snvrag.training.run_data import load_run_data
-from snvrag.training.setup import choose_device
 from snvrag.training.trainer import Trainer
 
 # Python 3.12 and later warn of every fork() of a process with threads.

@@ -21,7 +21,7 @@ from ..panel.panel import Panel
 from ..panel.windows import Windows
 from .batch import PAD, Batch
 from .keys import Key
-from .masks import MaskRule
+from .masks import MaskConfig
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class WindowDataset(Dataset[Batch]):
         The reference panel: its frequencies guide the masks.
     targets : Targets
     windows : Windows
-    mask_rule : MaskRule
+    masks : MaskConfig
     li_stephens : LiStephensModel, optional
         Of the reference panel.
     """
@@ -70,13 +70,13 @@ class WindowDataset(Dataset[Batch]):
         panel: Panel,
         targets: Targets,
         windows: Windows,
-        mask_rule: MaskRule,
+        masks: MaskConfig,
         li_stephens: LiStephensModel | None = None,
     ) -> None:
         self.targets = targets
         self.windows = windows
-        self.mask_rule = mask_rule
-        self._li_stephens = li_stephens
+        self.masks = masks
+        self.li_stephens = li_stephens
         self._panel = panel
         self._af = panel.af
         self._position = panel.position
@@ -107,7 +107,7 @@ class WindowDataset(Dataset[Batch]):
         relative = np.zeros((windows.size, length), np.float32)
         af = np.zeros((len(keys), length), np.float32)
         genotype_frequency = np.zeros((len(keys), length, 3), np.float32)
-        num_models = 0 if self._li_stephens is None else self._li_stephens.num_models
+        num_models = 0 if self.li_stephens is None else self.li_stephens.num_models
         li_stephens = np.zeros((len(keys), 2, num_models, length), np.float32)
         missing = None
         if self.targets.missing_bits is not None:
@@ -136,7 +136,7 @@ class WindowDataset(Dataset[Batch]):
                 missing[mine, :, sites] = lacks
                 commoner = np.broadcast_to(self._af[start:stop] > 0.5, lacks.shape)
                 alleles[mine, :, sites] = np.where(lacks, commoner, alleles[mine, :, sites])
-            if self._li_stephens is not None:
+            if self.li_stephens is not None:
                 li_stephens[mine, :, :, sites] = self._li_stephens_dosage(
                     mask_seed, samples[mine], start, stop
                 )
@@ -198,7 +198,7 @@ class WindowDataset(Dataset[Batch]):
     def window_mask(self, mask_seed: int, window: int) -> NDArray[np.bool_]:
         """Return the mask of a window over its own sites, without flanks."""
         start, stop = int(self.windows.starts[window]), int(self.windows.stops[window])
-        return self.mask_rule.mask(self._af[start:stop], mask_seed, window)
+        return self.masks.mask(self._af[start:stop], mask_seed, window)
 
     def _hidden(self, mask_seed: int, start: int, stop: int) -> NDArray[np.bool_]:
         """Return what is hidden of the sites [start, stop): each has the mask of its own window."""
@@ -237,7 +237,7 @@ class WindowDataset(Dataset[Batch]):
         self, mask_seed: int, samples: NDArray[np.int64], start: int, stop: int
     ) -> NDArray[np.float32]:
         """Return (n, 2, C, stop - start) probabilities of ALT by the Li-Stephens models."""
-        model = self._li_stephens
+        model = self.li_stephens
         assert model is not None
         first, last = model.with_flank(start, stop)
         haplotypes = self.targets.haplotypes.haplotypes_of(samples).ravel()

@@ -2,38 +2,80 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config.options import Options, option
+from ..errors import InputError
 from ..kernels import af_guided_mask
 from ..kernels.masking import Generator
 
 
-@dataclass(frozen=True)
-class MaskRule:
-    """How many sites of a window are hidden, as a pure function of the epoch.
+@dataclass(frozen=True, kw_only=True)
+class MaskConfig(Options):
+    """How many sites of a window are hidden, as a pure function of the epoch."""
 
-    Attributes
-    ----------
-    rates : tuple of float
-        Probabilities of hiding a site; each holds for ``epochs_per_rate`` epochs, the last for all
-        that follow.
-    epochs_per_rate : int
-    rare_rate, rare_threshold, generator
-        As in `snvrag.kernels.af_guided_mask`.
-    """
+    title = "Masks"
 
-    rates: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-    epochs_per_rate: int = 2
-    rare_rate: float = 0.7
-    rare_threshold: float = 0.05
-    generator: Generator = "philox"
+    mask_rates: tuple[float, ...] = option(
+        (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+        "probabilities of hiding a site: the curriculum, each for as many epochs as "
+        "--epochs-per-rate says, the last for all that follow",
+        least=0,
+        most=1,
+        formerly="windows.mask_rates",
+    )
+    epochs_per_rate: int = option(
+        2,
+        "epochs of training with each of the mask rates",
+        least=1,
+        formerly="windows.epochs_per_rate",
+    )
+    val_rate: float = option(
+        0.5,
+        "probability of hiding a site in validation",
+        least=0,
+        most=1,
+        formerly="windows.val_rate",
+    )
+    rare_rate: float = option(
+        0.7,
+        "probability of hiding a rare site, in training and validation",
+        least=0,
+        most=1,
+        formerly="windows.rare_rate",
+    )
+    rare_threshold: float = option(
+        0.05,
+        "ALT frequency below which a site is rare",
+        least=0,
+        most=1,
+        formerly="windows.rare_threshold",
+    )
+    mask_generator: Generator = option(
+        "philox",
+        "random numbers that masks are drawn from; mt19937 gives V18's own masks",
+        formerly="windows.mask_generator",
+    )
+
+    def validation(self) -> MaskConfig:
+        """Return the masks of validation: one rate for every epoch."""
+        return replace(self, mask_rates=(self.val_rate,), epochs_per_rate=1)
+
+    def check_windows(self, num_windows: int) -> None:
+        """Refuse more windows than V18's generator has keys for."""
+        if self.mask_generator == "mt19937" and num_windows > 10_000:
+            raise InputError(
+                f"must be philox for more than 10000 windows, got mt19937 and {num_windows} windows: "
+                "or take larger ones",
+                argument="mask_generator",
+            )
 
     def rate(self, epoch: int) -> float:
         """Return the probability of hiding a site that is not rare."""
-        return self.rates[min(epoch // self.epochs_per_rate, len(self.rates) - 1)]
+        return self.mask_rates[min(epoch // self.epochs_per_rate, len(self.mask_rates) - 1)]
 
     def mask(self, af: NDArray[np.float64], epoch: int, window: int) -> NDArray[np.bool_]:
         """Return the mask of one window, whose sites have the frequencies ``af``."""
@@ -44,5 +86,5 @@ class MaskRule:
             rate=self.rate(epoch),
             rare_rate=self.rare_rate,
             rare_threshold=self.rare_threshold,
-            generator=self.generator,
+            generator=self.mask_generator,
         )

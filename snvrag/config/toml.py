@@ -1,42 +1,34 @@
-"""Configurations as TOML files, read and written.
-
-The fields of a dataclass are the keys, in tables by the group that a field's metadata names, or
-without tables.
-"""
+"""Options in TOML files, in a table for each section."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from collections.abc import Collection, Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Any, NamedTuple, get_args, get_origin
 
-from ..errors import InputError
+from ..errors import InputError, one_line, reason
+from .options import Options, choices_of, entries, plain_type, sections
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-_KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
+_TYPES = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 
 
-def read_settings(path: str, kind: type, also: Collection[str] = ()) -> dict[str, Any]:
-    """Read the settings of a file.
+class Settings(NamedTuple):
+    """What a file sets: values by option, and warnings about names that have changed."""
 
-    Parameters
-    ----------
-    path : str
-    kind : type
-        The dataclass whose fields may be set. Its field metadata names a ``group`` each.
-    also : collection of str
-        Other keys that may be there, outside of tables, with strings.
+    values: dict[str, Any]
+    warnings: list[str]
 
-    Returns
-    -------
-    dict
-        Values by field name, of the fields' types: what the file sets and nothing else.
+
+def read_settings(path: str, kind: type[Options]) -> Settings:
+    """Read the options that a TOML file sets.
+
+    An option may stand in the table of its section or outside of tables; ``preset`` outside.
 
     Raises
     ------
@@ -47,72 +39,82 @@ def read_settings(path: str, kind: type, also: Collection[str] = ()) -> dict[str
         with open(path, "rb") as stream:
             content = tomllib.load(stream)
     except OSError as error:
-        raise InputError(f"--config {path}: cannot be read ({error.strerror or error})") from error
+        raise _error(path, f"cannot be read ({reason(error)})") from error
     except ValueError as error:  # of syntax, or not UTF-8
-        reason = " ".join(str(error).split())
-        raise InputError(f"--config {path}: not a TOML file ({reason})") from error
-    types = get_type_hints(kind)
-    groups = {option.name: option.metadata["group"] for option in dataclasses.fields(kind)}
-    settings: dict[str, Any] = {}
+        raise _error(path, f"not a TOML file ({one_line(error)})") from error
+    known = {entry.item.name: entry for entry in entries(kind)}
+    old = {
+        tuple(entry.item.metadata["formerly"].split(".")): entry.item.name
+        for entry in known.values()
+        if entry.item.metadata["formerly"]
+    }
+    tables = {*sections(kind), *(names[0] for names in old if len(names) == 2)}
+    settings = Settings({}, [])
 
     def take(key: str, value: Any, table: str) -> None:
         name = key.replace("-", "_")
-        known = name in groups and table in ("", groups[name])
-        if not (known or (not table and name in also)):
-            where = f" in [{table}]" if table else ""
-            place = f": it belongs in [{groups[name]}]" if name in groups else ""
-            raise InputError(f"--config {path}: no option is called {key}{where}{place}")
-        if name in settings:
-            raise InputError(f"--config {path}: {key} is set twice")
-        settings[name] = _convert(value, types[name] if known else str, f"--config {path}: {key}")
+        if not table and name == "preset":
+            settings.values[name] = _convert(value, str, path, key)
+            return
+        entry = known.get(name)
+        if entry is None or table not in ("", entry.table):
+            current = old.get((table, name)) or (old.get((name,)) if not table else None)
+            current = current or next(
+                (new for names, new in old.items() if not table and names[-1] == name), None
+            )
+            if current is None:
+                place = f": it belongs in [{entry.table}]" if entry else ""
+                where = f" in [{table}]" if table else ""
+                raise _error(path, f"no option is called {key}{where}{place}")
+            entry = known[current]
+            settings.warnings.append(
+                f"{path}: {key}{f' in [{table}]' if table else ''} is now {current} in "
+                f"[{entry.table}]"
+            )
+            name = current
+        if name in settings.values:
+            raise _error(path, f"{key} is set twice")
+        settings.values[name] = _convert(value, entry.kind, path, key)
 
     for key, value in content.items():
         if not isinstance(value, dict):
             take(key, value, "")
-        elif key in groups.values():
+        elif key in tables:
             for inner, setting in value.items():
                 take(inner, setting, key)
         else:
-            raise InputError(
-                f"--config {path}: no table is called [{key}]: there are "
-                f"{', '.join(f'[{group}]' for group in dict.fromkeys(groups.values()))}"
-            )
+            names = ", ".join(f"[{table}]" for table in sections(kind))
+            raise _error(path, f"no table is called [{key}]: there are {names}")
     return settings
 
 
-def _convert(value: Any, kind: Any, what: str) -> Any:
-    """Return a value of TOML as one of a field's type."""
+def _convert(value: Any, kind: Any, path: str, key: str) -> Any:
+    """Return a value of TOML as one of an option's type."""
+    kind = plain_type(kind)
     if get_origin(kind) is tuple:
-        inner = get_args(kind)[0]
         if not isinstance(value, list):
-            raise InputError(f"{what} must be a list, got {value!r}")
-        return tuple(_convert(item, inner, what) for item in value)
+            raise _error(path, f"{key} must be a list, got {value!r}")
+        return tuple(_convert(item, get_args(kind)[0], path, key) for item in value)
+    if choices_of(kind):
+        kind = str
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise InputError(f"{what} must be {_KINDS[kind]}, got {value!r}")
+        raise _error(path, f"{key} must be {_TYPES[kind]}, got {value!r}")
     return value
 
 
-def format_settings(settings: Mapping[str, Any], groups: Mapping[str, str]) -> str:
-    """Return settings as TOML, in tables.
+def _error(path: str, message: str) -> InputError:
+    return InputError(message, argument="config", path=path)
 
-    Parameters
-    ----------
-    settings : mapping
-        Values by field name: numbers, booleans, strings and lists of them.
-    groups : mapping
-        The table of each field.
-    """
-    lines: list[str] = []
-    for group in dict.fromkeys(groups[name] for name in settings):
-        lines += ["", f"[{group}]"] if lines else [f"[{group}]"]
-        lines += [
-            f"{name} = {_format(value)}"
-            for name, value in settings.items()
-            if groups[name] == group
-        ]
-    return "\n".join(lines) + "\n"
+
+def format_tables(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return tables of numbers, booleans, strings and lists of them as TOML."""
+    parts = [
+        "\n".join([f"[{table}]", *(f"{name} = {_format(value)}" for name, value in inner.items())])
+        for table, inner in tables.items()
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _format(value: Any) -> str:

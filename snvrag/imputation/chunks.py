@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..panel.windows import Windows
-from ..training.options import Config
 from .matching import MatchedBlock
+from .trained import Model
 
 # Polymorphic sites that are predicted together, and the bytes that they may take.
 CHUNK_SITES = 16_384
@@ -46,14 +46,14 @@ class WindowPlan:
     reach: int
 
     @classmethod
-    def of(cls, config: Config, num_haplotypes: int, num_targets: int) -> WindowPlan:
+    def of(cls, model: Model, num_haplotypes: int, num_targets: int) -> WindowPlan:
         """Return windows that are read no longer than those that a network was trained on.
 
         Half of that length goes to the flanks, or more where training gave them more. A chunk of a
         large panel or of many targets is the shorter.
         """
-        length = config.window_size + 2 * config.flank
-        flank = max(length // 4, config.flank)
+        length = model.windows.window_size + 2 * model.windows.flank
+        flank = max(length // 4, model.windows.flank)
         size = length - 2 * flank
         sites = min(
             CHUNK_SITES,
@@ -61,8 +61,12 @@ class WindowPlan:
             _DOSAGE_BYTES // (4 * num_targets),
         )
         reach = flank
-        if config.li_stephens:
-            reach += config.li_stephens_flank if config.li_stephens_flank >= 0 else _FAR
+        if model.li_stephens.li_stephens:
+            reach += (
+                model.li_stephens.li_stephens_flank
+                if model.li_stephens.li_stephens_flank >= 0
+                else _FAR
+            )
         return cls(size, flank, max(1, sites // size), reach)
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,77 +13,26 @@ from .. import _core
 from ..batches.batch import Batch, Neighbours
 from ..batches.dataset import Targets, WindowDataset
 from ..batches.keys import Key
-from ..batches.masks import MaskRule
+from ..batches.masks import MaskConfig
 from ..errors import InputError
-from ..io.checkpoint import load_checkpoint
 from ..io.imputed_vcf import SCALE
 from ..li_stephens.model import LiStephensModel
-from ..network.transformer import ImputationNetwork
 from ..panel.genetic_map import GeneticMap
 from ..panel.panel import Panel
 from ..panel.regions import Region
 from ..panel.windows import Windows
 from ..retrieval.retriever import Retriever
-from ..training.options import Config
-from ..training.setup import network_config
 from .chunks import Chunk, WindowPlan, cut_chunks
 from .matching import MatchedBlock
+from .trained import Model
 
 # Samples times windows that go through the network at once, by kind of device.
 BATCH_SIZE = {"cpu": 16, "cuda": 128}
 # Hides nothing by itself: what is hidden are the sites that the target lacks.
-_HIDE_NOTHING = MaskRule(rates=(0.0,), epochs_per_rate=1, rare_rate=0.0)
+_HIDE_NOTHING = MaskConfig(mask_rates=(0.0,), epochs_per_rate=1, rare_rate=0.0)
 _SEED = 0
 # Of the Li-Stephens probabilities that are held at once.
 _LI_STEPHENS_BYTES = 128 << 20
-
-
-@dataclass(frozen=True)
-class Model:
-    """A trained network, ready to predict.
-
-    Attributes
-    ----------
-    network : ImputationNetwork
-        In evaluation mode.
-    config : Config
-        Of the run that trained it.
-    sha256 : str
-        Of its file, in hex.
-    """
-
-    network: ImputationNetwork
-    config: Config
-    sha256: str
-
-
-def load_model(path: str | Path, device: torch.device) -> Model:
-    """Return the network of a checkpoint, of which only configuration and weights are looked at.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or its weights do not fit its configuration's network.
-    """
-    content = load_checkpoint(path, "--model")
-    known = {option.name for option in fields(Config)}
-    settings: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in content["config"].items()
-        if name in known
-    }
-    # How that run was resumed says nothing of the network.
-    settings |= {"resume": "", "resume_epoch": -1}
-    try:
-        config = Config(**settings)
-        network = ImputationNetwork(network_config(config))
-        network.load_state_dict(content["model"])
-    except (RuntimeError, TypeError, InputError) as error:
-        raise InputError(
-            f"--model {path}: of another version of snvrag, its weights do not fit this network"
-        ) from error
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return Model(network.to(device).eval(), config, digest)
 
 
 @dataclass(frozen=True)
@@ -170,7 +116,7 @@ class Imputer:
         number = {name: i for i, name in enumerate(panel_samples)}
         self.panel_sample = np.array([number.get(name, -1) for name in target_samples], np.int64)
         self.num_haplotypes = int(panel_ploidy.sum())
-        self.plan = plan or WindowPlan.of(model.config, self.num_haplotypes, len(target_samples))
+        self.plan = plan or WindowPlan.of(model, self.num_haplotypes, len(target_samples))
         own = self.panel_sample[self.panel_sample >= 0]
         available = self.num_haplotypes - int(panel_ploidy[own].max(initial=0))
         if available < 1:
@@ -178,7 +124,7 @@ class Imputer:
                 f"--panel: has no sample but {panel_samples[0]}, which is the target's own: "
                 "there is nobody to copy from"
             )
-        self._k = min(model.config.k, available)
+        self._k = min(model.retrieval.k, available)
 
     def run(
         self,
@@ -228,15 +174,11 @@ class Imputer:
         windows = chunk.windows
         panel, targets = self._haplotypes(chunk)
         dataset = WindowDataset(panel, targets, windows, _HIDE_NOTHING)
-        config = self.model.config
         retriever = Retriever(
             panel,
             windows,
-            k=self._k,
-            segment_size=config.segment_size,
-            segment_flank=config.segment_flank,
-            cache_bytes=0,  # windows come in order: what is done is not asked for again
-            decay_sites=config.decay_sites,
+            # Windows come in order: what is done is not asked for again.
+            replace(self.model.retrieval, k=self._k, cache_mb=2**-20),
             threads=self._threads,
         )
         li_stephens = self._li_stephens_model(panel)
@@ -295,23 +237,21 @@ class Imputer:
         return panel, targets
 
     def _li_stephens_model(self, panel: Panel) -> LiStephensModel | None:
-        config = self.model.config
+        config = self.model.li_stephens
         if not config.li_stephens:
             return None
         return LiStephensModel(
             panel,
-            ne=config.ne,
-            mismatch=config.mismatch,
+            replace(config, li_stephens_flank=-1),
             genetic_map=self._genetic_map,
-            flank=-1,
             threads=self._threads,
         )
 
     @torch.inference_mode()
     def _hap_dosage(self, batch: Batch, retriever: Retriever) -> NDArray[np.uint16]:
         """Return the (B, 2, L) probability of ALT, in thousandths."""
-        neighbours = repeat_neighbours(retriever.retrieve(batch), self.model.config.k)
-        autocast = self.model.config.amp and self._device.type == "cuda"
+        neighbours = repeat_neighbours(retriever.retrieve(batch), self.model.retrieval.k)
+        autocast = self._device.type == "cuda"
         with torch.autocast(self._device.type, torch.bfloat16, enabled=autocast):
             prediction = self.model.network(batch.to(self._device), neighbours.to(self._device))
         dosage = (prediction.hap_dosage * SCALE).round()

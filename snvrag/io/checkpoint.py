@@ -8,13 +8,16 @@ from typing import Any, BinaryIO, cast
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, reason
 from .atomic import atomic_file
 
-FORMAT = "snvrag checkpoint 2"
+FORMAT = "snvrag checkpoint 3"
 _FIELDS = ("format", "epoch", "step", "config", "fingerprint", "model", "optimizer", "schedule",
            "scaler", "early_stopping", "random_state", "epoch_position", "progress", "history",
            "timing", "log_bytes")  # fmt: skip
+_NOT_A_CHECKPOINT = (
+    f"damaged, or not a checkpoint of this version of snvrag ({FORMAT}): take an older one"
+)
 _PREFIX = "rag_bert.model."
 # What follows the zip archive, which readers of zip skip: 15 + 64 + 1 bytes.
 _TRAILER_START = b"\nsnvrag sha256 "
@@ -84,13 +87,13 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         raise InputError(f"{path}: cannot be written ({reason})") from error
 
 
-def load_checkpoint(path: str | Path, option: str = "--resume") -> dict[str, Any]:
+def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Parameters
     ----------
     path : str or Path
-    option : str
+    argument : str
         What the file was given as, for errors.
 
     Raises
@@ -101,7 +104,7 @@ def load_checkpoint(path: str | Path, option: str = "--resume") -> dict[str, Any
         If it cannot be read, or is whole and of another version.
     """
     if not Path(path).is_file():
-        raise DamagedCheckpointError(f"{option} {path}: no such file")
+        raise DamagedCheckpointError("no such file", argument=argument, path=path)
     try:
         with open(path, "rb") as stream:
             is_whole = _is_whole(stream)
@@ -110,25 +113,19 @@ def load_checkpoint(path: str | Path, option: str = "--resume") -> dict[str, Any
                 torch.load(stream, map_location="cpu", weights_only=True) if is_whole else None
             )
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{option} {path}: cannot be read ({reason})") from error
+        raise InputError(
+            f"cannot be read ({reason(error)})", argument=argument, path=path
+        ) from error
     except Exception as error:  # pickle, zip and torch each have errors of their own for damage
-        raise DamagedCheckpointError(_not_a_checkpoint(option, path)) from error
+        raise DamagedCheckpointError(_NOT_A_CHECKPOINT, argument=argument, path=path) from error
     if not is_whole:
-        raise DamagedCheckpointError(_not_a_checkpoint(option, path))
+        raise DamagedCheckpointError(_NOT_A_CHECKPOINT, argument=argument, path=path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(_not_a_checkpoint(option, path))
+        raise InputError(_NOT_A_CHECKPOINT, argument=argument, path=path)
     missing = [name for name in _FIELDS if name not in content]
     if missing:
-        raise DamagedCheckpointError(f"{option} {path}: damaged, has no {missing[0]}")
+        raise DamagedCheckpointError(f"damaged, has no {missing[0]}", argument=argument, path=path)
     return content
-
-
-def _not_a_checkpoint(option: str, path: str | Path) -> str:
-    return (
-        f"{option} {path}: damaged, or not a checkpoint of this version of snvrag ({FORMAT}): take "
-        "an older one"
-    )
 
 
 def _is_whole(stream: BinaryIO) -> bool:

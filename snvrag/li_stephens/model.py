@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config.options import Options, option
 from ..kernels import li_stephens_dosage
 from ..panel.genetic_map import DEFAULT_CM_PER_MB, GeneticMap
 from ..panel.panel import Panel
@@ -17,46 +19,79 @@ from ..panel.panel import Panel
 _MAP_SHARE = 0.5
 
 
+@dataclass(frozen=True, kw_only=True)
+class LiStephensConfig(Options):
+    """Which Li-Stephens models there are."""
+
+    title = "Li-Stephens models"
+
+    li_stephens: bool = option(
+        True,
+        "give the network the probabilities of Li-Stephens models over the whole panel",
+        formerly="retrieval.li_stephens",
+        v18=False,
+    )
+    ne: tuple[float, ...] = option(
+        (100_000.0,),
+        "effective population sizes, one for each Li-Stephens model",
+        above=0,
+        formerly="retrieval.ne",
+    )
+    mismatch: float = option(
+        0.0,
+        "probability that an allele differs from the copied one's; 0: 2 / haplotypes of the panel",
+        least=0,
+        most=0.5,
+        formerly="retrieval.copy_error",
+    )
+    li_stephens_flank: int = option(
+        1020,
+        "sites on each side of a window that the Li-Stephens models read; -1: the whole panel",
+        least=-1,
+        formerly="retrieval.copy_flank",
+    )
+
+    @property
+    def num_models(self) -> int:
+        """C, the number of models."""
+        return len(self.ne) if self.li_stephens else 0
+
+
 class LiStephensModel:
     """Probabilities of ALT by the Li-Stephens model, one for each of C effective population sizes.
 
     A haplotype is a mosaic of the panel's: from one observed site to the next, ``d`` morgans away,
     another haplotype is copied with probability ``1 - exp(-4 Ne d / H)``, and a copied allele
-    differs with probability ``mismatch`` (Li and Stephens, Genetics 165, 2003; the scale by H as in
+    differs with probability ``config.mismatch`` (Li and Stephens, Genetics 165, 2003; the scale by H as in
     Howie et al., PLoS Genetics 5, 2009).
 
     Parameters
     ----------
     panel : Panel
-    ne : tuple of float
-        Effective population sizes: the larger, the shorter the segments copied.
-    mismatch : float
-        0 for 2 / H.
+    config : LiStephensConfig
     genetic_map : GeneticMap, optional
         Distances are the mean of the map's and of 1 cM a Mb; without a map, the latter.
-    flank : int
-        Sites on each side of a window that count too; negative for the whole panel.
     threads : int, optional
     """
 
     def __init__(
         self,
         panel: Panel,
+        config: LiStephensConfig,
         *,
-        ne: tuple[float, ...],
-        mismatch: float,
         genetic_map: GeneticMap | None = None,
-        flank: int,
         threads: int | None = None,
     ) -> None:
         self.panel = panel
-        self.flank = flank
-        self._mismatch = mismatch or min(0.5, 2 / panel.num_haplotypes)
+        self.config = config
+        self._mismatch = config.mismatch or min(0.5, 2 / panel.num_haplotypes)
         self._threads = threads
         cm = panel.position * (DEFAULT_CM_PER_MB * 1e-6)
         if genetic_map is not None:
             cm = _MAP_SHARE * genetic_map.at(panel.position) + (1 - _MAP_SHARE) * cm
-        self._cumulative_rho = [4 * size * (cm - cm[0]) / 100 / panel.num_haplotypes for size in ne]
+        self._cumulative_rho = [
+            4 * size * (cm - cm[0]) / 100 / panel.num_haplotypes for size in config.ne
+        ]
 
     @property
     def num_models(self) -> int:
@@ -70,9 +105,10 @@ class LiStephensModel:
 
     def with_flank(self, start: int, stop: int) -> tuple[int, int]:
         """Return the range of sites that counts for the window [start, stop)."""
-        if self.flank < 0:
+        flank = self.config.li_stephens_flank
+        if flank < 0:
             return 0, self.panel.num_sites
-        return max(0, start - self.flank), min(self.panel.num_sites, stop + self.flank)
+        return max(0, start - flank), min(self.panel.num_sites, stop + flank)
 
     def dosage(
         self,

@@ -3,53 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..batches.batch import ALT, NUM_MATCH_FEATURES, PAD, REF, Batch, Neighbours
+from .options import NetworkConfig
 
 NUM_TOKENS = 4
 NUM_FREQUENCIES = 32
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """What the network is made of.
-
-    Attributes
-    ----------
-    width, layers, heads : int
-        Of the transformer; the feed-forward part is four times as wide.
-    dropout : float
-    span : int
-        Sites that attend to each other; 0 for the whole window.
-    num_neighbours : int
-        K.
-    weighting : {"local", "rank"}
-        How neighbours are weighed. "local": at every site, by how far each agrees with the query
-        around it. "rank": by their order alone, the same at all sites, as V18 does.
-    neighbour_prior : bool
-        Whether the weighed alleles of the neighbours are the prior of the prediction, which the
-        network then corrects. V18 has none.
-    num_models : int
-        C, Li-Stephens models whose probabilities the network sees, and that have a share in the
-        prior.
-    """
-
-    width: int = 48
-    layers: int = 2
-    heads: int = 2
-    dropout: float = 0.0
-    span: int = 256
-    num_neighbours: int = 16
-    weighting: Literal["local", "rank"] = "local"
-    neighbour_prior: bool = True
-    num_models: int = 0
 
 
 class Prediction(NamedTuple):
@@ -245,31 +210,40 @@ class ImputationNetwork(nn.Module):
 
     Nothing of a position or of a panel is in the weights: sites enter by their frequency and their
     relative place, so one model serves any region.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+    num_neighbours : int
+        K.
+    num_models : int
+        C, Li-Stephens models whose probabilities the network sees, and that have a share in the
+        prior.
     """
 
     least_frequency: Tensor
 
-    def __init__(self, size: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, *, num_neighbours: int, num_models: int = 0) -> None:
         super().__init__()
-        self.size = size
+        self.config = config
         # The lowest frequency in training: rarer sites are seen as if they had it.
         self.register_buffer("least_frequency", torch.tensor(0.0))
-        width = size.width
+        width = config.width
         self.embedding = SiteEmbedding(width)
         self.weights: nn.Module = (
-            LocalWeights() if size.weighting == "local" else RankWeights(size.num_neighbours)
+            LocalWeights() if config.weighting == "local" else RankWeights(num_neighbours)
         )
         self.gate = nn.Sequential(nn.Linear(2, width // 2), nn.GELU(), nn.Linear(width // 2, width))
-        local = size.weighting == "local"
-        num_evidence = (NUM_MATCH_FEATURES + 1 if local else 0) + size.num_models
+        local = config.weighting == "local"
+        num_evidence = (NUM_MATCH_FEATURES + 1 if local else 0) + num_models
         self.evidence = nn.Linear(num_evidence, width) if num_evidence else None
         self.fuse = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
         self.fuse_scale = nn.Parameter(torch.tensor(0.1))
-        self.drop = nn.Dropout(size.dropout)
+        self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(
             # Every other layer is shifted by half a stretch, so that neighbouring ones meet.
-            Block(width, size.heads, size.dropout, size.span, size.span // 2 * (i % 2))
-            for i in range(size.layers)
+            Block(width, config.heads, config.dropout, config.span, config.span // 2 * (i % 2))
+            for i in range(config.layers)
         )
         self.static_rows = 0
         self.norm = nn.LayerNorm(width)
@@ -279,15 +253,15 @@ class ImputationNetwork(nn.Module):
         self.genotype_head = nn.Sequential(
             nn.Linear(2 * width + 3, width), nn.GELU(), nn.Linear(width, 3)
         )
-        if size.neighbour_prior:  # start from the copied alleles
+        if config.neighbour_prior:  # start from the copied alleles
             # Share of the panel's frequency in a copied allele: no neighbour is ever fully trusted.
             self.af_mixture = nn.Parameter(torch.tensor(-4.0))
             self.copy_scale = nn.Parameter(torch.tensor(1.0))
             # Shares of the neighbours and of each Li-Stephens model in the prior, at every site.
-            num_sources = 1 + size.num_models
+            num_sources = 1 + num_models
             self.prior_share = (
                 nn.Sequential(nn.Linear(1 + num_sources, 16), nn.GELU(), nn.Linear(16, num_sources))
-                if size.num_models
+                if num_models
                 else None
             )
             for head in (self.haplotype_head, self.genotype_head):
@@ -344,7 +318,7 @@ class ImputationNetwork(nn.Module):
         first, second = x[:, 0], x[:, 1]
         both = torch.cat([first + second, (first - second).abs(), batch.genotype_frequency], -1)
         genotypes = self.genotype_head(both).float()
-        if self.size.neighbour_prior:
+        if self.config.neighbour_prior:
             haplotypes = haplotypes + self.copy_scale * self._copy_prior(copied, batch)
         genotypes = genotypes + _genotype_log_probability(haplotypes)
         return Prediction(haplotypes, genotypes)
@@ -372,7 +346,7 @@ class ImputationNetwork(nn.Module):
         pooled = (gate * ref)[:, None] + (gate * (alt - ref))[:, None] * alt_share
         if self.evidence is not None:
             evidence = batch.li_stephens.transpose(2, 3)
-            if self.size.weighting == "local":
+            if self.config.weighting == "local":
                 weighed = (weights[:, :, :, None] * neighbours.features).sum(2).transpose(2, 3)
                 evidence = torch.cat([weighed, copied[..., None], evidence], -1)
             pooled = pooled + self.evidence(evidence.to(query.dtype))

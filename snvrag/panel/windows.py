@@ -7,7 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config.options import Options, option
 from ..errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig(Options):
+    """How a panel is cut into windows."""
+
+    title = "Windows"
+
+    window_size: int = option(1020, "most sites in a window; windows are of equal length", least=1)
+    flank: int = option(0, "sites read on each side of a window, but not predicted there", least=0)
 
 
 @dataclass(frozen=True)
@@ -35,8 +46,8 @@ class Windows:
         """
         if size > num_sites:
             raise InputError(
-                f"--window-size {size}: larger than the panel, which has {num_sites} sites left: "
-                f"give at most {num_sites}"
+                f"must be at most {num_sites}, the number of the panel's sites, got {size}",
+                argument="window_size",
             )
         count = -(-num_sites // size)
         cuts = np.arange(count + 1, dtype=np.int64) * num_sites // count

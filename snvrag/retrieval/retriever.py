@@ -16,6 +16,7 @@ from ..batches.batch import NUM_MATCH_FEATURES, PAD, Batch, Neighbours
 from ..kernels import HammingIndex, TopK
 from ..panel.panel import Panel
 from ..panel.windows import Windows
+from .options import RetrievalConfig
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,7 @@ class Retriever:
     panel : Panel
         The reference panel.
     windows : Windows
-    k : int
-        Haplotypes retrieved for each query and segment.
-    segment_size : int
-        Sites that share one list of neighbours, at most; 0 for the whole window.
-    segment_flank : int
-        Sites on each side of a segment that count in its search, as far as the window is read.
-    cache_bytes : int
-        Budget of the indexes; the least recently used leave first.
-    decay_sites : float
-        Scale of the decayed mismatch counts among the match features, in observed sites.
+    config : RetrievalConfig
     with_features : bool
         Whether match features are wanted: most of the time and memory where K is large.
     threads : int, optional
@@ -82,22 +74,14 @@ class Retriever:
         self,
         panel: Panel,
         windows: Windows,
+        config: RetrievalConfig,
         *,
-        k: int,
-        segment_size: int = 0,
-        segment_flank: int = 0,
-        cache_bytes: int = 1 << 30,
-        decay_sites: float = 8.0,
         with_features: bool = True,
         threads: int | None = None,
     ) -> None:
         self.panel = panel
         self.windows = windows
-        self.k = k
-        self.segment_size = segment_size
-        self.segment_flank = segment_flank
-        self.cache_bytes = cache_bytes
-        self.decay_sites = decay_sites
+        self.config = config
         self.num_features = NUM_MATCH_FEATURES if with_features else 0
         self.threads = threads
         self.statistics = CacheStatistics()
@@ -127,10 +111,10 @@ class Retriever:
         alleles = batch.alleles.numpy()
         num_samples, _, length = alleles.shape
         segments = self.num_segments
-        out_alleles = np.full((num_samples, 2, self.k, length), PAD, np.uint8)
-        features = np.zeros((num_samples, 2, self.k, self.num_features, length), np.float32)
-        indices = np.full((num_samples, 2, segments, self.k), -1, np.int64)
-        distances = np.full((num_samples, 2, segments, self.k), -1, np.int32)
+        out_alleles = np.full((num_samples, 2, self.config.k, length), PAD, np.uint8)
+        features = np.zeros((num_samples, 2, self.config.k, self.num_features, length), np.float32)
+        indices = np.full((num_samples, 2, segments, self.config.k), -1, np.int64)
+        distances = np.full((num_samples, 2, segments, self.config.k), -1, np.int32)
         rows = batch.window_row.numpy()
         own = batch.panel_sample.numpy()
         for n, window in enumerate(batch.windows.tolist()):
@@ -151,13 +135,13 @@ class Retriever:
                 near = self.panel.haplotype_bits(
                     found.indices.reshape(-1), segment.first, segment.last
                 )
-                shape = (mine.size, 2, self.k, b - a)
+                shape = (mine.size, 2, self.config.k, b - a)
                 near_alleles = _core.unpack_rows(near, b - a).reshape(shape)
                 keep = slice(segment.start - segment.first, segment.stop - segment.first)
                 sites = slice(segment.start - first, segment.stop - first)
                 out_alleles[mine, :, :, sites] = near_alleles[..., keep]
-                indices[mine, :, g] = found.indices.reshape(mine.size, 2, self.k)
-                distances[mine, :, g] = found.distances.reshape(mine.size, 2, self.k)
+                indices[mine, :, g] = found.indices.reshape(mine.size, 2, self.config.k)
+                distances[mine, :, g] = found.distances.reshape(mine.size, 2, self.config.k)
                 if self.num_features:
                     near_features = _core.match_features(
                         bits,
@@ -165,8 +149,8 @@ class Retriever:
                         b - a,
                         _core.pack_rows(entry.observed[None, a:b]),
                         self.panel.position[segment.first : segment.last],
-                        self.decay_sites,
-                    ).reshape(mine.size, 2, self.k, self.num_features, b - a)
+                        self.config.decay_sites,
+                    ).reshape(mine.size, 2, self.config.k, self.num_features, b - a)
                     features[mine, ..., sites] = near_features[..., keep]
         return Neighbours(
             torch.from_numpy(out_alleles),
@@ -179,7 +163,7 @@ class Retriever:
         self, index: HammingIndex, queries: NDArray[np.uint64], exclude: NDArray[np.int64]
     ) -> TopK:
         start = time.perf_counter()
-        found = index.search(queries, self.k, exclude=exclude, threads=self.threads)
+        found = index.search(queries, self.config.k, exclude=exclude, threads=self.threads)
         seconds = time.perf_counter() - start
         if self.statistics.search_seconds == 0:
             self.statistics.first_search_seconds = seconds
@@ -231,7 +215,7 @@ class Retriever:
         self.statistics.num_builds += 1
         self._entries[key] = entry
         self._num_bytes += entry.num_bytes
-        while self._num_bytes > self.cache_bytes and len(self._entries) > 1:
+        while self._num_bytes > self.config.cache_mb * 2**20 and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))
         return entry
 
@@ -242,12 +226,17 @@ class Retriever:
         windows = self.windows
         start, stop = int(windows.starts[window]), int(windows.stops[window])
         first, last = int(windows.flanked_starts[window]), int(windows.flanked_stops[window])
-        if self.segment_size <= 0:
+        if self.config.segment_size <= 0:
             return [_Segment(first, last, first, last)]
-        count = -(-(stop - start) // self.segment_size)
+        count = -(-(stop - start) // self.config.segment_size)
         cuts = [start + (stop - start) * i // count for i in range(count + 1)]
         cuts[0], cuts[-1] = first, last
         return [
-            _Segment(a, b, max(first, a - self.segment_flank), min(last, b + self.segment_flank))
+            _Segment(
+                a,
+                b,
+                max(first, a - self.config.segment_flank),
+                min(last, b + self.config.segment_flank),
+            )
             for a, b in pairwise(cuts)
         ]

@@ -8,6 +8,7 @@ from ..batches.batch import ALT
 from ..batches.dataset import WindowDataset
 from ..batches.keys import KeySampler
 from ..panel.panel import Panel
+from ..retrieval.options import RetrievalConfig
 from ..retrieval.retriever import Retriever
 from .distributed import ALONE, Ranks, RankSampler
 from .metrics import Metrics
@@ -38,7 +39,12 @@ def evaluate_baselines(
     """
     device = torch.device("cpu")
     nearest, frequency = Metrics(device), Metrics(device)
-    retriever = Retriever(panel, dataset.windows, k=1, with_features=False)
+    retriever = Retriever(
+        panel,
+        dataset.windows,
+        RetrievalConfig(k=1, segment_size=0, segment_flank=0),
+        with_features=False,
+    )
     for keys in RankSampler(sampler, ranks, cut_batches=False):
         batch = dataset.__getitems__(keys)
         rows = batch.window_row

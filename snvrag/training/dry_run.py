@@ -6,7 +6,6 @@ import os
 
 from ..batches.keys import Key
 from .memory import activation_bytes
-from .setup import li_stephens_model
 from .trainer import Trainer
 
 _MB = 1e6
@@ -22,17 +21,17 @@ def plan_lines(trainer: Trainer) -> list[str]:
     """
     config, sources = trainer.config, trainer.sources
     num_batches = len(trainer.train_loader.sampler)
-    epochs = config.epochs - trainer.epoch
-    left = max(0, config.epochs * trainer.steps_an_epoch - trainer.step)
+    epochs = config.training.epochs - trainer.epoch
+    left = max(0, config.training.epochs * trainer.steps_an_epoch - trainer.step)
     return [
         *sources.report,
         trainer.size_line(),
         f"training: {sources.train.haplotypes.num_samples} samples x {len(trainer.windows)} "
-        f"windows = {num_batches} batches of at most {config.batch_size} samples = "
+        f"windows = {num_batches} batches of at most {config.training.batch_size} samples = "
         f"{trainer.steps_an_epoch} steps an epoch",
         f"validation: {sources.validation.haplotypes.num_samples} samples, "
         f"{len(trainer.val_loader.sampler)} batches an epoch",
-        f"epochs: {epochs} to train, at most {left} steps in all, {config.warmup_steps} of warm-up",
+        f"epochs: {epochs} to train, at most {left} steps in all, {config.training.warmup_steps} of warm-up",
         *_memory_lines(trainer),
         "Dry run: nothing was trained, nothing was written",
     ]
@@ -44,13 +43,13 @@ def _memory_lines(trainer: Trainer) -> list[str]:
     trained_bytes = sum(
         p.numel() * p.element_size() for p in trainer.network.parameters() if p.requires_grad
     )
-    num_samples = -(-config.batch_size // trainer.ranks.size)
+    num_samples = -(-config.training.batch_size // trainer.ranks.size)
     batch = trainer.train_loader.dataset[Key(trainer.epoch, 0, 0)]
     retriever = trainer.train_loader.retriever
     neighbours = retriever.retrieve(batch)
     index_bytes = retriever.num_bytes  # of the one window that this was
     all_bytes = index_bytes * len(trainer.windows)
-    budget_bytes = config.cache_mb * 2**20
+    budget_bytes = config.retrieval.cache_mb * 2**20
     trainer.network.train()
     with trainer.autocast():
         sample_bytes = activation_bytes(
@@ -71,7 +70,7 @@ def _memory_lines(trainer: Trainer) -> list[str]:
 def _copying_lines(trainer: Trainer, num_samples: int) -> list[str]:
     """Tell what the Li-Stephens models take for a batch; nothing where there are none."""
     config, windows = trainer.config, trainer.windows
-    model = li_stephens_model(config, trainer.sources)
+    model = trainer.train_loader.dataset.li_stephens
     if model is None:
         return []
     middle = len(windows) // 2  # as those at the ends have one flank only
@@ -79,7 +78,7 @@ def _copying_lines(trainer: Trainer, num_samples: int) -> list[str]:
         int(windows.flanked_starts[middle]), int(windows.flanked_stops[middle])
     )
     # At the most: every site observed, a query for every thread, all samples in one window.
-    threads = config.workers or min(config.threads or os.cpu_count() or 1, 2 * num_samples)
+    threads = config.run.workers or min(config.run.threads or os.cpu_count() or 1, 2 * num_samples)
     working_bytes = threads * model.thread_bytes(last - first)
     # What each model answers, all of it side by side, and what of it goes into the batch.
     num_answers = 2 * num_samples * model.num_models

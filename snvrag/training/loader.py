@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from ..batches.batch import Batch, Neighbours
 from ..batches.dataset import Targets, WindowDataset, as_batch
 from ..batches.keys import KeySampler
-from ..batches.masks import MaskRule
+from ..batches.masks import MaskConfig
 from ..li_stephens.model import LiStephensModel
 from ..panel.windows import Windows
 from ..retrieval.retriever import Retriever
@@ -35,7 +35,7 @@ class Loader:
     targets : Targets
         The samples: of training or of validation.
     windows : Windows
-    rule : MaskRule
+    masks : MaskConfig
     li_stephens : LiStephensModel or None
     pin : bool
         Whether batches lie in page-locked memory, from which a copy to a GPU does not wait.
@@ -52,7 +52,7 @@ class Loader:
         sources: RunData,
         targets: Targets,
         windows: Windows,
-        rule: MaskRule,
+        masks: MaskConfig,
         li_stephens: LiStephensModel | None,
         *,
         pin: bool = False,
@@ -60,32 +60,28 @@ class Loader:
         training: bool,
     ) -> None:
         self.pin = pin
-        self.dataset = WindowDataset(sources.panel, targets, windows, rule, li_stephens)
+        self.dataset = WindowDataset(sources.panel, targets, windows, masks, li_stephens)
         self.sampler = KeySampler(
             len(windows),
             targets.haplotypes.num_samples,
-            config.batch_size,
-            seed=config.seed,
-            shuffle=config.shuffle if training else "none",  # type: ignore[arg-type]
+            config.training.batch_size,
+            seed=config.training.seed,
+            shuffle=config.training.shuffle if training else "none",
         )
         self.retriever = Retriever(
             sources.panel,
             windows,
-            k=config.k,
-            segment_size=config.segment_size,
-            segment_flank=config.segment_flank,
-            cache_bytes=int(config.cache_mb * 2**20),
-            decay_sites=config.decay_sites,
-            with_features=config.weighting == "local",
-            threads=config.threads or None,
+            config.retrieval,
+            with_features=config.network.weighting == "local",
+            threads=config.run.threads,
         )
         self.loader: DataLoader[Batch] = DataLoader(
             self.dataset,
             batch_sampler=RankSampler(self.sampler, ranks, cut_batches=training),
             collate_fn=as_batch,
-            num_workers=config.workers,
-            multiprocessing_context=config.start_method if config.workers else None,
-            persistent_workers=config.workers > 0,
+            num_workers=config.run.workers,
+            multiprocessing_context=config.run.start_method if config.run.workers else None,
+            persistent_workers=config.run.workers > 0,
             worker_init_fn=ignore_signals,
             # A loader without one of its own would draw from the generator that dropout uses.
             generator=torch.Generator(),

@@ -1,307 +1,250 @@
-"""The configuration: one dataclass is the truth for command line, checkpoint and defaults."""
+"""The configuration of a training run, composed of the options of its parts."""
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import math
-import sys
-from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from ..config.command_line import Formatter, Parser, parse_bool
-from ..config.toml import format_settings, read_settings
+from ..batches.masks import MaskConfig
+from ..config.options import Options, entries, option, section, to_tables, values_of
+from ..config.toml import format_tables
 from ..errors import InputError
-
-_METAVARS = {
-    "panel": "FILE", "train": "FILE", "populations": "FILE", "val_samples": "FILE",
-    "resume": "FILE", "genetic_map": "FILE", "output": "FOLDER", "region": "REGION", "device": "DEVICE",
-    "population_column": "COLUMN",
-}  # fmt: skip
-
-_GROUPS = {
-    "data": "Data",
-    "windows": "Windows and masks",
-    "retrieval": "Retrieval",
-    "network": "Network",
-    "training": "Training",
-    "run": "Running and resuming",
-}
+from ..li_stephens.model import LiStephensConfig
+from ..network.options import NetworkConfig
+from ..panel.windows import WindowConfig
+from ..retrieval.options import RetrievalConfig
 
 
-def _option(
-    default: Any, group: str, text: str, *, choices: Sequence[str] = (), flag: bool = False
-) -> Any:
-    """One field that is also an option; its help text names the unit.
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Options):
+    """The files of a run and the samples held out for validation."""
 
-    A ``flag`` means yes without a value.
-    """
-    metadata = {"group": group, "help": text, "choices": tuple(choices), "flag": flag}
-    return field(default=default, metadata=metadata)
+    title = "Data"
+
+    panel: str | None = option(
+        None,
+        "reference panel: phased VCF or BCF, HDF5 of scikit-allel, VCF Zarr, or a panel prepared by "
+        "snvrag prepare (default: the demo panel that ships with the package)",
+        metavar="FILE",
+        resume="noted",
+    )
+    region: str | None = option(
+        None,
+        "read only this region, chrom or chrom:first-last (bp, 1-based); needs an index",
+        metavar="REGION",
+    )
+    train: str | None = option(
+        None,
+        "train on the samples of this file, in a format of --panel (default: on the panel's own)",
+        metavar="FILE",
+        resume="noted",
+    )
+    populations: str | None = option(
+        None,
+        "tab-separated table of the samples, with a header that names the column 'sample' and a "
+        "column of populations",
+        metavar="FILE",
+        resume="noted",
+    )
+    population_column: str = option(
+        "population", "column of the table of samples that names populations", metavar="COLUMN"
+    )
+    val_samples: str | None = option(
+        None,
+        "file of the samples held out for validation, one name a line",
+        metavar="FILE",
+        resume="noted",
+    )
+    val_fraction: float = option(
+        0.1,
+        "without --val-samples, fraction of the panel's samples held out for validation, evenly "
+        "spread in file order (0.2: the first, the sixth, ...)",
+        above=0,
+        below=1,
+    )
+    genetic_map: str | None = option(
+        None,
+        "genetic map, plain or gzipped: chrom id cM bp (PLINK) or bp chrom cM (default: 1 cM per Mb)",
+        metavar="FILE",
+        resume="noted",
+    )
 
 
-@dataclass(frozen=True)
-class Config:
-    """Everything that a run depends on. Defaults are those of ``--preset small``."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Options):
+    """How a network is trained."""
 
-    # fmt: off
-    panel: str = _option(
-        "", "data", "reference panel: phased VCF or BCF, HDF5 of scikit-allel, VCF Zarr, or a panel "
-        "prepared by snvrag.prepare; without it, the demo panel that ships with the package")
-    region: str = _option("", "data", "read only this region, chrom or chrom:first-last (bp, 1-based); needs an index")
-    train: str = _option(
-        "", "data", "train on the samples of this file (as --panel) instead of on the panel's own")
-    populations: str = _option(
-        "", "data", "tab-separated table of the samples with a header that names the column 'sample' "
-        "and a column of populations")
-    population_column: str = _option("population", "data", "column of --populations to take")
-    val_samples: str = _option(
-        "", "data", "hold out these samples for validation: a file with one name a line")
-    val_fraction: float = _option(
-        0.1, "data", "without --val-samples, hold out this fraction of the panel's samples, evenly "
-        "spread in file order (0.2: the first, the sixth, ...)")
-    genetic_map: str = _option(
-        "", "data", "genetic map, plain or gzipped: chrom id cM bp (PLINK) or bp chrom cM; without it, 1 cM a Mb")
+    title = "Training"
 
-    window_size: int = _option(1020, "windows", "most sites in a window; windows are of equal length")
-    flank: int = _option(0, "windows", "sites read on each side of a window, but not predicted there")
-    mask_rates: tuple[float, ...] = _option(
-        (0.3, 0.4, 0.5, 0.6, 0.7, 0.8), "windows",
-        "probabilities of hiding a site: the curriculum, each for --epochs-per-rate epochs")
-    epochs_per_rate: int = _option(2, "windows", "epochs that each of --mask-rates holds for")
-    val_rate: float = _option(0.5, "windows", "probability of hiding a site in validation")
-    rare_rate: float = _option(0.7, "windows", "probability of hiding a rare site, always")
-    rare_threshold: float = _option(0.05, "windows", "ALT frequency below which a site is rare")
-    mask_generator: str = _option(
-        "philox", "windows", "random numbers of the masks; mt19937 gives V18's own",
-        choices=("philox", "mt19937"))
+    epochs: int = option(6, "passes over all samples and windows", least=1, resume="noted", v18=20)
+    batch_size: int = option(
+        16,
+        "samples (two haplotypes each) in a batch, over all processes of torchrun together",
+        least=1,
+        v18=8,
+    )
+    accumulation: int = option(
+        1, "batches whose gradients are added up before an optimizer step", least=1, v18=2
+    )
+    learning_rate: float = option(3e-3, "learning rate of Adam after warm-up", above=0, v18=7.5e-5)
+    warmup_steps: int = option(
+        30, "optimizer steps over which the learning rate rises", least=0, v18=15_000
+    )
+    final_rate: float = option(
+        0.1,
+        "share of the learning rate left at the last step of the last epoch, reached along a cosine; "
+        "1: constant after warm-up",
+        least=0,
+        most=1,
+        v18=1.0,
+    )
+    clip: float = option(1.0, "largest norm of the gradient", above=0)
+    focal_gamma: float = option(
+        0.0, "exponent of the focal loss; 0: cross-entropy", least=0, v18=2.0
+    )
+    patience: int = option(
+        5, "epochs without a better F1 after which training stops; 0: never", least=0
+    )
+    min_gain: float = option(0.001, "gain in F1 that counts as better", least=0)
+    shuffle: Literal["full", "window"] = option(
+        "full",
+        "order of the examples: any windows in one batch (full), or one window a batch (window)",
+        v18="window",
+    )
+    seed: int = option(
+        0, "seed of the initial weights, the order of examples and dropout", least=0, below=2**63
+    )
 
-    k: int = _option(16, "retrieval", "haplotypes retrieved for each query and segment")
-    segment_size: int = _option(255, "retrieval", "sites that share one list of neighbours; 0: the whole window")
-    segment_flank: int = _option(255, "retrieval", "sites beyond a segment that count in its search")
-    decay_sites: float = _option(8.0, "retrieval", "scale of the decayed mismatch counts, in observed sites")
-    li_stephens: bool = _option(
-        True, "retrieval", "give the network the probabilities of Li-Stephens models over the whole panel too")
-    ne: tuple[float, ...] = _option(
-        (100_000.0,), "retrieval", "effective population sizes of those models, one each")
-    mismatch: float = _option(
-        0.0, "retrieval", "their probability that a copied allele differs; 0: 2 / haplotypes of the panel")
-    li_stephens_flank: int = _option(
-        1020, "retrieval", "sites on each side of a window that count in them; -1: the whole panel")
-    cache_mb: float = _option(1024.0, "retrieval", "budget of the just-in-time indexes, in MB")
 
-    width: int = _option(48, "network", "width of the transformer")
-    layers: int = _option(2, "network", "its layers")
-    heads: int = _option(2, "network", "its attention heads")
-    span: int = _option(256, "network", "sites that attend to each other, every other layer shifted by half; 0: all")
-    dropout: float = _option(0.0, "network", "share of activations dropped in training")
-    weighting: str = _option(
-        "local", "network", "neighbours weighed at every site by how far they match around it (local), "
-        "or by their rank alone (rank, as V18)", choices=("local", "rank"))
-    neighbour_prior: bool = _option(True, "network", "start the prediction from the neighbours' weighed alleles")
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Options):
+    """Where and how a run is carried out, which does not change its result."""
 
-    epochs: int = _option(6, "training", "passes over all samples and windows")
-    batch_size: int = _option(16, "training", "samples (two haplotypes each) in a batch, cut over the processes of torchrun")
-    accumulation: int = _option(1, "training", "batches whose gradients are added up before a step")
-    learning_rate: float = _option(3e-3, "training", "of Adam, after warm-up")
-    warmup_steps: int = _option(30, "training", "steps over which the learning rate rises")
-    final_rate: float = _option(
-        0.1, "training", "share of the learning rate that is left at the last step of --epochs, reached "
-        "along a cosine; 1: constant after warm-up")
-    clip: float = _option(1.0, "training", "largest norm of the gradient")
-    focal_gamma: float = _option(0.0, "training", "focus of the loss on hard sites; 0: cross-entropy")
-    patience: int = _option(5, "training", "epochs without a better F1 after which training stops; 0: never")
-    min_gain: float = _option(0.001, "training", "gain in F1 that counts as better")
-    shuffle: str = _option(
-        "full", "training", "order of the examples: any windows in one batch (full), or one window a batch",
-        choices=("full", "window"))
-    seed: int = _option(0, "training", "of the initial weights, the order and dropout")
+    title = "Running and resuming"
 
-    output: str = _option("snvrag_output", "run", "folder for checkpoints, log, metrics.csv and plot")
-    overwrite: bool = _option(False, "run", "replace the checkpoints of an earlier run in --output")
-    resume: str = _option(
-        "", "run", "continue from this checkpoint; auto: from the newest whole one in --output, or afresh "
-        "where there is none")
-    resume_epoch: int = _option(-1, "run", "with --resume: the epoch index expected next; -1: not checked")
-    save_every_minutes: float = _option(
-        15.0, "run", "minutes after which a checkpoint is saved in the middle of an epoch; 0: only on "
-        "SIGTERM, SIGINT and SIGUSR1")
-    keep: int = _option(0, "run", "newest epoch checkpoints to keep, beside the best; 0: all")
-    workers: int = _option(0, "run", "processes that make batches; 0: this one")
-    start_method: str = _option(
-        "fork", "run", "how --workers are started", choices=("fork", "spawn", "forkserver"))
-    threads: int = _option(0, "run", "threads of the computation, of each process; 0: all cores")
-    device: str = _option("auto", "run", "cpu, cuda, cuda:N, or auto: a GPU where there is one")
-    rank_timeout: float = _option(10.0, "run", "minutes that the processes of torchrun wait for each other")
-    compile: bool = _option(False, "run", "compile the network's layers (minutes, once a run; needs a C++ compiler, or Triton on a GPU)")
-    amp: bool = _option(True, "run", "bfloat16 autocast on a GPU")
-    log_every: int = _option(10, "run", "steps between updates of the progress bar's loss and recall")
-    dry_run: bool = _option(False, "run", "tell what the run would do, train nothing and write nothing", flag=True)
-    plot: bool = _option(True, "run", "write metrics.png at the end, if matplotlib is installed")
-    # fmt: on
+    output: str = option(
+        "snvrag_output",
+        "folder for checkpoints, log, metrics.csv and plot",
+        metavar="FOLDER",
+        resume="free",
+    )
+    overwrite: bool = option(
+        False, "replace the checkpoints of an earlier run in --output", resume="free", saved=False
+    )
+    resume: str | None = option(
+        None,
+        "checkpoint to continue from; auto: the newest intact one in --output, or a fresh start "
+        "where there is none",
+        metavar="FILE",
+        resume="free",
+        saved=False,
+    )
+    resume_epoch: int | None = option(
+        None,
+        "with --resume: index of the epoch expected to come next (default: not checked)",
+        least=0,
+        resume="free",
+        saved=False,
+    )
+    save_every_minutes: float = option(
+        15.0,
+        "minutes between checkpoints within an epoch; 0: only on SIGTERM, SIGINT and SIGUSR1",
+        least=0,
+        resume="noted",
+    )
+    keep: int = option(
+        0, "newest epoch checkpoints to keep beside the best; 0: all", least=0, resume="noted"
+    )
+    workers: int = option(
+        0, "processes that make batches; 0: the training process itself", least=0, resume="noted"
+    )
+    start_method: Literal["fork", "spawn", "forkserver"] = option(
+        "fork", "how worker processes are started", resume="noted"
+    )
+    threads: int | None = option(
+        None,
+        "threads of each process (default: all cores)",
+        least=1,
+        most=1024,
+        resume="noted",
+    )
+    device: str = option(
+        "auto",
+        "cpu, cuda, cuda:N, or auto: a GPU where there is one",
+        metavar="DEVICE",
+        resume="noted",
+    )
+    rank_timeout: float = option(
+        10.0,
+        "minutes that the processes of torchrun wait for each other",
+        above=0,
+        resume="noted",
+    )
+    compile: bool = option(
+        False,
+        "compile the network's layers, which takes minutes at the start of a run; needs a C++ "
+        "compiler, or Triton on a GPU",
+        resume="noted",
+    )
+    amp: bool = option(True, "bfloat16 autocast on a GPU", resume="noted")
+    log_every: int = option(
+        10,
+        "optimizer steps between updates of the loss and recall shown",
+        least=1,
+        resume="noted",
+    )
+    dry_run: bool = option(
+        False,
+        "print what the run would do; train nothing and write nothing",
+        resume="free",
+        saved=False,
+    )
+    plot: bool = option(
+        True, "write metrics.png at the end, if matplotlib is installed", resume="noted"
+    )
 
-    def __post_init__(self) -> None:
-        def check(name: str, valid: bool, expected: str) -> None:
-            if not valid:
-                option = "--" + name.replace("_", "-")
-                raise InputError(f"{option} must be {expected}, got {getattr(self, name)}")
+    def check(self) -> None:
+        """Refuse an expected epoch without a checkpoint."""
+        if self.resume_epoch is not None and self.resume is None:
+            raise InputError("must be given with a checkpoint to resume", argument="resume_epoch")
 
-        for option in fields(self):
-            choices = option.metadata["choices"]
-            check(option.name, not choices or getattr(self, option.name) in choices,
-                  f"one of {', '.join(choices)}")  # fmt: skip
-        for name in ("window_size", "epochs_per_rate", "k", "width", "layers", "heads", "epochs",
-                     "batch_size", "accumulation", "log_every"):  # fmt: skip
-            check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("flank", "segment_size", "segment_flank", "span", "warmup_steps", "patience",
-                     "workers", "threads", "seed", "focal_gamma", "keep",
-                     "save_every_minutes"):  # fmt: skip
-            check(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("val_rate", "rare_rate", "rare_threshold", "final_rate"):
-            check(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
-        check("mask_rates", bool(self.mask_rates) and all(0 <= r <= 1 for r in self.mask_rates),
-              "one or more numbers from 0 to 1")  # fmt: skip
-        check("ne", bool(self.ne) and all(0 < n < math.inf for n in self.ne), "numbers above 0")
-        check("mismatch", 0 <= self.mismatch <= 0.5, "from 0 to 0.5")
-        check("li_stephens_flank", self.li_stephens_flank >= -1, "at least -1")
-        check("seed", self.seed < 2**63, "below 2**63")
-        check("threads", self.threads <= 1024, "at most 1024")
-        check("min_gain", self.min_gain >= 0, "at least 0")
-        for name in ("learning_rate", "clip", "cache_mb", "decay_sites", "focal_gamma", "min_gain",
-                     "save_every_minutes", "rank_timeout"):  # fmt: skip
-            check(name, math.isfinite(getattr(self, name)), "finite")
-        check("val_fraction", 0 < self.val_fraction < 1, "between 0 and 1")
-        check("dropout", 0 <= self.dropout < 1, "from 0 to below 1")
-        for name in ("learning_rate", "clip", "cache_mb", "decay_sites", "rank_timeout"):
-            check(name, getattr(self, name) > 0, "above 0")
-        check("heads", self.width % self.heads == 0, f"a divisor of --width {self.width}")
-        check(
-            "resume_epoch", self.resume_epoch < 0 or bool(self.resume), "given with --resume only"
-        )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        plain = dataclasses.asdict(self)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+@dataclass(frozen=True, kw_only=True)
+class Config(Options):
+    """Everything that a training run depends on."""
+
+    data: DataConfig = section(DataConfig)
+    windows: WindowConfig = section(WindowConfig)
+    masks: MaskConfig = section(MaskConfig)
+    retrieval: RetrievalConfig = section(RetrievalConfig)
+    li_stephens: LiStephensConfig = section(LiStephensConfig)
+    network: NetworkConfig = section(NetworkConfig)
+    training: TrainingConfig = section(TrainingConfig)
+    run: RunConfig = section(RunConfig)
 
     def to_toml(self) -> str:
         """Return the text of a file for ``--config``, without what belongs to one start only."""
-        groups = {option.name: option.metadata["group"] for option in fields(self)}
-        once = ("resume", "resume_epoch", "overwrite", "dry_run")
-        lasting = {name: value for name, value in self.to_dict().items() if name not in once}
-        return format_settings(lasting, groups)
+        tables = to_tables(self)
+        for entry in entries(type(self)):
+            if not entry.item.metadata["saved"]:
+                tables[entry.table].pop(entry.item.name, None)
+        return format_tables(tables)
 
+    def changes(self, then: dict[str, Any]) -> dict[str, tuple[str, Any, Any]]:
+        """Compare with the tables of a checkpoint.
 
-# What may differ between a checkpoint and the run that resumes it: nothing of it changes what the
-# remaining epochs compute, except that there may be more of them.
-FREE_FIELDS = frozenset(
-    {"panel", "train", "populations", "val_samples", "genetic_map", "output", "resume", "resume_epoch", "workers",
-     "start_method", "threads", "device", "amp", "log_every", "plot", "cache_mb", "epochs", "overwrite",
-     "save_every_minutes", "keep", "dry_run", "rank_timeout", "compile"}
-)  # fmt: skip
-
-# Of these, what a log should tell when it differs.
-NOTED_FIELDS = FREE_FIELDS - {"output", "resume", "resume_epoch", "overwrite", "dry_run"}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "small": {},
-    "v18": {
-        "window_size": 1020,
-        "k": 1,
-        "segment_size": 0,
-        "segment_flank": 0,
-        "li_stephens": False,
-        "width": 384,
-        "layers": 12,
-        "heads": 12,
-        "span": 0,
-        "dropout": 0.1,
-        "weighting": "rank",
-        "neighbour_prior": False,
-        "epochs": 20,
-        "batch_size": 8,
-        "accumulation": 2,
-        "learning_rate": 7.5e-5,
-        "warmup_steps": 15_000,
-        "final_rate": 1.0,
-        "focal_gamma": 2.0,
-        "shuffle": "window",
-    },
-}
-
-_PRESET_HELP = (
-    "defaults to start from: small trains in minutes on two cores; v18 has the sizes of V18 Embedding "
-    "RAG (width 384, 12 layers, 12 heads, one neighbour for a whole window)"
-)
-
-_CONFIG_HELP = (
-    "a TOML file of options, by their names without dashes in front; those on the command line come on "
-    "top. Every run writes its own as config.toml to --output (default: none)"
-)
-
-
-def _describe_default(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return " ".join(str(item) for item in value)
-    return str(value) if value != "" else "none"
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the command line of ``python -m snvrag.train``, made from the dataclass."""
-    parser = Parser(
-        prog="python -m snvrag.train",
-        description="Train a retrieval-augmented imputation model. Without arguments, on a small "
-        "simulated panel that ships with the package.",
-        formatter_class=Formatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--preset", choices=sorted(PRESETS), default=None,
-                        help=f"{_PRESET_HELP} (default: small)")  # fmt: skip
-    parser.add_argument("--config", metavar="FILE", default=None, help=_CONFIG_HELP)
-    groups = {name: parser.add_argument_group(title) for name, title in _GROUPS.items()}
-    types = get_type_hints(Config)
-    for option in fields(Config):
-        kind = types[option.name]
-        many = get_origin(kind) is tuple
-        convert: Any = parse_bool if kind is bool else get_args(kind)[0] if many else kind
-        assert option.default is not MISSING
-        settings: dict[str, Any] = {
-            "dest": option.name,
-            "type": convert,
-            "default": argparse.SUPPRESS,
-            "help": f"{option.metadata['help']} (default: {_describe_default(option.default)})",
-        }
-        if option.metadata["choices"]:
-            settings["choices"] = option.metadata["choices"]
-        else:
-            settings["metavar"] = _METAVARS.get(option.name) or {
-                int: "N", float: "X", bool: "yes|no"
-            }.get(kind, "TEXT")  # fmt: skip
-        if option.metadata["flag"]:
-            settings["nargs"], settings["const"] = "?", True
-        if many:
-            settings["nargs"] = "+"
-            settings["metavar"] = "X"
-        groups[option.metadata["group"]].add_argument(
-            "--" + option.name.replace("_", "-"), **settings
-        )
-    return parser
-
-
-def parse_arguments(arguments: Sequence[str] | None = None) -> Config:
-    """Return the configuration: a preset's defaults, a file's settings, then the options given."""
-    given = vars(build_parser().parse_args(sys.argv[1:] if arguments is None else arguments))
-    path, preset = given.pop("config"), given.pop("preset")
-    settings = read_settings(path, Config, also=["preset"]) if path is not None else {}
-    of_file = settings.pop("preset", "small")
-    if of_file not in PRESETS:
-        raise InputError(
-            f"--config {path}: preset must be one of {', '.join(PRESETS)}, got {of_file}"
-        )
-    settings = {**PRESETS[preset or of_file], **settings, **given}
-    for name, value in settings.items():
-        settings[name] = tuple(value) if isinstance(value, list) else value
-    return Config(**settings)
+        Returns
+        -------
+        dict
+            For each option that differs, by name: whether it may (the ``resume`` of `option`), its
+            value then and its value now.
+        """
+        now = values_of(self)
+        changed = {}
+        for entry in entries(type(self)):
+            name = entry.item.name
+            old = then.get(entry.table, {}).get(name)
+            new = list(now[name]) if isinstance(now[name], tuple) else now[name]
+            if old != new:
+                changed[name] = (entry.item.metadata["resume"], old, new)
+        return changed

@@ -14,7 +14,7 @@ from ..io.checkpoint import (
     load_checkpoint,
     step_path,
 )
-from .options import FREE_FIELDS, NOTED_FIELDS, Config
+from .options import Config
 
 Content = dict[str, Any]
 
@@ -49,10 +49,10 @@ def find_checkpoint(config: Config) -> tuple[Resumed | None, list[str]]:
         If the checkpoint named is missing or damaged, or one cannot be read or is of another
         version: to start afresh would write over it.
     """
-    if not config.resume:
+    if not config.run.resume:
         return None, []
-    if config.resume != "auto":
-        return Resumed(Path(config.resume), load_checkpoint(config.resume)), []
+    if config.run.resume != "auto":
+        return Resumed(Path(config.run.resume), load_checkpoint(config.run.resume)), []
     warnings: list[str] = []
 
     def attempt(path: Path) -> Resumed | None:
@@ -62,16 +62,16 @@ def find_checkpoint(config: Config) -> tuple[Resumed | None, list[str]]:
             warnings.append(f"passed over {str(error).removeprefix('--resume ')}")
             return None
 
-    step = step_path(config.output)
+    step = step_path(config.run.output)
     within = attempt(step) if step.exists() else None
-    for epoch, path in reversed(epoch_checkpoints(config.output).items()):
+    for epoch, path in reversed(epoch_checkpoints(config.run.output).items()):
         if within is not None and within.content["epoch"] >= epoch:
             return within, warnings
         found = attempt(path)
         if found is not None:
             return found, warnings
     # Older epochs may be gone (--keep), but for the best one.
-    best = best_path(config.output)
+    best = best_path(config.run.output)
     if within is None and best.exists():
         within = attempt(best)
     return within, warnings
@@ -86,14 +86,16 @@ def check_resumable(path: Path, content: Content, config: Config, fingerprint: s
         Naming what differs.
     """
     epoch = int(content["epoch"])
-    if config.resume_epoch >= 0 and config.resume_epoch != epoch + 1:
+    if config.run.resume_epoch not in (None, epoch + 1):
         raise InputError(
-            f"--resume-epoch {config.resume_epoch}: {path} is of epoch index {epoch} and continues "
+            f"--resume-epoch {config.run.resume_epoch}: {path} is of epoch index {epoch} and continues "
             f"at {epoch + 1}"
         )
-    differing = [change for name, change in _changes(content, config) if name not in FREE_FIELDS]
+    differing = _lines(content, config, "same")
     if differing:
-        raise InputError(f"--resume {path}: of another configuration: {'; '.join(differing)}")
+        raise InputError(
+            f"of another configuration: {'; '.join(differing)}", argument="resume", path=path
+        )
     if content["fingerprint"] != fingerprint:
         raise InputError(
             f"--resume {path}: of another panel or other samples (fingerprint "
@@ -104,13 +106,12 @@ def check_resumable(path: Path, content: Content, config: Config, fingerprint: s
 
 def changed_options(content: Content, config: Config) -> list[str]:
     """Return a line for each option that differs, of those that may and are worth a note."""
-    return [change for name, change in _changes(content, config) if name in NOTED_FIELDS]
+    return _lines(content, config, "noted")
 
 
-def _changes(content: Content, config: Config) -> list[tuple[str, str]]:
-    then, now = content["config"], config.to_dict()
+def _lines(content: Content, config: Config, resume: str) -> list[str]:
     return [
-        (name, f"--{name.replace('_', '-')} was {then.get(name)}, is {now[name]}")
-        for name in now
-        if then.get(name) != now[name]
+        f"{name} was {then}, is {now}"
+        for name, (may, then, now) in config.changes(content["config"]).items()
+        if may == resume
     ]

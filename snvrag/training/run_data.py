@@ -77,19 +77,21 @@ def load_run_data(config: Config) -> RunData:
     InputError
         For a file that cannot be read, for samples that are not there, and if nothing is left.
     """
-    path = config.panel or demo_file(DEMO_PANEL)
-    everyone, read = read_panel(path, region=config.region or None, verify=True)
+    path = config.data.panel or demo_file(DEMO_PANEL)
+    everyone, read = read_panel(path, region=config.data.region, verify=True)
     report = [str(read)]
-    table_path = config.populations or ("" if config.panel else demo_file(DEMO_POPULATIONS))
-    table = read_populations(table_path, config.population_column) if table_path else None
+    table_path = config.data.populations or (
+        "" if config.data.panel else demo_file(DEMO_POPULATIONS)
+    )
+    table = read_populations(table_path, config.data.population_column) if table_path else None
     if table is not None:
         everyone = everyone.with_populations(_look_up(table, everyone.samples, table_path))
 
-    if config.val_samples:
-        names = _read_names(config.val_samples)
-        chosen = everyone.sample_indices(names, f"--val-samples {config.val_samples}")
+    if config.data.val_samples:
+        names = _read_names(config.data.val_samples)
+        chosen = everyone.sample_indices(names, f"--val-samples {config.data.val_samples}")
     else:
-        chosen = held_out(everyone.num_samples, config.val_fraction)
+        chosen = held_out(everyone.num_samples, config.data.val_fraction)
     rest = np.setdiff1d(np.arange(everyone.num_samples), chosen)
     if rest.size == 0 or chosen.size == 0:
         raise InputError(
@@ -110,28 +112,32 @@ def load_run_data(config: Config) -> RunData:
         f"{panel.num_sites} sites ({dropped} monomorphic dropped), populations: "
         f"{', '.join(panel.populations)}"
     )
-    if config.k > panel.num_haplotypes - 2:
+    if config.retrieval.k > panel.num_haplotypes - 2:
         raise InputError(
-            f"--k {config.k}: larger than the panel, which has {panel.num_haplotypes} haplotypes, "
-            f"2 of them the query's own: give at most {panel.num_haplotypes - 2}"
+            f"must be at most {panel.num_haplotypes - 2}, as the panel has {panel.num_haplotypes} "
+            f"haplotypes, 2 of them the query's own, got {config.retrieval.k}",
+            argument="k",
         )
 
     present = np.ones(panel.num_sites, bool)
     held = everyone.select_samples(chosen).select_sites(polymorphic)
     validation = Targets(held, present, np.full(chosen.size, -1), _numbers(held, panel))
     report.append(f"validation: {held.num_samples} samples")
-    if config.train:
-        train = _training_targets(config, panel, held, table, table_path, report)
+    if config.data.train:
+        train = _training_targets(
+            config.data.train, config.data.region, panel, held, table, table_path, report
+        )
     else:
         train = Targets(panel, present, np.arange(panel.num_samples), panel.sample_population)
         report.append(f"training: the panel's own {panel.num_samples} samples")
-    path = config.genetic_map
-    genetic_map = read_genetic_map(path, panel.chrom) if path else None
+    map_path = config.data.genetic_map
+    genetic_map = read_genetic_map(map_path, panel.chrom) if map_path else None
     return RunData(panel, train, validation, tuple(report), genetic_map)
 
 
 def _training_targets(
-    config: Config,
+    path: str,
+    region: str | None,
     panel: Panel,
     held: Panel,
     table: dict[str, str] | None,
@@ -139,16 +145,14 @@ def _training_targets(
     report: list[str],
 ) -> Targets:
     """Samples of another file, brought to the panel's sites."""
-    others, read = read_panel(config.train, region=config.region or None, verify=True)
+    others, read = read_panel(path, region=region, verify=True)
     report.append(str(read))
     if others.chrom != panel.chrom:
-        raise InputError(
-            f"--train {config.train}: chromosome {others.chrom}, the panel has {panel.chrom}"
-        )
+        raise InputError(f"--train {path}: chromosome {others.chrom}, the panel has {panel.chrom}")
     held_names = set(held.samples)
     kept = [i for i, name in enumerate(others.samples) if name not in held_names]
     if not kept:
-        raise InputError(f"--train {config.train}: all its samples are held out for validation")
+        raise InputError(f"--train {path}: all its samples are held out for validation")
     if len(kept) < others.num_samples:
         report.append(
             f"training: {others.num_samples - len(kept)} samples left out, held for validation"
@@ -159,7 +163,7 @@ def _training_targets(
     index = align_sites(panel.position, others.position, panel.alleles, others.alleles)
     present = index >= 0
     if not present.any():
-        raise InputError(f"--train {config.train}: no site in common with the panel")
+        raise InputError(f"--train {path}: no site in common with the panel")
     bits = np.zeros((panel.num_sites, others.site_bits.shape[1]), np.uint64)
     bits[present] = others.site_bits[index[present]]
     aligned = Panel(

@@ -35,7 +35,7 @@ def prepare_output(config: Config, resumed: Path | None) -> None:
     InputError
         Naming the folder and what to do.
     """
-    folder = Path(config.output)
+    folder = Path(config.run.output)
     made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,9 +54,9 @@ def prepare_output(config: Config, resumed: Path | None) -> None:
             path.unlink()  # what a killed run was writing
     old = [*epoch_checkpoints(folder).values()]
     old += [path for path in (step_path(folder), best_path(folder)) if path.exists()]
-    if not old or config.resume == "auto" or is_inside(resumed, folder):
+    if not old or config.run.resume == "auto" or is_inside(resumed, folder):
         return
-    if not config.overwrite:
+    if not config.run.overwrite:
         raise InputError(
             f"--output {folder}: holds the checkpoints of an earlier run ({old[0].name}, ...): "
             "continue it by --resume auto, replace it by --overwrite yes, or give another folder"

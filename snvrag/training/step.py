@@ -106,8 +106,8 @@ def optimizer_step(optimizer: torch.optim.Optimizer, rate: float, bad: Tensor | 
 
 def learning_rate(config: Config, step: int, steps_an_epoch: int) -> float:
     """Return the rate of a step, a pure function of its number: warm-up, then a cosine."""
-    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    progress = min(1.0, step / (config.epochs * steps_an_epoch))
+    warmup = min(1.0, (step + 1) / max(1, config.training.warmup_steps))
+    progress = min(1.0, step / (config.training.epochs * steps_an_epoch))
     cosine = 0.5 * (1 + math.cos(math.pi * progress))
-    decay = config.final_rate + (1 - config.final_rate) * cosine
-    return config.learning_rate * warmup * decay
+    decay = config.training.final_rate + (1 - config.training.final_rate) * cosine
+    return config.training.learning_rate * warmup * decay

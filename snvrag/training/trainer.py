@@ -13,12 +13,16 @@ from tqdm import tqdm
 
 from ..batches.dataset import WindowDataset
 from ..batches.keys import KeySampler
+from ..config.options import to_tables
 from ..errors import InputError
 from ..io.checkpoint import checkpoint_path, save_checkpoint, step_path
 from ..kernels import af_guided_masks
+from ..li_stephens.model import LiStephensModel
 from ..log import log, log_bytes
+from ..network.device import choose_device, require_compiler
 from ..network.loss import imputation_loss
 from ..network.transformer import ImputationNetwork
+from ..panel.windows import Windows
 from . import tables as report
 from .baselines import evaluate_baselines
 from .clock import EpochClock
@@ -31,14 +35,6 @@ from .options import Config
 from .random_state import random_state, set_random_state
 from .run_data import RunData, fingerprint
 from .run_folder import mark_best, remove_old
-from .setup import (
-    check_compiler,
-    choose_device,
-    li_stephens_model,
-    mask_rules,
-    network_config,
-    split_windows,
-)
 from .signals import Requests, TrainingInterrupted, listening
 from .step import add_gradients, learning_rate, optimizer_step, pieces
 from .sums import EpochSums
@@ -75,13 +71,23 @@ class Trainer:
         self.config = config
         self.ranks = ranks
         self.sources = sources
-        self.folder = Path(config.output)
-        self.device = choose_device(config.device, ranks)
-        windows = split_windows(config, sources.panel.num_sites)
+        self.folder = Path(config.run.output)
+        self.device = choose_device(config.run.device, ranks.local_rank if ranks.size > 1 else None)
+        windows = Windows.split(
+            sources.panel.num_sites, config.windows.window_size, config.windows.flank
+        )
+        config.masks.check_windows(len(windows))
         self.windows = windows
-        rule, fixed = mask_rules(config)
+        rule, fixed = config.masks, config.masks.validation()
         on_gpu = self.device.type == "cuda"
-        li_stephens = li_stephens_model(config, sources)
+        li_stephens = None
+        if config.li_stephens.li_stephens:
+            li_stephens = LiStephensModel(
+                sources.panel,
+                config.li_stephens,
+                genetic_map=sources.genetic_map,
+                threads=1 if config.run.workers else config.run.threads,
+            )
         self.train_loader = Loader(
             config, sources, sources.train, windows, rule, li_stephens, pin=on_gpu, ranks=ranks,
             training=True,
@@ -93,24 +99,28 @@ class Trainer:
         # Loads the kernels, which the first call after installation compiles: no part of a switch.
         af_guided_masks(
             sources.panel.af, windows.starts, windows.stops, seed=0, rate=0.0,
-            generator=rule.generator,
+            generator=rule.mask_generator,
         )  # fmt: skip
-        torch.manual_seed(config.seed)
-        self.network = ImputationNetwork(network_config(config)).to(self.device)
+        torch.manual_seed(config.training.seed)
+        self.network = ImputationNetwork(
+            config.network,
+            num_neighbours=config.retrieval.k,
+            num_models=config.li_stephens.num_models,
+        ).to(self.device)
         self.network.least_frequency.fill_(1 / sources.panel.num_haplotypes)
-        self._most_samples = -(-config.batch_size // ranks.size)
-        if config.compile:
-            check_compiler(self.device)
-            if not config.dry_run:  # which runs one sample, not a batch that is filled up
+        self._most_samples = -(-config.training.batch_size // ranks.size)
+        if config.run.compile:
+            require_compiler(self.device)
+            if not config.run.dry_run:  # which runs one sample, not a batch that is filled up
                 self.network.compile_blocks(self._most_samples)
         self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=config.learning_rate, fused=on_gpu
+            self.network.parameters(), lr=config.training.learning_rate, fused=on_gpu
         )
         # Whether the host looks at losses only every --log-every steps: reading waits for a GPU.
         self.reads_late = on_gpu
-        self.stopping = EarlyStopping(config.patience, config.min_gain)
+        self.stopping = EarlyStopping(config.training.patience, config.training.min_gain)
         self.epoch = self.position = self.step = 0
-        self.steps_an_epoch = -(-len(self.train_loader.sampler) // config.accumulation)
+        self.steps_an_epoch = -(-len(self.train_loader.sampler) // config.training.accumulation)
         self.pieces = MicroBatches(self.device)
         self.sums = EpochSums(self.device)
         self.history: list[dict[str, Any]] = []
@@ -144,32 +154,32 @@ class Trainer:
         if self.stopping.should_stop:
             log.info(
                 "Early stopping: F1 gained no more than %s in %d epochs (best: epoch %d, %.4f)",
-                self.config.min_gain, self.stopping.bad_epochs,
+                self.config.training.min_gain, self.stopping.bad_epochs,
                 self.stopping.best_epoch + 1, self.stopping.best_f1,
             )  # fmt: skip
-        plot = self.folder / "metrics.png" if self.config.plot else None
+        plot = self.folder / "metrics.png" if self.config.run.plot else None
         if self.ranks.is_writer:
             report.log_summary(self.history, baselines, plot)
 
     @property
     def is_done(self) -> bool:
         """Whether no epoch is left to train."""
-        return self.epoch >= self.config.epochs or self.stopping.should_stop
+        return self.epoch >= self.config.training.epochs or self.stopping.should_stop
 
     def _train_epoch(self) -> None:
         config, loader = self.config, self.train_loader
         switch_seconds = self._switch_epoch()
         self.network.train()
         self.clock.tick(training=False)
-        done = -(-self.position // config.accumulation)
+        done = -(-self.position // config.training.accumulation)
         shown = None if self.ranks.is_writer else True  # None: on a terminal
         with tqdm(
             total=self.steps_an_epoch, initial=done, unit="step", disable=shown, leave=False
         ) as bar:
-            for group in loader.groups(self.epoch, config.accumulation, self.position):
+            for group in loader.groups(self.epoch, config.training.accumulation, self.position):
                 self.take_step(group)
                 bar.update()
-                if self.step % config.log_every == 0:
+                if self.step % config.run.log_every == 0:
                     self._show(bar)
                 self._answer_requests()
         self._check_finite()
@@ -196,7 +206,7 @@ class Trainer:
     def _switch_epoch(self) -> float:
         """Begin an epoch, or go on with it; return the seconds that the masks took."""
         started = time.perf_counter()
-        epoch, rule = self.epoch, self.train_loader.dataset.mask_rule
+        epoch, rule = self.epoch, self.train_loader.dataset.masks
         self.train_loader.retriever.begin_epoch(epoch)
         masks = af_guided_masks(
             self.sources.panel.af,
@@ -206,11 +216,11 @@ class Trainer:
             rate=rule.rate(epoch),
             rare_rate=rule.rare_rate,
             rare_threshold=rule.rare_threshold,
-            generator=rule.generator,
+            generator=rule.mask_generator,
         )
         seconds = time.perf_counter() - started
         if self.position == 0:
-            log.info("Epoch %d/%d", epoch + 1, self.config.epochs)
+            log.info("Epoch %d/%d", epoch + 1, self.config.training.epochs)
             log.info(
                 "[AF-Guided Masking] seed %d, rate %.2f, rare sites %.2f: %.1f%% of sites hidden",
                 epoch, rule.rate(epoch), rule.rare_rate, 100 * masks.mean(),
@@ -221,11 +231,11 @@ class Trainer:
         """Take one optimizer step along the gradient of a group of batches."""
         config = self.config
         (num_scored,) = self.ranks.sum_integers(sum(batch.num_scored for batch, _ in group))
-        torch.manual_seed(self.ranks.step_seed(config.seed, self.step))
+        torch.manual_seed(self.ranks.step_seed(config.training.seed, self.step))
         before = StepState(self.step, self.position, random_state(self.device))
         sums, losses = self._gradient(group, num_scored, before)
         losses = self.ranks.add_up_gradients(self.network, losses)
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.training.clip)
         self._watch.note(before, losses, norm)
         if not self.reads_late:
             self._check_finite()
@@ -244,14 +254,14 @@ class Trainer:
         """Add this rank's part of a group's gradient; return its sums and its batches' losses."""
 
         def compute(parts: int) -> tuple[EpochSums, Tensor]:
-            if self.config.compile:
+            if self.config.run.compile:
                 self.network.static_rows = 2 * -(-self._most_samples // parts)
             sums = EpochSums(self.device)
             losses = add_gradients(
                 self.network,
                 group,
                 num_scored,
-                gamma=self.config.focal_gamma,
+                gamma=self.config.training.focal_gamma,
                 device=self.device,
                 autocast=self.autocast(),
                 sums=sums,
@@ -270,15 +280,15 @@ class Trainer:
         loader = self.val_loader
         loader.retriever.begin_epoch(VALIDATION_SEED)
         self.network.eval()
-        if self.config.compile:  # these batches are not cut over the ranks
-            self.network.static_rows = 2 * -(-self.config.batch_size // self.pieces.parts)
+        if self.config.run.compile:  # these batches are not cut over the ranks
+            self.network.static_rows = 2 * -(-self.config.training.batch_size // self.pieces.parts)
         sums = EpochSums(self.device)
         for pair in loader.epoch(VALIDATION_SEED):
             for batch, neighbours in pieces(*pair, self.pieces.parts):
                 batch = batch.to(self.device)
                 with self.autocast():
                     prediction = self.network(batch, neighbours.to(self.device))
-                    loss = imputation_loss(prediction, batch, self.config.focal_gamma)
+                    loss = imputation_loss(prediction, batch, self.config.training.focal_gamma)
                 sums.add_batch(loss, prediction, batch)
             self._answer_requests()
         sums = sums.over(self.ranks)
@@ -288,7 +298,7 @@ class Trainer:
         """Tell what an epoch gave and save it; the next one begins from nothing but that."""
         self._tick()
         epoch, train_loss = self.epoch, self.sums.over(self.ranks).mean_loss
-        rate = self.train_loader.dataset.mask_rule.rate(epoch)
+        rate = self.train_loader.dataset.masks.rate(epoch)
         losses = {"train_loss": train_loss, "val_loss": val_loss}
         self.history.append({"epoch": epoch, "mask_rate": rate, **losses, **results})
         clock, self.clock = self.clock, EpochClock()
@@ -302,7 +312,7 @@ class Trainer:
         log.info("Train loss %.4f, validation loss %.4f", train_loss, val_loss)
         log.info(
             "Validation Metrics: (hidden sites of %d samples, seed %d, rate %.2f)",
-            self.sources.validation.haplotypes.num_samples, VALIDATION_SEED, self.config.val_rate,
+            self.sources.validation.haplotypes.num_samples, VALIDATION_SEED, self.config.masks.val_rate,
         )  # fmt: skip
         for line in report.metrics_lines(results):
             log.info("%s", line)
@@ -321,30 +331,30 @@ class Trainer:
 
     def size_line(self) -> str:
         """Return a line that tells the windows and the network."""
-        flanks = f", flanks of {self.config.flank}" if self.config.flank else ""
+        flanks = f", flanks of {self.config.windows.flank}" if self.config.windows.flank else ""
         num_parameters = sum(p.numel() for p in self.network.parameters())
         size = self.ranks.size
         spread = f"; batches are cut over {size} ranks" if size > 1 else ""
         return (
-            f"windows: {len(self.windows)} of at most {self.config.window_size} sites{flanks}; "
+            f"windows: {len(self.windows)} of at most {self.config.windows.window_size} sites{flanks}; "
             f"network: {num_parameters} parameters on {self.device}{spread}"
         )
 
     def autocast(self) -> torch.autocast:
         """Return the context of a forward pass: bfloat16 on a GPU, where ``--amp`` allows it."""
-        enabled = self.config.amp and self.device.type == "cuda"
+        enabled = self.config.run.amp and self.device.type == "cuda"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def _evaluate_baselines(self) -> dict[str, dict[str, float]]:
         sources = self.sources
         # Without Li-Stephens models, which take most of a batch's time and no baseline looks at.
         dataset = WindowDataset(
-            sources.panel, sources.validation, self.windows, self.val_loader.dataset.mask_rule
+            sources.panel, sources.validation, self.windows, self.val_loader.dataset.masks
         )
         sampler = KeySampler(
             len(self.windows),
             sources.validation.haplotypes.num_samples,
-            max(64, self.config.batch_size),
+            max(64, self.config.training.batch_size),
             seed=0,
             shuffle="none",
         )
@@ -360,7 +370,7 @@ class Trainer:
 
     def _answer_requests(self) -> None:
         """Save what a signal or the clock asks for, and end if it is to be the end."""
-        minutes = self.config.save_every_minutes
+        minutes = self.config.run.save_every_minutes
         is_due = 0 < 60 * minutes <= time.monotonic() - self._saved_at
         wanted = self.requests.save
         if wanted:  # a signal that comes only now is answered after the next step
@@ -420,7 +430,7 @@ class Trainer:
             {
                 "epoch": self.epoch - 1,
                 "step": self.step,
-                "config": self.config.to_dict(),
+                "config": to_tables(self.config),
                 "fingerprint": fingerprint(self.sources),
                 "model": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -463,4 +473,4 @@ class Trainer:
         report.write_table(self.folder / "metrics.csv", report.COLUMNS, self.history)
         report.write_table(self.folder / "timing.csv", report.TIMING_COLUMNS, self.timing)
         if self.position == 0:
-            remove_old(self.folder, self.epoch - 1, self.config.keep)
+            remove_old(self.folder, self.epoch - 1, self.config.run.keep)

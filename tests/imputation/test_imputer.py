@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from snvrag.training.setup import network_config
 
 from snvrag.errors import InputError
 from snvrag.imputation.chunks import WindowPlan
@@ -20,7 +21,6 @@ from snvrag.io.checkpoint import load_checkpoint
 from snvrag.network.transformer import ImputationNetwork
 from snvrag.panel.site_block import SiteBlock
 from snvrag.training.options import Config
-from snvrag.training.setup import network_config
 
 CPU = torch.device("cpu")
 SMALL = Config(

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from snvrag.training.setup import network_config
 from torch.nn import functional as F
 
 from snvrag.batches.batch import ALT, MASK, PAD
@@ -29,7 +30,6 @@ from snvrag.network.transformer import (
 from snvrag.panel.windows import Windows
 from snvrag.retrieval.retriever import Retriever
 from snvrag.training.options import parse_arguments
-from snvrag.training.setup import network_config
 
 NUM_SITES = 130
 SMALL = NetworkConfig(width=16, layers=2, heads=2, span=0, num_neighbours=4)

@@ -1,0 +1,69 @@
+"""Trained networks, ready to predict."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..config.options import from_table
+from ..errors import InputError
+from ..io.checkpoint import load_checkpoint
+from ..li_stephens.model import LiStephensConfig
+from ..network.options import NetworkConfig
+from ..network.transformer import ImputationNetwork
+from ..panel.windows import WindowConfig
+from ..retrieval.options import RetrievalConfig
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network with the options of what it was trained on.
+
+    Attributes
+    ----------
+    network : ImputationNetwork
+        In evaluation mode.
+    windows, retrieval, li_stephens
+        Options of the run that trained it.
+    sha256 : str
+        Of its file, in hex.
+    """
+
+    network: ImputationNetwork
+    windows: WindowConfig
+    retrieval: RetrievalConfig
+    li_stephens: LiStephensConfig
+    sha256: str
+
+
+def load_model(path: str | Path, device: torch.device) -> Model:
+    """Return the network of a checkpoint, of which only configuration and weights are looked at.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or its weights do not fit its configuration's network.
+    """
+    content = load_checkpoint(path, "model")
+    tables = content["config"]
+    try:
+        retrieval = from_table(RetrievalConfig, tables["retrieval"])
+        li_stephens = from_table(LiStephensConfig, tables["li_stephens"])
+        network = ImputationNetwork(
+            from_table(NetworkConfig, tables["network"]),
+            num_neighbours=retrieval.k,
+            num_models=li_stephens.num_models,
+        )
+        network.load_state_dict(content["model"])
+        windows = from_table(WindowConfig, tables["windows"])
+    except (RuntimeError, TypeError, KeyError, InputError) as error:
+        raise InputError(
+            "of another version of snvrag: its weights do not fit this network",
+            argument="model",
+            path=path,
+        ) from error
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return Model(network.to(device).eval(), windows, retrieval, li_stephens, digest)

@@ -1,0 +1,28 @@
+"""Options of retrieval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..config.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalConfig(Options):
+    """What is retrieved for a query, and the memory that indexes may take."""
+
+    title = "Retrieval"
+
+    k: int = option(16, "haplotypes retrieved for each query and segment", least=1, v18=1)
+    segment_size: int = option(
+        255, "sites that share one list of neighbours; 0: the whole window", least=0, v18=0
+    )
+    segment_flank: int = option(
+        255, "sites on each side of a segment that count in its search", least=0, v18=0
+    )
+    decay_sites: float = option(
+        8.0, "scale of the decayed mismatch counts around a site, in observed sites", above=0
+    )
+    cache_mb: float = option(
+        1024.0, "budget of the just-in-time indexes, in MiB", above=0, resume="noted"
+    )
