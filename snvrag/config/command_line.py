@@ -47,7 +47,7 @@ class Formatter(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=28, width=100)
 
 
-class _Version(argparse.Action):
+class VersionAction(argparse.Action):
     """Prints the version; it is looked up when asked for, as that takes longer than parsing."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
@@ -191,7 +191,9 @@ def build_parser(name: str, kind: type[Options], description: str) -> Parser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    parser.add_argument(
+        "--version", action=VersionAction, nargs=0, help="print the version and exit"
+    )
     if names := presets(kind):
         parser.add_argument(
             "--preset", choices=names, help="set of defaults to start from (default: small)"

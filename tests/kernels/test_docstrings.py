@@ -13,7 +13,7 @@ import pytest
 from snvrag import kernels
 
 MODULES = [
-    "snvrag._build_info",
+    "snvrag._installation",
     "snvrag.kernels",
     *(f"snvrag.kernels.{module.name}" for module in pkgutil.iter_modules(kernels.__path__)),
 ]

@@ -1,16 +1,40 @@
-"""What was built and what runs."""
+"""What is installed: the compiled package, how it was built, and where its C++ library lies."""
 
 from __future__ import annotations
 
-import importlib.util
+from importlib import machinery, util
 from pathlib import Path
 from typing import Any
 
-from . import _core
+
+def compiled_package() -> Path | None:
+    """Return the folder of the installed, compiled package; None where it is this one.
+
+    ``python -m`` puts the current folder first on the path, so at the root of a checkout the source
+    folder is found before the installed package, and beside it there is no compiled module.
+
+    Raises
+    ------
+    ImportError
+        If nothing compiled is installed.
+    """
+    if util.find_spec("snvrag._core") is not None:
+        return None
+    from importlib import metadata
+
+    here = Path(__file__).resolve().parent
+    for distribution in metadata.distributions(name="snvrag"):
+        installed = Path(str(distribution.locate_file("snvrag")))
+        names = (f"_core{suffix}" for suffix in machinery.EXTENSION_SUFFIXES)
+        if any((installed / name).exists() for name in names) and installed.resolve() != here:
+            return installed
+    raise ImportError(
+        "snvrag's compiled module is missing: run 'pip install .' at the root of the checkout"
+    )
 
 
 def build_info() -> dict[str, Any]:
-    """Tell what was built and which instruction set runs.
+    """Return what was built and which instruction set runs.
 
     Returns
     -------
@@ -28,12 +52,14 @@ def build_info() -> dict[str, Any]:
     """
     from importlib import metadata  # slow to load, and importing the kernels passes here
 
+    from . import _core
+
     return {
         "version": metadata.version("snvrag"),
         "compiler": _core.compiler,
         "simd_levels": _core.simd_levels(),
         "simd_level": _core.simd_level(),
-        "cuda": importlib.util.find_spec("snvrag._cuda") is not None,
+        "cuda": util.find_spec("snvrag._cuda") is not None,
     }
 
 
@@ -55,7 +81,7 @@ def get_include() -> str:
     >>> os.path.exists(os.path.join(snvrag.get_include(), "snvrag", "bits.hpp"))
     True
     """
-    return str(Path(_core.__file__).resolve().parent / "include")
+    return str(_folder() / "include")
 
 
 def get_cmake_dir() -> str:
@@ -76,4 +102,10 @@ def get_cmake_dir() -> str:
     >>> os.path.exists(os.path.join(snvrag.get_cmake_dir(), "snvragConfig.cmake"))
     True
     """
-    return str(Path(_core.__file__).resolve().parent / "lib" / "cmake" / "snvrag")
+    return str(_folder() / "lib" / "cmake" / "snvrag")
+
+
+def _folder() -> Path:
+    from . import _core
+
+    return Path(_core.__file__).resolve().parent

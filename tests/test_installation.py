@@ -1,4 +1,4 @@
-"""What the package tells of itself, and which of two packages runs."""
+"""What the package reports of itself, and which of two packages runs."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_at_the_root_of_a_checkout_the_installed_package_runs(two_packages):
     """Its code, its compiled module and its data: none of it may come from the folder."""
     checkout, site, environment = two_packages
     code = (
-        "import snvrag, snvrag.dataset, snvrag.sources;"
-        "print(snvrag.dataset.__file__, snvrag._core.__file__, snvrag.sources.demo_file('x'))"
+        "import snvrag, snvrag.io.reading, snvrag.demo;"
+        "print(snvrag.io.reading.__file__, snvrag._core.__file__, snvrag.demo.demo_file('x'))"
     )
     ran = subprocess.run(
         [sys.executable, "-S", "-c", code],
