@@ -1,5 +1,5 @@
-// The copying model against a naive forward-backward algorithm in double precision.
-#include "snvrag/copying.hpp"
+// The Li-Stephens model against a naive forward-backward algorithm in double precision.
+#include "snvrag/li_stephens.hpp"
 
 #include <atomic>
 #include <cmath>
@@ -14,17 +14,17 @@ namespace {
 
 using Doubles = std::vector<double>;
 
-struct CopyingProblem {
+struct LiStephensProblem {
   std::int64_t num_haplotypes, num_sites, num_queries;
   int percent_observed;
-  double error = 0.01;
-  bool is_alone = false;  // queries that agree with no haplotype but those left out
+  double mismatch = 0.01;
+  bool is_alone = false;  // queries match no haplotype but those excluded
 };
 
-// All that a call reads, in buffers of exact size.
-class CopyingInput {
+// The input of a call, in buffers of exact size.
+class LiStephensInput {
  public:
-  CopyingInput(const CopyingProblem& problem, bool has_missing, std::int64_t gap)
+  LiStephensInput(const LiStephensProblem& problem, bool has_missing, std::int64_t gap)
       : problem_(problem),
         gap_(gap),
         panel_(random_alleles(problem.num_haplotypes * problem.num_sites, 21)),
@@ -32,14 +32,14 @@ class CopyingInput {
         missing_(problem.num_queries * problem.num_sites),
         observed_(problem.num_sites),
         exclude_(2 * problem.num_queries, -1),
-        switches_(problem.num_sites) {
+        cumulative_rho_(problem.num_sites) {
     const std::int64_t haplotypes = problem.num_haplotypes, sites = problem.num_sites;
     Random random(static_cast<std::uint64_t>(1000 * haplotypes + sites));
     double at = 3.0;
     for (std::int64_t s = 0; s < sites; ++s) {
       observed_[s] = random.below(100) < problem.percent_observed;
       // Every seventh distance is none.
-      switches_[s] = at += random.below(7) == 0 ? 0.0 : 0.2 * random.unit();
+      cumulative_rho_[s] = at += random.below(7) == 0 ? 0.0 : 0.2 * random.unit();
     }
     for (std::uint8_t& missing : missing_) missing = has_missing && random.below(3) == 0;
     for (std::int64_t q = 0; q < problem.num_queries; ++q) {
@@ -68,19 +68,26 @@ class CopyingInput {
     has_missing_ = has_missing;
   }
 
-  CopyingPanel panel() const {
-    return {site_bits_->data(),
-            num_words(problem_.num_haplotypes) + gap_,
-            problem_.num_haplotypes,
-            problem_.num_sites,
-            observed_.data(),
-            switches_.data(),
-            static_cast<float>(problem_.error)};
+  LiStephensPanel panel() const {
+    LiStephensPanel panel;
+    panel.site_bits = site_bits_->data();
+    panel.row_stride = num_words(problem_.num_haplotypes) + gap_;
+    panel.num_haplotypes = problem_.num_haplotypes;
+    panel.num_sites = problem_.num_sites;
+    panel.observed = observed_.data();
+    panel.cumulative_rho = cumulative_rho_.data();
+    panel.mismatch = static_cast<float>(problem_.mismatch);
+    return panel;
   }
 
-  CopyingQueries queries() const {
-    return {query_bits_->data(), has_missing_ ? missing_bits_->data() : nullptr,
-            problem_.num_queries, exclude_.data(), 2};
+  LiStephensQueries queries() const {
+    LiStephensQueries queries;
+    queries.bits = query_bits_->data();
+    queries.missing = has_missing_ ? missing_bits_->data() : nullptr;
+    queries.num_queries = problem_.num_queries;
+    queries.exclude.indices = exclude_.data();
+    queries.exclude.num_columns = 2;
+    return queries;
   }
 
   Doubles expected(std::int64_t q) const {
@@ -102,8 +109,9 @@ class CopyingInput {
       after = std::min(after, posterior.size() - 1);
       double t = 0.0;
       if (before != after) {
-        const double begin = switches_[seen[before]], span = switches_[seen[after]] - begin;
-        t = span > 0 ? (switches_[s] - begin) / span : 0.5;
+        const double begin = cumulative_rho_[seen[before]],
+                     span = cumulative_rho_[seen[after]] - begin;
+        t = span > 0 ? (cumulative_rho_[s] - begin) / span : 0.5;
       }
       double sum = 0;
       for (std::size_t i = 0; i < copied.size(); ++i) {
@@ -122,7 +130,7 @@ class CopyingInput {
     for (double& value : values) value /= sum;
   }
 
-  // Of each haplotype that may be copied, at each observed site; without one, the prior.
+  // Posteriors of each haplotype that may be copied, at each observed site; the prior without one.
   std::vector<Doubles> posteriors(std::int64_t q, const std::vector<std::int64_t>& copied,
                                   const std::vector<std::int64_t>& seen) const {
     const double share = 1.0 / static_cast<double>(copied.size());
@@ -130,10 +138,10 @@ class CopyingInput {
     const auto emission = [&](std::size_t i, std::size_t h) {
       const std::int64_t s = seen[i], sites = problem_.num_sites;
       const bool agree = panel_[copied[h] * sites + s] == queries_[q * sites + s];
-      return agree ? 1 - problem_.error : problem_.error;
+      return agree ? 1 - problem_.mismatch : problem_.mismatch;
     };
     const auto jump = [&](std::size_t i) {  // after the i-th
-      return -std::expm1(switches_[seen[i]] - switches_[seen[i + 1]]);
+      return -std::expm1(cumulative_rho_[seen[i]] - cumulative_rho_[seen[i + 1]]);
     };
     std::vector<Doubles> result(seen.size(), Doubles(copied.size(), share));
     for (std::size_t i = 0; i < seen.size(); ++i) {
@@ -156,20 +164,20 @@ class CopyingInput {
     return result;
   }
 
-  CopyingProblem problem_;
+  LiStephensProblem problem_;
   std::int64_t gap_;
   Bytes panel_, queries_, missing_, observed_;
   Buffer<std::int64_t> exclude_;
-  Buffer<double> switches_;
+  Buffer<double> cumulative_rho_;
   std::unique_ptr<Words> site_bits_, query_bits_, missing_bits_;
   bool has_missing_ = false;
 };
 
-void test_dosage(const CopyingProblem& problem, bool has_missing = false, std::int64_t gap = 0) {
-  const CopyingInput input(problem, has_missing, gap);
+void test_dosage(const LiStephensProblem& problem, bool has_missing = false, std::int64_t gap = 0) {
+  const LiStephensInput input(problem, has_missing, gap);
   const std::int64_t size = problem.num_queries * problem.num_sites;
   Buffer<float> first(size, std::numeric_limits<float>::quiet_NaN());
-  CHECK(copying_dosage(input.panel(), input.queries(), 1, nullptr, first.data()));
+  CHECK(li_stephens_dosage(input.queries(), input.panel(), 1, first.data()));
   double worst = 0;
   for (std::int64_t q = 0; q < problem.num_queries; ++q) {
     const Doubles expected = input.expected(q);
@@ -182,33 +190,33 @@ void test_dosage(const CopyingProblem& problem, bool has_missing = false, std::i
   CHECK(worst < 5e-5);
   for (int threads : {2, 4}) {
     Buffer<float> again(size, std::numeric_limits<float>::quiet_NaN());
-    CHECK(copying_dosage(input.panel(), input.queries(), threads, nullptr, again.data()));
+    CHECK(li_stephens_dosage(input.queries(), input.panel(), threads, again.data()));
     CHECK(again == first);
   }
 }
 
 void test_cancelled() {
-  const CopyingInput input({65, 70, 5, 50}, false, 0);
+  const LiStephensInput input({65, 70, 5, 50}, false, 0);
   Buffer<float> dosage(5 * 70);
   std::atomic<bool> cancel{false};
-  CHECK(copying_dosage(input.panel(), input.queries(), 2, &cancel, dosage.data()));
+  CHECK(li_stephens_dosage(input.queries(), input.panel(), 2, dosage.data(), &cancel));
   cancel = true;
   for (int threads : {1, 2, 4}) {
-    CHECK(!copying_dosage(input.panel(), input.queries(), threads, &cancel, dosage.data()));
+    CHECK(!li_stephens_dosage(input.queries(), input.panel(), threads, dosage.data(), &cancel));
   }
   // In the middle of one query.
-  const CopyingInput one({640, 20'000, 1, 100}, false, 0);
+  const LiStephensInput one({640, 20'000, 1, 100}, false, 0);
   Buffer<float> answer(20'000);
   cancel = false;
   std::thread canceller([&] { cancel = true; });
-  copying_dosage(one.panel(), one.queries(), 1, &cancel, answer.data());
+  li_stephens_dosage(one.queries(), one.panel(), 1, answer.data(), &cancel);
   canceller.join();
-  CHECK(!copying_dosage(one.panel(), one.queries(), 1, &cancel, answer.data()));
+  CHECK(!li_stephens_dosage(one.queries(), one.panel(), 1, answer.data(), &cancel));
 }
 
 }  // namespace
 
-void test_copying() {
+void test_li_stephens() {
   for (std::int64_t haplotypes : {1, 2, 3, 63, 64, 65, 127, 129}) {
     for (std::int64_t sites : {0, 1, 2, 63, 64, 65, 129}) {
       for (int percent : {0, 40, 100}) test_dosage({haplotypes, sites, 3, percent});
@@ -217,9 +225,9 @@ void test_copying() {
   }
   test_dosage({65, 64, 0, 50});
   test_dosage({300, 300, 5, 30}, true, 3);
-  for (double error : {0.5, 1e-3, 1e-6}) test_dosage({66, 130, 3, 90, error});
+  for (double mismatch : {0.5, 1e-3, 1e-6}) test_dosage({66, 130, 3, 90, mismatch});
   for (std::int64_t haplotypes : {2, 5, 64, 65}) {
-    for (double error : {0.01, 1e-6}) test_dosage({haplotypes, 200, 2, 100, error, true});
+    for (double mismatch : {0.01, 1e-6}) test_dosage({haplotypes, 200, 2, 100, mismatch, true});
   }
   test_cancelled();
 }

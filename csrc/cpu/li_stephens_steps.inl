@@ -1,12 +1,12 @@
-// Steps of the forward-backward algorithm over all haplotypes; see kernels.inl for what an
-// instruction set provides. Arrays have 64 floats for each word of bits.
+// Steps of the forward-backward algorithm over all haplotypes; see kernels.inl for what a level
+// provides. Arrays have 64 floats for each word of bits.
 
-namespace snvrag {
+namespace snvrag::SNVRAG_LEVEL {
 namespace {
 
 constexpr int kWordVectors = 64 / kFloatLanes;
 
-float copy_forward(const CopyStep& step, const float* before, float* after) {
+float li_stephens_forward(const LiStephensStep& step, const float* before, float* after) {
   const Floats keep = broadcast_floats(step.keep), jump = broadcast_floats(step.jump);
   const Floats ratio = broadcast_floats(step.ratio);
   Floats sum = zero_floats();
@@ -24,8 +24,8 @@ float copy_forward(const CopyStep& step, const float* before, float* after) {
   return horizontal_sum(sum);
 }
 
-CopySums copy_backward(const CopyStep& step, const float* forward, float* backward,
-                       float* posterior) {
+LiStephensSums li_stephens_backward(const LiStephensStep& step, const float* forward,
+                                    float* backward, float* posterior) {
   const Floats keep = broadcast_floats(step.keep), jump = broadcast_floats(step.jump);
   const Floats ratio = broadcast_floats(step.ratio);
   Floats total = zero_floats(), next = zero_floats();
@@ -47,8 +47,8 @@ CopySums copy_backward(const CopyStep& step, const float* forward, float* backwa
 }
 
 template <int kSites>
-void copy_sums_of(const float* first, const float* second, const std::uint64_t* bits,
-                  std::int64_t stride, std::int64_t num_words, float* sums) {
+void li_stephens_sums_of(const float* first, const float* second, const std::uint64_t* bits,
+                         std::int64_t stride, std::int64_t num_words, float* sums) {
   Floats sum[2][kSites];
   for (int s = 0; s < kSites; ++s) sum[0][s] = sum[1][s] = zero_floats();
   for (std::int64_t w = 0; w < num_words; ++w) {
@@ -68,16 +68,17 @@ void copy_sums_of(const float* first, const float* second, const std::uint64_t* 
   }
 }
 
-void copy_sums(const float* first, const float* second, const std::uint64_t* bits,
-               std::int64_t stride, std::int64_t num_sites, std::int64_t num_words, float* sums) {
+void li_stephens_sums(const float* first, const float* second, const std::uint64_t* bits,
+                      std::int64_t stride, std::int64_t num_sites, std::int64_t num_words,
+                      float* sums) {
   std::int64_t s = 0;
   for (; s + 4 <= num_sites; s += 4) {
-    copy_sums_of<4>(first, second, bits + s * stride, stride, num_words, sums + 2 * s);
+    li_stephens_sums_of<4>(first, second, bits + s * stride, stride, num_words, sums + 2 * s);
   }
   for (; s < num_sites; ++s) {
-    copy_sums_of<1>(first, second, bits + s * stride, stride, num_words, sums + 2 * s);
+    li_stephens_sums_of<1>(first, second, bits + s * stride, stride, num_words, sums + 2 * s);
   }
 }
 
 }  // namespace
-}  // namespace snvrag
+}  // namespace snvrag::SNVRAG_LEVEL

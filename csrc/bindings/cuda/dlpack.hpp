@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-#include "arguments.hpp"
+#include "../checks.hpp"
 
 namespace snvrag::dlpack {
 
@@ -52,7 +52,8 @@ inline constexpr std::uint32_t kMajorVersion = 1;
 
 enum TypeCode : std::uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBool = 6 };
 
-// A tensor that its capsule keeps alive. The capsule is not consumed, so its destructor frees it.
+// A tensor that its capsule keeps alive. The capsule is not consumed, so its destructor frees the
+// tensor.
 struct View {
   const Tensor* tensor;
   bool read_only;

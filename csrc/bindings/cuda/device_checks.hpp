@@ -1,4 +1,4 @@
-// Checks of arrays in device memory, which come as DLPack capsules.
+// Checks of arrays in device memory, given as DLPack capsules, that memory safety needs.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -8,13 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "arguments.hpp"
+#include "../checks.hpp"
 #include "cuda_api.hpp"
 #include "dlpack.hpp"
 
 namespace snvrag::bindings {
 
-// The dtypes that a C++ type may come as: bits have no sign, and bools travel as bytes, too.
+// The dtypes accepted for a C++ type: words may be signed, and bools may be exported as bytes.
 template <class T>
 struct Accepts;
 template <>
@@ -48,7 +48,8 @@ struct Accepts<std::uint8_t> {
   static bool code(std::uint8_t code) { return code == dlpack::kBool || code == dlpack::kUInt; }
 };
 
-// The device of a call, which all its arrays must share; made current while the call lasts.
+// The device of a call, which all its arrays must share. It is current for the rest of the call
+// after enter().
 class CallDevice {
  public:
   CallDevice() = default;
@@ -83,8 +84,8 @@ class CallDevice {
 };
 
 template <class T>
-dlpack::View array(const py::handle& capsule, const std::string& name, int ndim,
-                   CallDevice& device) {
+dlpack::View device_array(const py::handle& capsule, const std::string& name, int ndim,
+                          CallDevice& device) {
   const dlpack::View view = dlpack::view(capsule, name);
   device.add(view, name);
   const dlpack::DataType dtype = view.tensor->dtype;
@@ -100,16 +101,16 @@ dlpack::View array(const py::handle& capsule, const std::string& name, int ndim,
   return view;
 }
 
-// Rows that are contiguous each, any number of elements apart, but not backwards.
+// Rows, each contiguous; from one row to the next is any number of elements from 0 on.
 template <class T>
 struct DeviceRows {
-  const T* data;
-  std::int64_t num_rows, num_columns, stride;
+  const T* data = nullptr;
+  std::int64_t num_rows = 0, num_columns = 0, stride = 0;
 };
 
 template <class T>
 DeviceRows<T> device_rows(const py::handle& capsule, const std::string& name, CallDevice& device) {
-  const dlpack::View view = array<T>(capsule, name, 2, device);
+  const dlpack::View view = device_array<T>(capsule, name, 2, device);
   const std::int64_t num_rows = view.size(0), num_columns = view.size(1);
   const std::int64_t stride = num_rows <= 1 ? num_columns : view.stride(0);
   if ((num_columns > 1 && view.stride(1) != 1) || stride < 0) {
@@ -117,14 +118,19 @@ DeviceRows<T> device_rows(const py::handle& capsule, const std::string& name, Ca
         name, "an array of contiguous rows",
         "strides (" + std::to_string(view.stride(0)) + ", " + std::to_string(view.stride(1)) + ")");
   }
-  return {reinterpret_cast<const T*>(view.data()), num_rows, num_columns, stride};
+  DeviceRows<T> result;
+  result.data = reinterpret_cast<const T*>(view.data());
+  result.num_rows = num_rows;
+  result.num_columns = num_columns;
+  result.stride = stride;
+  return result;
 }
 
-// Contiguous memory of exactly this shape.
+// Returns contiguous memory of exactly this shape.
 template <class T>
-T* contiguous(const py::handle& capsule, const std::string& name,
-              const std::vector<std::int64_t>& shape, CallDevice& device, bool is_output) {
-  const dlpack::View view = array<T>(capsule, name, static_cast<int>(shape.size()), device);
+T* device_memory(const py::handle& capsule, const std::string& name,
+                 const std::vector<std::int64_t>& shape, CallDevice& device, bool is_output) {
+  const dlpack::View view = device_array<T>(capsule, name, static_cast<int>(shape.size()), device);
   std::int64_t stride = 1;
   for (int axis = static_cast<int>(shape.size()) - 1; axis >= 0; --axis) {
     const std::int64_t size = shape[static_cast<std::size_t>(axis)];
@@ -144,42 +150,50 @@ T* contiguous(const py::handle& capsule, const std::string& name,
 }
 
 template <class T>
-const T* input(const py::handle& capsule, const std::string& name,
-               const std::vector<std::int64_t>& shape, CallDevice& device) {
-  return contiguous<T>(capsule, name, shape, device, false);
+const T* device_input(const py::handle& capsule, const std::string& name,
+                      const std::vector<std::int64_t>& shape, CallDevice& device) {
+  return device_memory<T>(capsule, name, shape, device, false);
 }
 
 template <class T>
-T* output(const py::handle& capsule, const std::string& name,
-          const std::vector<std::int64_t>& shape, CallDevice& device) {
-  return contiguous<T>(capsule, name, shape, device, true);
+T* device_output(const py::handle& capsule, const std::string& name,
+                 const std::vector<std::int64_t>& shape, CallDevice& device) {
+  return device_memory<T>(capsule, name, shape, device, true);
 }
 
-// Memory that kernels read in vectors.
+// Checks memory that kernels read in vectors.
 inline void check_vectors(const void* data, const std::string& name) {
   if (reinterpret_cast<std::uintptr_t>(data) % 16 != 0) {
     type_error(name, "aligned to 16 bytes", "unaligned memory");
   }
 }
 
-inline void* workspace_memory(const py::handle& capsule, std::size_t bytes, CallDevice& device) {
-  auto* data =
-      output<std::uint8_t>(capsule, "workspace", {static_cast<std::int64_t>(bytes)}, device);
-  check_vectors(data, "workspace");
-  return data;
+inline cuda::Workspace device_workspace(const py::handle& capsule, std::size_t block_bytes,
+                                        std::size_t bytes, CallDevice& device) {
+  cuda::Workspace workspace;
+  workspace.data =
+      device_output<std::uint8_t>(capsule, "workspace", {static_cast<std::int64_t>(bytes)}, device);
+  workspace.block_bytes = block_bytes;
+  check_vectors(workspace.data, "workspace");
+  return workspace;
 }
 
-struct Exclude {
-  const std::int64_t* data = nullptr;
-  std::int64_t num_columns = 0;
-};
+inline Exclude device_exclude(const py::object& capsule, std::int64_t num_queries,
+                              CallDevice& device) {
+  Exclude exclude;
+  if (capsule.is_none()) return exclude;
+  const std::int64_t num_columns =
+      device_array<std::int64_t>(capsule, "exclude", 2, device).size(1);
+  const auto* indices =
+      device_input<std::int64_t>(capsule, "exclude", {num_queries, num_columns}, device);
+  if (num_columns == 0) return exclude;
+  exclude.indices = indices;
+  exclude.num_columns = num_columns;
+  return exclude;
+}
 
-inline Exclude exclude_of(const py::object& capsule, std::int64_t num_queries, CallDevice& device) {
-  if (capsule.is_none()) return {};
-  const std::int64_t num_columns = array<std::int64_t>(capsule, "exclude", 2, device).size(1);
-  const auto* data = input<std::int64_t>(capsule, "exclude", {num_queries, num_columns}, device);
-  if (num_columns == 0) return {};
-  return {data, num_columns};
+inline cudaStream_t as_stream(std::uintptr_t stream) {
+  return reinterpret_cast<cudaStream_t>(stream);
 }
 
 }  // namespace snvrag::bindings

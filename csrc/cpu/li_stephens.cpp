@@ -1,4 +1,4 @@
-#include "snvrag/copying.hpp"
+#include "snvrag/li_stephens.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -11,7 +11,7 @@
 namespace snvrag {
 namespace {
 
-// No haplotype is ever out of reach, and no probability becomes so small that arithmetic slows.
+// Every haplotype stays reachable, and no probability becomes subnormal, which would be slow.
 constexpr double kLeastJump = 1e-7;
 constexpr float kLeastRatio = 1e-12f;
 
@@ -19,19 +19,19 @@ bool bit_of(const std::uint64_t* bits, std::int64_t at) {
   return (bits[at / 64] >> at % 64 & 1) != 0;
 }
 
-// The forward-backward algorithm for one query at a time, given up soon when cancelled.
+// The forward-backward algorithm for one query at a time; returns early when cancelled.
 //
-// The forward probabilities of every block_-th observed site are kept, those between are computed
-// again when the backward pass comes to them.
-class Copying {
+// The forward probabilities of every block_-th observed site are kept; those between are computed
+// again when the backward pass reaches them.
+class ForwardBackward {
  public:
-  Copying(const CopyingPanel& panel, CancelFlag cancel)
+  ForwardBackward(const LiStephensPanel& panel, CancelFlag cancel)
       : panel_(panel),
         cancel_(cancel),
         kernels_(kernels()),
         num_words_(num_words(panel.num_haplotypes)),
         size_(static_cast<std::size_t>(64 * num_words_)),
-        ratio_(std::max(kLeastRatio, panel.error / (1.0f - panel.error))),
+        ratio_(std::max(kLeastRatio, panel.mismatch / (1.0f - panel.mismatch))),
         prior_(size_),
         backward_(size_),
         here_(size_),
@@ -39,12 +39,12 @@ class Copying {
 
   bool cancelled() const { return cancel_ != nullptr && cancel_->load(std::memory_order_relaxed); }
 
-  void run(const CopyingQueries& queries, std::int64_t query, float* dosage) {
+  void run(const LiStephensQueries& queries, std::int64_t query, float* dosage) {
     dosage_ = dosage;
     const std::int64_t words = num_words(panel_.num_sites);
     query_ = queries.bits + query * words;
     find_observed(queries.missing == nullptr ? nullptr : queries.missing + query * words);
-    set_prior(queries.exclude + query * queries.num_exclude, queries.num_exclude);
+    set_prior(queries.exclude, query);
     const auto n = static_cast<std::int64_t>(sites_.size());
     if (n == 0) {
       write_sites(0, panel_.num_sites, prior_.data(), 1.0f);
@@ -70,13 +70,16 @@ class Copying {
     }
   }
 
-  void set_prior(const std::int64_t* exclude, std::int64_t num_exclude) {
+  void set_prior(const Exclude& exclude, std::int64_t query) {
     std::fill(prior_.begin(), prior_.end(), 0.0f);
     std::fill_n(prior_.begin(), panel_.num_haplotypes, 1.0f);
     std::int64_t left = panel_.num_haplotypes;
-    for (std::int64_t i = 0; i < num_exclude; ++i) {
-      if (exclude[i] < 0 || prior_[static_cast<std::size_t>(exclude[i])] == 0.0f) continue;
-      prior_[static_cast<std::size_t>(exclude[i])] = 0.0f;
+    for (std::int64_t i = 0; i < exclude.num_columns; ++i) {
+      const std::int64_t index = exclude.from(query).indices[i];
+      if (index < 0 || index >= panel_.num_haplotypes) continue;
+      float& share = prior_[static_cast<std::size_t>(index)];
+      if (share == 0.0f) continue;
+      share = 0.0f;
       --left;
     }
     num_left_ = static_cast<float>(left);
@@ -84,28 +87,30 @@ class Copying {
   }
 
   float jump_before(std::int64_t i) const {
-    const double switches = panel_.switches[sites_[static_cast<std::size_t>(i)]] -
-                            panel_.switches[sites_[static_cast<std::size_t>(i - 1)]];
-    return static_cast<float>(std::max(kLeastJump, -std::expm1(-switches)));
+    const double rho = panel_.cumulative_rho[sites_[static_cast<std::size_t>(i)]] -
+                       panel_.cumulative_rho[sites_[static_cast<std::size_t>(i - 1)]];
+    return static_cast<float>(std::max(kLeastJump, -std::expm1(-rho)));
   }
 
-  CopyStep step_at(std::int64_t i, float keep, float jump) const {
+  LiStephensStep step_at(std::int64_t i, float keep, float jump) const {
     const std::int64_t site = sites_[static_cast<std::size_t>(i)];
-    const std::uint64_t flip = bit_of(query_, site) ? ~std::uint64_t{0} : 0;
-    return {panel_.site_bits + site * panel_.stride,
-            flip,
-            num_words_,
-            prior_.data(),
-            keep,
-            jump,
-            ratio_};
+    LiStephensStep step = {};
+    step.bits = panel_.site_bits + site * panel_.row_stride;
+    step.flip = bit_of(query_, site) ? ~std::uint64_t{0} : 0;
+    step.num_words = num_words_;
+    step.prior = prior_.data();
+    step.keep = keep;
+    step.jump = jump;
+    step.ratio = ratio_;
+    return step;
   }
 
-  // Forward probabilities of site i from those of i - 1; returns their sum.
+  // Computes the forward probabilities of observed site i from those of i - 1; returns their sum.
   float forward_step(std::int64_t i, const float* before, float sum_before, float* after) const {
-    if (i == 0) return kernels_.copy_forward(step_at(0, 0.0f, 1.0f), prior_.data(), after);
+    if (i == 0) return kernels_.li_stephens_forward(step_at(0, 0.0f, 1.0f), prior_.data(), after);
     const float jump = jump_before(i);
-    return kernels_.copy_forward(step_at(i, (1.0f - jump) / sum_before, jump), before, after);
+    return kernels_.li_stephens_forward(step_at(i, (1.0f - jump) / sum_before, jump), before,
+                                        after);
   }
 
   void keep_forward(std::int64_t n) {
@@ -142,12 +147,13 @@ class Copying {
       }
       for (std::int64_t i = end - 1; i >= begin; --i) {
         const float jump = i + 1 == n ? 1.0f : jump_before(i + 1);
-        // With the prior as a factor, which is zero for haplotypes left out: those may agree with
-        // the query where no other does, and would grow without bound. The mean of the others is 1.
-        const CopyStep step =
+        // Times the prior, which is 0 for excluded haplotypes: those may match the query where no
+        // other does, and would grow without bound. The mean of the others is 1.
+        const LiStephensStep step =
             step_at(i, (1.0f - jump) * num_left_ / sum_backward, jump * num_left_);
         const float* forward = forward_.data() + static_cast<std::size_t>(i - begin) * size_;
-        const CopySums sums = kernels_.copy_backward(step, forward, backward_.data(), here);
+        const LiStephensSums sums =
+            kernels_.li_stephens_backward(step, forward, backward_.data(), here);
         const float scale = 1.0f / sums.posterior;
         sum_backward = sums.backward;
         const std::int64_t site = sites_[static_cast<std::size_t>(i)];
@@ -168,12 +174,12 @@ class Copying {
   const float* sums_of(std::int64_t first, std::int64_t stop, const float* here,
                        const float* after) {
     dosage_sums_.resize(static_cast<std::size_t>(2 * (stop - first)));
-    kernels_.copy_sums(here, after, panel_.site_bits + first * panel_.stride, panel_.stride,
-                       stop - first, num_words_, dosage_sums_.data());
+    kernels_.li_stephens_sums(here, after, panel_.site_bits + first * panel_.row_stride,
+                              panel_.row_stride, stop - first, num_words_, dosage_sums_.data());
     return dosage_sums_.data();
   }
 
-  // Sites [first, stop) by one posterior.
+  // Writes sites [first, stop) from one posterior.
   void write_sites(std::int64_t first, std::int64_t stop, const float* here, float scale) {
     const float* sums = sums_of(first, stop, here, here);
     for (std::int64_t s = first; s < stop; ++s, sums += 2) {
@@ -181,10 +187,10 @@ class Copying {
     }
   }
 
-  // Sites between two observed ones.
+  // Writes the sites between two observed ones.
   void write_between(std::int64_t site, std::int64_t next, const float* here, float scale,
                      const float* after, float scale_after) {
-    const double* at = panel_.switches;
+    const double* at = panel_.cumulative_rho;
     const double span = at[next] - at[site];
     const float* sums = sums_of(site + 1, next, here, after);
     for (std::int64_t s = site + 1; s < next; ++s, sums += 2) {
@@ -194,13 +200,13 @@ class Copying {
     }
   }
 
-  const CopyingPanel& panel_;
+  const LiStephensPanel& panel_;
   CancelFlag cancel_;
   const KernelTable& kernels_;
   std::int64_t num_words_;
   std::size_t size_;
   float ratio_;
-  float num_left_ = 1.0f;  // haplotypes that may be copied
+  float num_left_ = 1.0f;  // haplotypes that are not excluded
   std::vector<float> prior_, backward_, here_, after_;
   std::vector<float> kept_, kept_sums_, forward_, sums_, dosage_sums_;
   std::vector<std::int64_t> sites_;
@@ -211,13 +217,13 @@ class Copying {
 
 }  // namespace
 
-bool copying_dosage(const CopyingPanel& panel, const CopyingQueries& queries, int num_threads,
-                    CancelFlag cancel, float* dosage) {
+bool li_stephens_dosage(const LiStephensQueries& queries, const LiStephensPanel& panel,
+                        int num_threads, float* dosage, CancelFlag cancel) {
   if (queries.num_queries == 0 || panel.num_sites == 0) return true;
   parallel_ranges(queries.num_queries, num_threads, [&](int, std::int64_t begin, std::int64_t end) {
-    Copying copying(panel, cancel);
-    for (std::int64_t query = begin; query < end && !copying.cancelled(); ++query) {
-      copying.run(queries, query, dosage + query * panel.num_sites);
+    ForwardBackward model(panel, cancel);
+    for (std::int64_t query = begin; query < end && !model.cancelled(); ++query) {
+      model.run(queries, query, dosage + query * panel.num_sites);
     }
   });
   return cancel == nullptr || !cancel->load(std::memory_order_relaxed);
