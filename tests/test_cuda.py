@@ -172,7 +172,7 @@ def test_unknown_device_array_is_a_type_error():
         def __dlpack_device__(self):
             return (2, 0)
 
-    with pytest.raises(TypeError, match="cache must be a torch or CuPy array"):
+    with pytest.raises(TypeError, match="database must be a torch or CuPy array"):
         kernels.topk_l2(np.zeros((1, 1), np.float32), Stranger(), 1)
 
 
@@ -442,8 +442,8 @@ def test_no_queries(gpu, rng):
     panel = gpu.put(random_bits(rng, 5, 64))
     got = kernels.topk_hamming(panel[:0], panel, 3, num_sites=64)
     assert [tuple(x.shape) for x in got] == [(0, 3), (0, 3)]
-    cache = gpu.put(np.zeros((5, 2), np.float32))
-    assert tuple(kernels.topk_l2(cache[:0], cache, 3).indices.shape) == (0, 3)
+    database = gpu.put(np.zeros((5, 2), np.float32))
+    assert tuple(kernels.topk_l2(database[:0], database, 3).indices.shape) == (0, 3)
 
 
 # --- squared L2 -----------------------------------------------------------------------------------
@@ -463,13 +463,13 @@ def test_no_queries(gpu, rng):
 )
 def test_l2_of_whole_numbers(gpu, rng, num_queries, num_rows, num_dimensions, k, block_bytes):
     queries = rng.integers(-3, 4, (num_queries, num_dimensions))
-    cache = rng.integers(-3, 4, (num_rows, num_dimensions))
+    database = rng.integers(-3, 4, (num_rows, num_dimensions))
     exclude = rng.integers(-1, num_rows, (num_queries, 2)) if k + 2 <= num_rows else None
-    distances = ((queries[:, None] - cache[None]) ** 2).sum(axis=2)
+    distances = ((queries[:, None] - database[None]) ** 2).sum(axis=2)
     limit = {} if block_bytes is None else {"block_bytes": block_bytes}
     got = _device.topk_l2(
         gpu.put(queries.astype(np.float32)),
-        gpu.put(cache.astype(np.float32)),
+        gpu.put(database.astype(np.float32)),
         k,
         exclude=exclude,
         **limit,
@@ -479,10 +479,10 @@ def test_l2_of_whole_numbers(gpu, rng, num_queries, num_rows, num_dimensions, k,
 
 def test_l2_of_random_vectors(gpu, rng):
     queries = rng.normal(size=(20, 1000)).astype(np.float32)
-    cache = rng.normal(size=(500, 1000)).astype(np.float32)
-    cache[7] = queries[3]
-    want_distances, want_indices = oracle.topk_l2(queries, cache, 10)
-    distances, indices = (gpu.get(x) for x in kernels.topk_l2(gpu.put(queries), gpu.put(cache), 10))
+    database = rng.normal(size=(500, 1000)).astype(np.float32)
+    database[7] = queries[3]
+    want_distances, want_indices = oracle.topk_l2(queries, database, 10)
+    distances, indices = (gpu.get(x) for x in kernels.topk_l2(gpu.put(queries), gpu.put(database), 10))
     np.testing.assert_array_equal(indices, want_indices)
     # A sum of 1,000 float32 terms, in two levels: 64 roundings of 6e-8 at the worst.
     np.testing.assert_allclose(distances, want_distances, rtol=4e-6, atol=0)
@@ -491,15 +491,15 @@ def test_l2_of_random_vectors(gpu, rng):
 
 
 def test_l2_finds_nan(gpu, rng):
-    queries, cache = (rng.normal(size=(n, 40)).astype(np.float32) for n in (70, 300))
-    broken = cache.copy()
+    queries, database = (rng.normal(size=(n, 40)).astype(np.float32) for n in (70, 300))
+    broken = database.copy()
     broken[[11, 200], [5, 0]] = np.nan
     with pytest.raises(ValueError, match=r"must be finite, got .*query 0, row 11"):
         kernels.topk_l2(gpu.put(queries), gpu.put(broken), 3)
     broken = queries.copy()
     broken[65, 39] = np.nan
     with pytest.raises(ValueError, match=r"must be finite, got .*query 65, row 0"):
-        kernels.topk_l2(gpu.put(broken), gpu.put(cache), 3)
+        kernels.topk_l2(gpu.put(broken), gpu.put(database), 3)
 
 
 def test_l2_and_hamming_agree(gpu, rng):
@@ -566,8 +566,8 @@ def test_search_is_captured_by_a_graph(torch_gpu, rng, weighted):
 
 
 def test_gradients_are_left_behind(torch_gpu):
-    cache = torch_gpu.torch.eye(4, device="cuda", requires_grad=True)
-    got = kernels.topk_l2(cache, cache, 1)
+    database = torch_gpu.torch.eye(4, device="cuda", requires_grad=True)
+    got = kernels.topk_l2(database, database, 1)
     assert not got.distances.requires_grad
     np.testing.assert_array_equal(torch_gpu.get(got.indices)[:, 0], np.arange(4))
 

@@ -58,7 +58,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         _core.topk_l2,
         {
             "queries": np.zeros((3, 7), np.float32),
-            "cache": np.zeros((9, 7), np.float32),
+            "database": np.zeros((9, 7), np.float32),
             "k": 2,
             "exclude": np.full((3, 2), -1),
             "threads": 1,
@@ -161,7 +161,7 @@ FREE = {
     ("read_genotypes", "codes", 1),
     ("match_features", "queries", 0),
     ("match_features", "neighbours", 0),
-    ("topk_l2", "cache", 0),
+    ("topk_l2", "database", 0),
     ("topk_l2", "exclude", 1),
     ("search", "exclude", 1),
     ("from_haplotypes", "panel", 0),

@@ -34,8 +34,8 @@ class Problem:
         alleles = (alleles ^ (random.random(alleles.shape) < 0.03)).astype(np.int8)
         self.panel, self.queries = alleles[:num_haplotypes], alleles[num_haplotypes:]
         self.observed = random.random(num_sites) < share
-        self.switches = np.cumsum(random.exponential(step, num_sites))
-        self.error = 0.01
+        self.cumulative_rho = np.cumsum(random.exponential(step, num_sites))
+        self.mismatch = 0.01
         self.exclude = None
         self.missing = None
 
@@ -45,8 +45,8 @@ class Problem:
             "site_bits": pack(self.panel.T),
             "num_haplotypes": len(self.panel),
             "observed": self.observed,
-            "switches": self.switches,
-            "error": self.error,
+            "cumulative_rho": self.cumulative_rho,
+            "mismatch": self.mismatch,
             "exclude": self.exclude,
             "missing": None if self.missing is None else pack(self.missing),
             **changes,
@@ -62,7 +62,7 @@ class Problem:
                 observed = observed & ~self.missing[q].astype(bool)
             rows.append(
                 oracle.li_stephens_dosage(
-                    query, self.panel, observed, self.switches, self.error, exclude
+                    query, self.panel, observed, self.cumulative_rho, self.mismatch, exclude
                 )
             )
         return np.array(rows).reshape(len(self.queries), self.panel.shape[1])
@@ -132,11 +132,11 @@ def test_excluded_haplotypes(simd_level, num_haplotypes, what):
         assert np.array_equal(got, problem.run(exclude=None, threads=1))
 
 
-@pytest.mark.parametrize("error", [0.01, 1e-6])
-def test_an_excluded_haplotype_that_alone_agrees_counts_for_nothing(simd_level, error):
+@pytest.mark.parametrize("mismatch", [0.01, 1e-6])
+def test_an_excluded_haplotype_that_alone_agrees_counts_for_nothing(simd_level, mismatch):
     """A sample of the panel: its own haplotype agrees where no other does, site after site."""
     problem = Problem(66, 300, share=1.1)
-    problem.error = error
+    problem.mismatch = mismatch
     problem.queries = np.ones_like(problem.queries[:2])
     problem.panel[:] = 0
     problem.panel[:, ::5] = Problem(66, 60, seed=1).panel
@@ -200,11 +200,11 @@ def test_layouts(simd_level, frozen, unaligned):
     assert np.array_equal(problem.run(site_bits=twice[::2]), expected)
     read_only = {
         "queries": frozen(pack(problem.queries)), "site_bits": frozen(bits),
-        "observed": frozen(problem.observed), "switches": frozen(problem.switches),
+        "observed": frozen(problem.observed), "cumulative_rho": frozen(problem.cumulative_rho),
         "exclude": frozen(np.full((3, 1), -1)), "missing": frozen(np.zeros((3, 2), np.uint64)),
     }  # fmt: skip
     assert np.array_equal(problem.run(**read_only), expected)
-    for name in ("queries", "site_bits", "switches", "exclude", "missing"):
+    for name in ("queries", "site_bits", "cumulative_rho", "exclude", "missing"):
         with pytest.raises(TypeError, match=f"{name} must be .*got unaligned memory"):
             problem.run(**{name: unaligned(read_only[name])})
 
@@ -225,8 +225,8 @@ def test_two_haplotypes_and_two_sites_by_hand(simd_level):
     problem = Problem(2, 2, 1, share=1.1)
     problem.panel[:] = [[0, 0], [1, 1]]
     problem.queries[:] = [[0, 1]]
-    problem.switches[:] = [3.0, 3.5]
-    problem.error = e = 0.1
+    problem.cumulative_rho[:] = [3.0, 3.5]
+    problem.mismatch = e = 0.1
     jump = 1 - np.exp(-0.5)
     stay, change = 1 - jump / 2, jump / 2  # to itself and to the other
     paths = {
@@ -243,7 +243,7 @@ def test_two_haplotypes_and_two_sites_by_hand(simd_level):
     problem.panel = np.array([[0, 0, 0], [1, 1, 1]], np.int8)
     problem.queries = np.array([[0, 0, 1]], np.int8)
     problem.observed = np.array([True, False, True])
-    problem.switches = np.array([3.0, 3.0 + 0.5 / 3, 3.5])
+    problem.cumulative_rho = np.array([3.0, 3.0 + 0.5 / 3, 3.5])
     between = first * 2 / 3 + second / 3
     np.testing.assert_allclose(problem.check(), [[first, between, second]], rtol=1e-5)
 
@@ -263,34 +263,34 @@ def test_a_mosaic_without_errors_is_followed(simd_level):
 
 def test_an_error_of_one_half_gives_the_frequency(simd_level):
     problem = Problem(65, 130)
-    problem.error = 0.5
+    problem.mismatch = 0.5
     frequency = np.broadcast_to(problem.panel.mean(0), (3, 130))
     np.testing.assert_allclose(problem.check(), frequency, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("error", [0.1, 1e-4, 1e-6, 1e-12])
-def test_small_errors(simd_level, error):
+@pytest.mark.parametrize("mismatch", [0.1, 1e-4, 1e-6, 1e-12])
+def test_small_errors(simd_level, mismatch):
     problem = Problem(65, 130)
-    problem.error = error
+    problem.mismatch = mismatch
     problem.check()
 
 
-@pytest.mark.parametrize("error", [1e-13, 1e-45, 1e-300])
-def test_errors_too_small_for_float32_count_as_the_least(simd_level, error):
+@pytest.mark.parametrize("mismatch", [1e-13, 1e-45, 1e-300])
+def test_errors_too_small_for_float32_count_as_the_least(simd_level, mismatch):
     problem = Problem(65, 130)
     problem.panel[:, ::2] = 1 - problem.queries[0, ::2]  # agree nowhere with one query
-    least = problem.run(error=1e-12)
+    least = problem.run(mismatch=1e-12)
     assert np.isfinite(least).all()
-    np.testing.assert_allclose(problem.run(error=error), least, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(problem.run(mismatch=mismatch), least, rtol=0, atol=TOLERANCE)
 
 
 def test_huge_switches_leave_each_site_to_itself(simd_level):
     """Every site draws anew: the frequency, weighed by what the site itself shows."""
     problem = Problem(65, 130, share=1.1)
-    problem.switches = np.arange(130) * 1e6
-    frequency, error = problem.panel.mean(0), problem.error
-    alt = frequency * np.where(problem.queries, 1 - error, error)
-    ref = (1 - frequency) * np.where(problem.queries, error, 1 - error)
+    problem.cumulative_rho = np.arange(130) * 1e6
+    frequency, mismatch = problem.panel.mean(0), problem.mismatch
+    alt = frequency * np.where(problem.queries, 1 - mismatch, mismatch)
+    ref = (1 - frequency) * np.where(problem.queries, mismatch, 1 - mismatch)
     np.testing.assert_allclose(problem.check(), alt / (alt + ref), rtol=0, atol=TOLERANCE)
 
 
@@ -298,29 +298,29 @@ def test_huge_switches_leave_each_site_to_itself(simd_level):
 def test_no_switch_between_sites(simd_level, step):
     """Distances of zero, as within one place of a map; other haplotypes stay in reach."""
     problem = Problem(65, 300, share=0.9)
-    problem.switches = step * np.arange(300)
+    problem.cumulative_rho = step * np.arange(300)
     got = problem.run()
     assert np.isfinite(got).all()
     assert ((got >= 0) & (got <= 1)).all()
     # By the least probability of a switch, which the twin does not know.
-    problem.switches = 1e-7 * np.cumsum(problem.observed)
+    problem.cumulative_rho = 1e-7 * np.cumsum(problem.observed)
     between = problem.observed  # interpolation between observed sites differs by design
     np.testing.assert_allclose(got[:, between], problem.expected()[:, between], rtol=0, atol=1e-3)
 
 
 def test_equal_switches_in_part(simd_level):
     problem = Problem(65, 130)
-    problem.switches = np.floor(problem.switches / 0.5) * 0.5
+    problem.cumulative_rho = np.floor(problem.cumulative_rho / 0.5) * 0.5
     got = problem.run()
     assert np.isfinite(got).all()
     np.testing.assert_allclose(got, problem.expected(), rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("error", [0.01, 1e-6])
-def test_a_long_run_of_mismatches(simd_level, error):
+@pytest.mark.parametrize("mismatch", [0.01, 1e-6])
+def test_a_long_run_of_mismatches(simd_level, mismatch):
     """No haplotype agrees anywhere in a thousand sites; then they tell again who is copied."""
     problem = Problem(33, 1200, 2, share=1.1, step=1e-4)
-    problem.error = error
+    problem.mismatch = mismatch
     problem.panel[:, 100:1100] = 1 - problem.queries[0, 100:1100]
     problem.check()
 
@@ -363,7 +363,7 @@ def test_left_and_right_are_alike(sizes):
     for name in ("panel", "queries"):
         setattr(problem, name, getattr(problem, name)[:, ::-1])
     problem.observed = problem.observed[::-1].copy()
-    problem.switches = problem.switches[-1] - problem.switches[::-1]
+    problem.cumulative_rho = problem.cumulative_rho[-1] - problem.cumulative_rho[::-1]
     np.testing.assert_allclose(problem.run()[:, ::-1], before, rtol=0, atol=TOLERANCE)
 
 
@@ -392,7 +392,7 @@ def test_hidden_sites_added_at_the_ends_change_no_other(sizes, num):
     sides = ((0, 0), (num, num))
     problem.panel, problem.queries = np.pad(problem.panel, sides), np.pad(problem.queries, sides)
     problem.observed = np.pad(problem.observed, num)
-    problem.switches = np.pad(problem.switches, num, mode="edge")
+    problem.cumulative_rho = np.pad(problem.cumulative_rho, num, mode="edge")
     after = problem.run()
     np.testing.assert_allclose(after[:, num:-num], before, rtol=0, atol=TOLERANCE)
     assert not after[:, :num].any()
@@ -433,10 +433,10 @@ def test_levels_agree():
 
 BITS = "a uint64 (rows, words) array with contiguous rows"
 BOOL = "a contiguous bool (70,) array"
-FLOAT = "a contiguous float64 (70,) array"
+FLOAT = "a contiguous float64 (S,) array"
 INDEX = "an int64 (3, E) array with contiguous rows"
 ASCENDING = "finite and ascending"
-ERROR = "above 0 and at most 0.5"
+MISMATCH = "above 0 and at most 0.5"
 
 
 def table(dtype, rows, columns, value=0):
@@ -469,18 +469,18 @@ def one_other(value, place):
         ("observed", np.ones(70, "u1"), TypeError, BOOL, "dtype uint8"),
         ("observed", np.ones(69, bool), ValueError, BOOL, "shape (69,)"),
         ("observed", np.ones(140, bool)[::2], TypeError, BOOL, "an array that is not contiguous"),
-        ("switches", np.zeros(70, "f4"), TypeError, FLOAT, "dtype float32"),
-        ("switches", np.zeros(71), ValueError, FLOAT, "shape (71,)"),
-        ("switches", np.zeros(140)[::2], TypeError, FLOAT, "an array that is not contiguous"),
-        ("switches", one_other(-1.0, 9), ValueError, ASCENDING, "-1.000000 at 9"),
-        ("switches", one_other(2.0, 9), ValueError, ASCENDING, "0.000000 at 10"),
-        ("switches", one_other(np.inf, 69), ValueError, ASCENDING, "inf at 69"),
-        ("switches", one_other(np.nan, 0), ValueError, ASCENDING, "nan at 0"),
-        ("switches", np.full(70, -np.inf), ValueError, ASCENDING, "-inf at 0"),
-        ("error", 0.0, ValueError, ERROR, "0.000000"),
-        ("error", -0.1, ValueError, ERROR, "-0.100000"),
-        ("error", 0.51, ValueError, ERROR, "0.510000"),
-        ("error", float("nan"), ValueError, ERROR, "nan"),
+        ("cumulative_rho", np.zeros(70, "f4"), TypeError, FLOAT, "dtype float32"),
+        ("cumulative_rho", np.zeros(71), ValueError, FLOAT, "shape (71,)"),
+        ("cumulative_rho", np.zeros(140)[::2], TypeError, FLOAT, "an array that is not contiguous"),
+        ("cumulative_rho", one_other(-1.0, 9), ValueError, ASCENDING, "-1.0 at 9"),
+        ("cumulative_rho", one_other(2.0, 9), ValueError, ASCENDING, "0.0 at 10"),
+        ("cumulative_rho", one_other(np.inf, 69), ValueError, ASCENDING, "inf at 69"),
+        ("cumulative_rho", one_other(np.nan, 0), ValueError, ASCENDING, "nan at 0"),
+        ("cumulative_rho", np.full(70, -np.inf), ValueError, ASCENDING, "-inf at 0"),
+        ("mismatch", 0.0, ValueError, MISMATCH, "0.0"),
+        ("mismatch", -0.1, ValueError, MISMATCH, "-0.1"),
+        ("mismatch", 0.51, ValueError, MISMATCH, "0.51"),
+        ("mismatch", float("nan"), ValueError, MISMATCH, "nan"),
         ("exclude", [[0]], TypeError, INDEX, "list"),
         ("exclude", table("i4", 3, 1), TypeError, INDEX, "dtype int32"),
         ("exclude", table("i8", 2, 1), ValueError, INDEX, "shape (2, 1)"),
@@ -517,4 +517,4 @@ def test_arguments_that_do_not_fit_one_another():
     with pytest.raises(ValueError, match=r"site_bits must be of 4 words a row .*, got 2"):
         problem.run(num_haplotypes=200)
     with pytest.raises(TypeError):
-        problem.run(error="small")
+        problem.run(mismatch="small")

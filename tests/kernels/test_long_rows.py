@@ -23,19 +23,19 @@ def families(num_rows: int, num_dimensions: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("num_dimensions", LENGTHS)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_answer_is_the_oracles(simd_level, num_dimensions, threads):
-    cache = families(330, num_dimensions)
-    queries = cache[[0, 12, 5]] + np.float32(1) * (np.arange(num_dimensions) % 5000 == 0)
+    database = families(330, num_dimensions)
+    queries = database[[0, 12, 5]] + np.float32(1) * (np.arange(num_dimensions) % 5000 == 0)
     exclude = np.array([[0, -1], [12, 18], [5, 5]])
     for k in (1, 8, 40):
-        distances, indices = oracle.topk_l2(queries, cache, k, exclude=exclude)
-        got = topk_l2(queries, cache, k, exclude=exclude, threads=threads)
+        distances, indices = oracle.topk_l2(queries, database, k, exclude=exclude)
+        got = topk_l2(queries, database, k, exclude=exclude, threads=threads)
         np.testing.assert_array_equal(got.indices, indices)
         np.testing.assert_array_equal(got.distances, distances)
 
 
 def test_ties_go_to_the_lowest_index(simd_level):
-    cache = np.tile(families(2, 17_000), (150, 1))
-    got = topk_l2(cache[:2], cache, 20)
+    database = np.tile(families(2, 17_000), (150, 1))
+    got = topk_l2(database[:2], database, 20)
     assert got.indices.tolist() == [list(range(0, 40, 2)), list(range(1, 41, 2))]
     assert (got.distances == 0).all()
 
@@ -43,18 +43,18 @@ def test_ties_go_to_the_lowest_index(simd_level):
 @pytest.mark.parametrize("place", [(0, 0), (3, 16_000), (299, 19_999), (150, 8_000)])
 def test_a_nan_is_found_in_a_row_that_is_given_up(simd_level, place):
     # Only the first rows are near: of all groups of rows but theirs, no query sees the end.
-    cache = np.full((300, 20_000), 100, np.float32)
-    cache[:5] = 0
+    database = np.full((300, 20_000), 100, np.float32)
+    database[:5] = 0
     queries = np.zeros((2, 20_000), np.float32)
-    assert topk_l2(queries, cache, 5).indices.tolist() == [[0, 1, 2, 3, 4]] * 2
-    cache[place] = np.nan
-    with pytest.raises(ValueError, match=rf"cache must be finite, got nan at \({place[0]}, "):
-        topk_l2(queries, cache, 5)
+    assert topk_l2(queries, database, 5).indices.tolist() == [[0, 1, 2, 3, 4]] * 2
+    database[place] = np.nan
+    with pytest.raises(ValueError, match=rf"database must be finite, got nan at \({place[0]}, "):
+        topk_l2(queries, database, 5)
 
 
 def test_a_nan_is_found_behind_the_end_of_what_a_query_looks_at(simd_level):
-    cache = np.full((300, 20_000), 100, np.float32)
+    database = np.full((300, 20_000), 100, np.float32)
     queries = np.zeros((2, 20_000), np.float32)
     queries[1, 19_999] = np.nan
     with pytest.raises(ValueError, match=r"queries must be finite, got nan at \(1, 19999\)"):
-        topk_l2(queries, cache, 5)
+        topk_l2(queries, database, 5)

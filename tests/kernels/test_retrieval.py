@@ -87,8 +87,8 @@ def test_oracle_on_cases_made_by_hand():
 
 
 def test_oracle_of_dense_search_on_a_case_made_by_hand():
-    cache = np.array([[3, 4], [0, 0], [0, 1], [1, 0]], np.float32)
-    distances, indices = oracle.topk_l2(np.zeros((1, 2), np.float32), cache, 4)
+    database = np.array([[3, 4], [0, 0], [0, 1], [1, 0]], np.float32)
+    distances, indices = oracle.topk_l2(np.zeros((1, 2), np.float32), database, 4)
     assert distances.tolist() == [[0, 1, 1, 25]]
     assert indices.tolist() == [[1, 2, 3, 0]]
 
@@ -556,14 +556,14 @@ def test_all_observed_is_none(window):
 DIMENSIONS = [0, 1, 15, 16, 17, 1024, 1025, 3000]
 
 
-def assert_near(got: TopK, queries: np.ndarray, cache: np.ndarray, expected: Any) -> None:
+def assert_near(got: TopK, queries: np.ndarray, database: np.ndarray, expected: Any) -> None:
     """Compare with float64: distances to 2e-6, and each index by its own distance."""
     distances, indices = got
     assert distances.dtype == np.float32
     assert indices.dtype == np.int64
     assert distances.shape == indices.shape == expected[0].shape
     np.testing.assert_allclose(distances, expected[0], rtol=2e-6, atol=0)
-    chosen = cache[indices].astype(np.float64) - queries[:, None, :]
+    chosen = database[indices].astype(np.float64) - queries[:, None, :]
     np.testing.assert_allclose(distances, (chosen**2).sum(axis=2), rtol=2e-6, atol=0)
     assert all(len(set(row)) == len(row) for row in indices.tolist())
     for row, places in zip(distances, indices, strict=True):
@@ -574,13 +574,13 @@ def assert_near(got: TopK, queries: np.ndarray, cache: np.ndarray, expected: Any
 @pytest.mark.parametrize("num_dimensions", DIMENSIONS)
 def test_dense_of_every_size(simd_level, num_dimensions, num_rows):
     random = np.random.default_rng(0)
-    cache = random.normal(size=(num_rows, num_dimensions)).astype(np.float32)
+    database = random.normal(size=(num_rows, num_dimensions)).astype(np.float32)
     queries = random.normal(size=(5, num_dimensions)).astype(np.float32)
     for k in {1, min(8, num_rows), num_rows}:
-        expected = oracle.topk_l2(queries, cache, k)
-        answers = [topk_l2(queries, cache, k, threads=threads) for threads in (None, 1, 2, 4)]
+        expected = oracle.topk_l2(queries, database, k)
+        answers = [topk_l2(queries, database, k, threads=threads) for threads in (None, 1, 2, 4)]
         for got in answers:
-            assert_near(got, queries, cache, expected)
+            assert_near(got, queries, database, expected)
             # Not only near: the number of threads changes no bit.
             assert (got.distances == answers[0].distances).all()
             assert (got.indices == answers[0].indices).all()
@@ -589,14 +589,14 @@ def test_dense_of_every_size(simd_level, num_dimensions, num_rows):
 @pytest.mark.parametrize("num_queries", [0, 1, 2, 3, 4, 5, 9])
 def test_dense_of_any_number_of_queries(simd_level, num_queries):
     random = np.random.default_rng(0)
-    cache = random.normal(size=(101, 40)).astype(np.float32)
+    database = random.normal(size=(101, 40)).astype(np.float32)
     queries = random.normal(size=(num_queries, 40)).astype(np.float32)
-    got = topk_l2(queries, cache, 6)
+    got = topk_l2(queries, database, 6)
     if num_queries == 0:
         assert got.distances.shape == got.indices.shape == (0, 6)
     else:
-        expected = oracle.topk_l2(queries, cache, 6)
-        assert_near(got, queries, cache, expected)
+        expected = oracle.topk_l2(queries, database, 6)
+        assert_near(got, queries, database, expected)
         assert (got.indices == expected[1]).all()
 
 
@@ -604,9 +604,9 @@ def test_dense_of_any_number_of_queries(simd_level, num_queries):
 @pytest.mark.parametrize("num_dimensions", DIMENSIONS)
 def test_equal_rows_are_at_exactly_zero(simd_level, num_dimensions, threads):
     random = np.random.default_rng(0)
-    cache = (1e3 * random.normal(size=(70, num_dimensions))).astype(np.float32)
-    cache[50] = cache[20]
-    got = topk_l2(cache[[20, 33]], cache, 2, threads=threads)
+    database = (1e3 * random.normal(size=(70, num_dimensions))).astype(np.float32)
+    database[50] = database[20]
+    got = topk_l2(database[[20, 33]], database, 2, threads=threads)
     assert got.distances[0].tolist() == [0, 0]
     assert got.distances[1, 0] == 0
     expected = [[20, 50], [33]] if num_dimensions else [[0, 1], [0]]
@@ -618,12 +618,12 @@ def test_equal_rows_are_at_exactly_zero(simd_level, num_dimensions, threads):
 @pytest.mark.parametrize("k", [1, 8, 64, 500])
 def test_dense_ties_go_to_the_lowest_index(simd_level, k, threads):
     # Whole numbers: the float32 sums are exact, so the answer is ==.
-    cache = np.random.default_rng(0).integers(0, 2, (500, 19)).astype(np.float32)
-    cache[:, 3:] = 0
+    database = np.random.default_rng(0).integers(0, 2, (500, 19)).astype(np.float32)
+    database[:, 3:] = 0
     queries = np.zeros((3, 19), np.float32)
     queries[1, :3] = 1
-    expected = oracle.topk_l2(queries, cache, k)
-    got = topk_l2(queries, cache, k, threads=threads)
+    expected = oracle.topk_l2(queries, database, k)
+    got = topk_l2(queries, database, k, threads=threads)
     assert (got.distances == expected[0]).all()
     assert (got.indices == expected[1]).all()
 
@@ -631,8 +631,8 @@ def test_dense_ties_go_to_the_lowest_index(simd_level, k, threads):
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_dense_exclude(simd_level, threads):
     random = np.random.default_rng(0)
-    cache = random.integers(-3, 4, (90, 17)).astype(np.float32)
-    queries = cache[:4].copy()
+    database = random.integers(-3, 4, (90, 17)).astype(np.float32)
+    queries = database[:4].copy()
     for exclude in (
         np.arange(4)[:, None],
         np.array([[0, 0, -1], [5, 1, 5], [-1, -1, -1], [3, 2, 1]]),
@@ -641,20 +641,20 @@ def test_dense_exclude(simd_level, threads):
     ):
         most = max(len(set(row) - {-1}) for row in exclude.tolist())
         for k in (1, 90 - most):
-            expected = oracle.topk_l2(queries, cache, k, exclude=exclude)
-            got = topk_l2(queries, cache, k, exclude=exclude, threads=threads)
+            expected = oracle.topk_l2(queries, database, k, exclude=exclude)
+            got = topk_l2(queries, database, k, exclude=exclude, threads=threads)
             assert (got.distances == expected[0]).all()
             assert (got.indices == expected[1]).all()
 
 
 def test_dense_input_of_any_layout(simd_level, frozen):
     random = np.random.default_rng(0)
-    cache = random.integers(-3, 4, (50, 33)).astype(np.float32)
+    database = random.integers(-3, 4, (50, 33)).astype(np.float32)
     queries = random.integers(-3, 4, (6, 33)).astype(np.float32)
-    expected = oracle.topk_l2(queries, cache, 9)
+    expected = oracle.topk_l2(queries, database, 9)
     wide = np.full((100, 40), np.nan, np.float32)
-    wide[::2, 3:36] = cache
-    for layout in (cache, frozen(cache), wide[::2, 3:36], cache[::-1].copy()[::-1]):
+    wide[::2, 3:36] = database
+    for layout in (database, frozen(database), wide[::2, 3:36], database[::-1].copy()[::-1]):
         for some in (queries, frozen(queries), np.repeat(queries, 2, axis=0)[::2]):
             got = topk_l2(some, layout, 9)
             assert (got.distances == expected[0]).all()
@@ -667,29 +667,29 @@ def test_a_distance_that_is_not_a_number_is_refused(simd_level, num_dimensions, 
     clean = np.ones((70, num_dimensions), np.float32)
     for row in (0, 31, 32, 69):
         for dimension in {0, num_dimensions - 1}:
-            cache = clean.copy()
-            cache[row, dimension] = np.nan
+            database = clean.copy()
+            database[row, dimension] = np.nan
             place = rf"\({row}, {dimension}\)$"
-            with pytest.raises(ValueError, match=r"^cache must be finite, got nan at " + place):
-                topk_l2(clean[:3], cache, 1, threads=threads)
+            with pytest.raises(ValueError, match=r"^database must be finite, got nan at " + place):
+                topk_l2(clean[:3], database, 1, threads=threads)
     queries = clean[:3].copy()
     queries[2, -1] = np.nan
     with pytest.raises(ValueError, match=r"^queries must be finite, got nan at \(2, "):
         topk_l2(queries, clean, 1, threads=threads)
     infinite = clean.copy()
     infinite[0, 0] = np.inf
-    with pytest.raises(ValueError, match=r"^queries and cache must be finite, got inf"):
+    with pytest.raises(ValueError, match=r"^queries and database must be finite, got inf"):
         topk_l2(infinite[:1], infinite, 1, threads=threads)
 
 
 def test_a_search_that_failed_leaves_nothing_behind(simd_level):
-    cache = np.eye(40, dtype=np.float32)
-    bad = cache.copy()
+    database = np.eye(40, dtype=np.float32)
+    bad = database.copy()
     bad[7, 7] = np.nan
     for _ in range(3):
         with pytest.raises(ValueError, match="finite"):
-            topk_l2(cache[:2], bad, 1)
-        assert topk_l2(cache[:2], cache, 1).indices.tolist() == [[0], [1]]
+            topk_l2(database[:2], bad, 1)
+        assert topk_l2(database[:2], database, 1).indices.tolist() == [[0], [1]]
 
 
 # --- dense and Hamming are the same search -------------------------------------------------------
@@ -764,7 +764,7 @@ def test_dense_search_on_exact_embeddings_is_hamming_search_index_by_index(
     assert (np.diff(near.distances, axis=1) == 0).any()
     assert (dense.indices == near.indices).all()
     assert (dense.distances == unit * near.distances).all()
-    # Hidden sites at 0 and observed ones at 0 or 1: the (H, L) cache of scaled alleles.
+    # Hidden sites at 0 and observed ones at 0 or 1: the (H, L) database of scaled alleles.
     scaled = topk_l2(
         (queries * ~hidden).astype(np.float32), (panel * ~hidden).astype(np.float32), 64,
         exclude=exclude,
@@ -938,7 +938,7 @@ def test_what_is_no_whole_number_is_refused_by_name(name, value):
     if name != "num_sites":
         dense = {
             "queries": np.zeros((2, 3), np.float32),
-            "cache": np.zeros((6, 3), np.float32),
+            "database": np.zeros((6, 3), np.float32),
             "k": 1,
         }
         with pytest.raises(TypeError, match=pattern):
@@ -992,26 +992,26 @@ BAD_DENSE = [
     ({"queries": [[0.0]]}, TypeError, f"queries must be {FLOATS}, got list"),
     ({"queries": np.zeros((2, 3))}, TypeError, f"queries must be {FLOATS}, got dtype float64"),
     (
-        {"cache": np.zeros((6, 3), np.float16)},
+        {"database": np.zeros((6, 3), np.float16)},
         TypeError,
-        f"cache must be {FLOATS}, got dtype float16",
+        f"database must be {FLOATS}, got dtype float16",
     ),
-    ({"cache": np.zeros((6, 3), ">f4")}, TypeError, f"cache must be {FLOATS}, got dtype >f4"),
-    ({"cache": np.zeros(6, np.float32)}, ValueError, f"cache must be {FLOATS}, got shape (6,)"),
+    ({"database": np.zeros((6, 3), ">f4")}, TypeError, f"database must be {FLOATS}, got dtype >f4"),
+    ({"database": np.zeros(6, np.float32)}, ValueError, f"database must be {FLOATS}, got shape (6,)"),
     (
-        {"cache": np.zeros((3, 6), np.float32).T},
+        {"database": np.zeros((3, 6), np.float32).T},
         TypeError,
-        f"cache must be {FLOATS}, got rows that are not contiguous",
+        f"database must be {FLOATS}, got rows that are not contiguous",
     ),
     (
-        {"cache": np.zeros((0, 3), np.float32)},
+        {"database": np.zeros((0, 3), np.float32)},
         ValueError,
-        "rows of cache must be from 1 to 4294967295, got 0",
+        "rows of database must be from 1 to 4294967295, got 0",
     ),
     (
         {"queries": np.zeros((2, 4), np.float32)},
         ValueError,
-        "queries must be of 3 dimensions, as cache, got 4",
+        "queries must be of 3 dimensions, as database, got 4",
     ),
     ({"k": 0}, ValueError, "k must be at least 1, got 0"),
     ({"k": 7}, ValueError, "k must be at most 6 (6 less 0 excluded), got 7"),
@@ -1027,14 +1027,14 @@ BAD_DENSE = [
 
 @pytest.mark.parametrize(("wrong", "error", "text"), BAD_DENSE)
 def test_wrong_arguments_of_dense_search(wrong, error, text):
-    good = {"queries": np.zeros((2, 3), np.float32), "cache": np.zeros((6, 3), np.float32), "k": 1}
+    good = {"queries": np.zeros((2, 3), np.float32), "database": np.zeros((6, 3), np.float32), "k": 1}
     with pytest.raises(error, match="^" + re.escape(text) + "$"):
         topk_l2(**{**good, **wrong})
 
 
 def test_unaligned_floats_are_refused(unaligned):
     good = np.zeros((2, 3), np.float32)
-    with pytest.raises(TypeError, match=r"^cache must be .*, got unaligned memory$"):
+    with pytest.raises(TypeError, match=r"^database must be .*, got unaligned memory$"):
         topk_l2(good, unaligned(good), 1)
 
 

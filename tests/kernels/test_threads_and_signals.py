@@ -23,8 +23,8 @@ LONG = {
     "hamming": "index.search(queries, 1, threads=1)",
     "weighted hamming": "index.search(queries[:500], 1, threads=1, weights=weights)",
     "l2": "topk_l2(vectors[:8_000], vectors, 1, threads=1)",
-    "copying": "li_stephens_dosage(queries, bits[:1024], **model(1024), threads=1)",
-    "copying of one": "li_stephens_dosage(row, bits, **model(128_000), threads=1)",
+    "li_stephens": "li_stephens_dosage(queries, bits[:1024], **model(1024), threads=1)",
+    "li_stephens of one query": "li_stephens_dosage(row, bits, **model(128_000), threads=1)",
 }
 
 INTERRUPTED = """
@@ -45,7 +45,7 @@ bits = np.broadcast_to(row[:, :1_000], (128_000, 1_000))
 
 def model(num_sites):
     return dict(num_haplotypes=64_000, observed=np.ones(num_sites, bool),
-                switches=np.zeros(num_sites), error=0.01)
+                cumulative_rho=np.zeros(num_sites), mismatch=0.01)
 
 ready = threading.Event()
 sent = []
@@ -107,7 +107,7 @@ def test_excluded_haplotypes_are_read_before_anything_is_written():
     index = _core.HammingIndex.from_haplotypes(panel, 64, None)
     dense = random.standard_normal((50, 4)).astype(np.float32)
     for search in (
-        lambda exclude, *out: index.search(queries, 7, exclude, 1, None, *out),
+        lambda exclude, *out: index.search(queries, 7, exclude, None, 1, *out),
         lambda exclude, *out: _core.topk_l2(dense[:9], dense, 7, exclude, 1, *out),
     ):
         exclude = search(None)[1][:, :2]  # such as would be found
@@ -146,9 +146,9 @@ def test_what_is_checked_may_change_meanwhile():
         lambda: _core.HammingIndex.from_haplotypes(bits[:1000], 128, observed),
         lambda: _core.HammingIndex.from_sites(bits[:128], 128, observed),
         lambda: af_guided_masks(af, starts, stops, seed=0, rate=0.5),
-        lambda: index.search(bits[:1], 1, exclude, 1),
-        lambda: _core.copying_dosage(
-            bits[:128, :1], 41, bits[:1], observed, np.zeros(128), 0.01, exclude
+        lambda: index.search(bits[:1], 1, exclude, None, 1),
+        lambda: _core.li_stephens_dosage(
+            bits[:1], bits[:128, :1], 41, observed, np.zeros(128), 0.01, exclude, None, 1
         ),
     )
     writer = threading.Thread(target=write)
@@ -178,9 +178,9 @@ def test_the_module_leaves_the_gil_off():
 
 def test_threads_share_a_dense_cache(simd_level):
     random = np.random.default_rng(0)
-    cache = random.standard_normal((300, 17)).astype(np.float32)
-    expected = topk_l2(cache[:30], cache, 5, threads=1)
+    database = random.standard_normal((300, 17)).astype(np.float32)
+    expected = topk_l2(database[:30], database, 5, threads=1)
     with ThreadPoolExecutor(4) as pool:
-        for got in pool.map(lambda n: topk_l2(cache[:30], cache, 5, threads=n), [1, 2, 3] * 10):
+        for got in pool.map(lambda n: topk_l2(database[:30], database, 5, threads=n), [1, 2, 3] * 10):
             assert np.array_equal(got.distances, expected.distances)
             assert np.array_equal(got.indices, expected.indices)

@@ -219,10 +219,10 @@ def test_out_is_written_and_returned(simd_level, weighted):
 
 
 def test_out_of_a_dense_search(simd_level):
-    cache = np.random.default_rng(0).random((50, 9)).astype(np.float32)
-    expected = topk_l2(cache[:3], cache, 4)
+    database = np.random.default_rng(0).random((50, 9)).astype(np.float32)
+    expected = topk_l2(database[:3], database, 4)
     out = (np.empty((3, 4), np.float32), np.empty((3, 4), np.int64))
-    got = topk_l2(cache[:3], cache, 4, out=out)
+    got = topk_l2(database[:3], database, 4, out=out)
     assert got.distances is out[0]
     np.testing.assert_array_equal(out[0], expected.distances)
     np.testing.assert_array_equal(out[1], expected.indices)
