@@ -38,7 +38,9 @@ py::array_t<float> dosage(const py::object& queries_object, const py::object& si
   if (!missing_object.is_none()) {
     missing = adjacent_bit_rows(missing_object, "missing");
     check_words(missing.num_columns, panel.num_sites, "missing");
-    check_count(missing.num_rows, queries.num_queries, queries.num_queries, "rows of missing");
+    if (missing.num_rows != queries.num_queries) {
+      value_error("missing", "of as many rows as queries", std::to_string(missing.num_rows));
+    }
     queries.missing = missing.data;
   }
 

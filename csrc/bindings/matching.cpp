@@ -24,7 +24,9 @@ py::array_t<float> matching(const py::object& queries_object, const py::object& 
     value_error("neighbours", "of a multiple of " + std::to_string(num_queries) + " rows",
                 std::to_string(neighbours.num_rows));
   }
-  check_count(observed.num_rows, 1, 1, "rows of observed");
+  if (observed.num_rows != 1) {
+    value_error("observed", "of one row", std::to_string(observed.num_rows));
+  }
   const py::array position = vector<std::int64_t>(position_object, "position", num_sites);
   py::array_t<float> features({num_queries, k, std::int64_t{kMatchFeatures}, num_sites});
   float* out = features.mutable_data();

@@ -89,29 +89,31 @@ py::tuple search(const HammingIndex& index, const py::object& queries_object,
                             static_cast<double>(index.num_haplotypes()) *
                             static_cast<double>(num_words(index.num_observed()) + 1);
   const int num_threads = choose_threads(threads, operations);
-  auto indices =
-      output_or_new<std::int64_t>(indices_object, "out[1]", queries.num_queries, queries.k);
-  std::int64_t* indices_out = indices.mutable_data();
-  if (weights_object.is_none()) {
-    auto distances =
-        output_or_new<std::int32_t>(distances_object, "out[0]", queries.num_queries, queries.k);
-    std::int32_t* distances_out = distances.mutable_data();
-    run_without_gil(operations > 1e8, [&](CancelFlag cancel) {
-      return index.search(queries, num_threads, distances_out, indices_out, cancel);
-    });
+  const auto run = [&](auto distances, auto work) {
+    auto indices =
+        output_or_new<std::int64_t>(indices_object, "out[1]", queries.num_queries, queries.k);
+    auto* distances_out = distances.mutable_data();
+    std::int64_t* indices_out = indices.mutable_data();
+    run_without_gil(operations > 1e8,
+                    [&](CancelFlag cancel) { return work(distances_out, indices_out, cancel); });
     return py::make_tuple(distances, indices);
+  };
+  if (weights_object.is_none()) {
+    return run(
+        output_or_new<std::int32_t>(distances_object, "out[0]", queries.num_queries, queries.k),
+        [&](std::int32_t* distances, std::int64_t* indices, CancelFlag cancel) {
+          return index.search(queries, num_threads, distances, indices, cancel);
+        });
   }
-  const py::array weights = vector<float>(weights_object, "weights", index.num_sites());
-  const auto* weights_data = values<float>(weights);
+  const py::array given_weights = vector<float>(weights_object, "weights", index.num_sites());
+  const auto* data = values<float>(given_weights);
   // Copied, so that no other thread changes a weight between its two uses.
-  const std::vector<float> copy(weights_data, weights_data + index.num_sites());
-  auto distances = output_or_new<float>(distances_object, "out[0]", queries.num_queries, queries.k);
-  float* distances_out = distances.mutable_data();
-  run_without_gil(operations > 1e8, [&](CancelFlag cancel) {
-    return index.search_weighted(queries, copy.data(), num_threads, distances_out, indices_out,
-                                 cancel);
-  });
-  return py::make_tuple(distances, indices);
+  const std::vector<float> weights(data, data + index.num_sites());
+  return run(output_or_new<float>(distances_object, "out[0]", queries.num_queries, queries.k),
+             [&](float* distances, std::int64_t* indices, CancelFlag cancel) {
+               return index.search_weighted(queries, weights.data(), num_threads, distances,
+                                            indices, cancel);
+             });
 }
 
 // Finds the first NaN, row-major; empty if there is none.

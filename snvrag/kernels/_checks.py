@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 MAX_HAPLOTYPES = 2**32 - 1
 MAX_SITES = 2**31 - 1
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def type_error(name: str, expected: str, got: object) -> NoReturn:
@@ -106,8 +107,9 @@ def integers(name: str, value: object, expected: str) -> NDArray[np.integer[Any]
 def kind_of(value: object) -> str:
     """Return the type of a value, and its device if it has one."""
     device = getattr(value, "device", None)
-    at = "" if device is None or isinstance(value, np.ndarray) else f" on {device}"
-    return type(value).__name__ + at
+    if device is None or isinstance(value, (np.ndarray, np.generic)):
+        return type(value).__name__
+    return f"{type(value).__name__} on {device}"
 
 
 # --- searches -------------------------------------------------------------------------------------
@@ -159,7 +161,7 @@ def site_weights(weights: object, num_sites: int) -> NDArray[np.float32]:
     expected = f"a contiguous float32 ({num_sites},) array"
     given: NDArray[np.float32] = array("weights", weights, np.float32, (num_sites,), expected)
     total = float(given.sum(dtype=np.float64))
-    if given.size == 0 or (given.min() >= 0 and total <= np.finfo(np.float32).max):
+    if given.size == 0 or (given.min() >= 0 and total <= _MAX_FLOAT32):
         return given
     wrong = ~(np.isfinite(given) & (given >= 0))
     if wrong.any():

@@ -1,18 +1,22 @@
-"""Ctrl-C in the middle of a search, and other threads that read and write the same arrays."""
+"""Signals that end a long call, and threads that share indexes and arrays."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 
+from helpers import level
 from snvrag import _core
 from snvrag.kernels import HammingIndex, af_guided_masks, topk_l2
 
@@ -81,6 +85,33 @@ def test_ctrl_c_ends_a_search_within_a_second(what):
     assert ran.returncode == 0, ran.stderr
     # The time of the processor, as that of the clock depends on what else the machine does.
     assert float(ran.stdout) < 1
+
+
+class AlarmError(Exception):
+    """Raised by the handler below."""
+
+
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
+)
+def test_a_signal_ends_a_long_search():
+    def handler(number: int, frame: Any) -> None:
+        raise AlarmError
+
+    # 6e10 words at the slowest level are minutes of work, of which a fraction of a second is done.
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        index = HammingIndex(np.zeros((200_000, 16), np.uint64), num_sites=1024)
+        queries = np.zeros((20_000, 16), np.uint64)
+        spent = time.process_time()
+        with level("scalar"), pytest.raises(AlarmError):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            index.search(queries, 1, threads=2)
+        assert time.process_time() - spent < 10
+        assert index.search(queries[:1], 1).indices.tolist() == [[0]]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_threads_share_an_index(simd_level):
@@ -181,6 +212,8 @@ def test_threads_share_a_dense_cache(simd_level):
     database = random.standard_normal((300, 17)).astype(np.float32)
     expected = topk_l2(database[:30], database, 5, threads=1)
     with ThreadPoolExecutor(4) as pool:
-        for got in pool.map(lambda n: topk_l2(database[:30], database, 5, threads=n), [1, 2, 3] * 10):
+        for got in pool.map(
+            lambda n: topk_l2(database[:30], database, 5, threads=n), [1, 2, 3] * 10
+        ):
             assert np.array_equal(got.distances, expected.distances)
             assert np.array_equal(got.indices, expected.indices)
