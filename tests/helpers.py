@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snvrag import _core
+from snvrag.kernels import oracle
 
 # --- bits -----------------------------------------------------------------------------------------
 
@@ -127,3 +129,64 @@ def counted(
         distances.append(row[order])
         indices.append(order)
     return np.array(distances), np.array(indices)
+
+
+# --- searches on a device -------------------------------------------------------------------------
+
+
+def random_bits(rng: Any, num_rows: int, num_sites: int) -> NDArray[np.uint64]:
+    """Return packed rows with bits past the last site, which must not count."""
+    return rng.integers(0, 2**64, (num_rows, -(-num_sites // 64)), dtype=np.uint64)
+
+
+def expected_hamming(
+    queries: Any, panel: Any, k: int, num_sites: int, observed: Any = None, exclude: Any = None
+) -> tuple[Any, Any]:
+    """The oracle's answer, by matrix products, for panels too large for the oracle."""
+    seen = slice(None) if observed is None else observed
+    a = oracle.unpack_haplotypes(queries, num_sites)[:, seen].astype(np.float32)
+    b = oracle.unpack_haplotypes(panel, num_sites)[:, seen].astype(np.float32)
+    distances = (a @ (1 - b).T + (1 - a) @ b.T).astype(np.int64)
+    return nearest(distances, k, exclude)
+
+
+def expected_weighted(
+    queries: Any,
+    panel: Any,
+    k: int,
+    num_sites: int,
+    weights: Any,
+    observed: Any = None,
+    exclude: Any = None,
+) -> tuple[Any, Any]:
+    """Integer weights, summed exactly in float64; what the CPU's kernel defines."""
+    seen = slice(None) if observed is None else observed
+    seen_weights = weights[seen].astype(np.float64)
+    total = np.cumsum(np.append(0.0, seen_weights))[-1]  # in order, as the kernels
+    exponent = min(29 - (math.frexp(total)[1] - 1), 126) if total > 0 else 0
+    integers = np.rint(np.ldexp(seen_weights, exponent))
+    a = oracle.unpack_haplotypes(queries, num_sites)[:, seen].astype(np.float64)
+    b = oracle.unpack_haplotypes(panel, num_sites)[:, seen].astype(np.float64)
+    sums = (a * integers) @ (1 - b).T + ((1 - a) * integers) @ b.T
+    distances = np.ldexp(sums.astype(np.float32), -exponent)
+    return nearest(distances, k, exclude)
+
+
+def nearest(distances: Any, k: int, exclude: Any) -> tuple[Any, Any]:
+    """Sort by (distance, index), without the excluded, and keep k."""
+    distances = distances.copy()
+    if exclude is not None:
+        for row, dropped in zip(distances, exclude, strict=True):
+            row[dropped[dropped >= 0]] = np.iinfo(np.int32).max if row.dtype.kind == "i" else np.inf
+    index = np.broadcast_to(np.arange(distances.shape[1]), distances.shape)
+    order = np.lexsort((index, distances), axis=1)[:, :k]
+    return np.take_along_axis(distances, order, axis=1), order
+
+
+def assert_topk(gpu: Any, got: Any, want: Any, dtype: Any) -> None:
+    """Compare an answer on a device with ==, including dtypes."""
+    distances, indices = (gpu.get(x) for x in got)
+    assert distances.dtype == dtype
+    assert indices.dtype == np.int64
+    np.testing.assert_array_equal(distances, want[0])
+    np.testing.assert_array_equal(indices, want[1])
