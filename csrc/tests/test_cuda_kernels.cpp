@@ -23,7 +23,7 @@ using cuda_emulator::Order;
 // --- masks ---------------------------------------------------------------------------------------
 
 void test_masks() {
-  // Empty, one site, part of a Philox block, a gap, two that are no ranges, many thread blocks.
+  // Empty, one site, part of a Philox block, a gap, two invalid ranges, many thread blocks.
   const std::int64_t ends[][2] = {{0, 0},   {0, 1},      {1, 64},      {64, 129},   {130, 1150},
                                   {-1, 50}, {600, 9001}, {1150, 1149}, {1200, 9000}};
   const std::int64_t num_sites = 9000, num_windows = 9;
@@ -173,7 +173,7 @@ void test_all_l2() {
 
 int main() {
   test_cuda_emulator();
-#if defined(__SANITIZE_THREAD__)  // sees a race in any order
+#if defined(__SANITIZE_THREAD__)  // detects a race in any order
   const std::vector<Order> orders = {Order::mixed};
 #else
   const std::vector<Order> orders = {Order::ascending, Order::descending, Order::mixed};

@@ -14,7 +14,7 @@ namespace {
 using namespace snvrag::testing;
 using snvrag::num_words;
 
-// The definition, pair by pair.
+// The distances by their definition, pair by pair.
 Found<float> weigh_naively(const Problem& p, const Floats& weights) {
   const auto is_observed = [&](std::int64_t s) {
     return p.observed() == nullptr || p.observed()[s] != 0;

@@ -232,7 +232,7 @@ void test_hamming_without_queries_and_cancelled() {
   CHECK(index.search(query, 2, distances.data(), indices.data(), &cancel));
 }
 
-// One index, searched from several threads that take threads of their own.
+// One index, searched from several threads that start threads of their own.
 void test_hamming_from_several_threads() {
   const std::int64_t h = 700, words = 3;
   Words panel(h * words);
@@ -253,7 +253,7 @@ void test_hamming_from_several_threads() {
   for (std::int64_t i = 0; i < found.size(); ++i) CHECK(found[i] == found[i % 6]);
 }
 
-// Fewer haplotypes are left than are wanted: those come first, and nothing else is written.
+// Fewer than k haplotypes are left: they come first, and the other places are unspecified.
 void test_more_excluded_than_leave_k() {
   Words panel(70);
   for (std::int64_t i = 0; i < 70; ++i) panel[i] = static_cast<std::uint64_t>(i);
@@ -277,7 +277,7 @@ void test_more_excluded_than_leave_k() {
   }
 }
 
-// Weights that are none give distances of NaN to the lowest indices, as on a device.
+// Invalid weights give distances of NaN and the lowest indices, as on a device.
 void test_wrong_weights() {
   const Words panel(9);
   const auto index = HammingIndex::from_haplotypes(panel.data(), 9, 64, 1, nullptr);

@@ -34,20 +34,22 @@ def assert_near(got: TopK, queries: np.ndarray, database: np.ndarray, expected: 
         assert (np.lexsort((places, row)) == np.arange(len(row))).all()
 
 
-@pytest.mark.parametrize("num_rows", [1, 3, 31, 32, 33, 70])
 @pytest.mark.parametrize("num_dimensions", DIMENSIONS)
-def test_dense_of_every_size(simd_level, num_dimensions, num_rows):
-    random = np.random.default_rng(0)
-    database = random.normal(size=(num_rows, num_dimensions)).astype(np.float32)
-    queries = random.normal(size=(5, num_dimensions)).astype(np.float32)
-    for k in {1, min(8, num_rows), num_rows}:
-        expected = oracle.topk_l2(queries, database, k)
-        answers = [topk_l2(queries, database, k, threads=threads) for threads in (None, 1, 2, 4)]
-        for got in answers:
-            assert_near(got, queries, database, expected)
-            # Not only near: the number of threads changes no bit.
-            assert (got.distances == answers[0].distances).all()
-            assert (got.indices == answers[0].indices).all()
+def test_dense_of_every_size(simd_level, num_dimensions):
+    for num_rows in [1, 3, 31, 32, 33, 70]:
+        random = np.random.default_rng(0)
+        database = random.normal(size=(num_rows, num_dimensions)).astype(np.float32)
+        queries = random.normal(size=(5, num_dimensions)).astype(np.float32)
+        for k in {1, min(8, num_rows), num_rows}:
+            expected = oracle.topk_l2(queries, database, k)
+            answers = [
+                topk_l2(queries, database, k, threads=threads) for threads in (None, 1, 2, 4)
+            ]
+            for got in answers:
+                assert_near(got, queries, database, expected)
+                # Not only near: the number of threads changes no bit.
+                assert (got.distances == answers[0].distances).all()
+                assert (got.indices == answers[0].indices).all()
 
 
 @pytest.mark.parametrize("num_queries", [0, 1, 2, 3, 4, 5, 9])
@@ -64,32 +66,32 @@ def test_dense_of_any_number_of_queries(simd_level, num_queries):
         assert (got.indices == expected[1]).all()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("num_dimensions", DIMENSIONS)
-def test_equal_rows_are_at_exactly_zero(simd_level, num_dimensions, threads):
-    random = np.random.default_rng(0)
-    database = (1e3 * random.normal(size=(70, num_dimensions))).astype(np.float32)
-    database[50] = database[20]
-    got = topk_l2(database[[20, 33]], database, 2, threads=threads)
-    assert got.distances[0].tolist() == [0, 0]
-    assert got.distances[1, 0] == 0
-    expected = [[20, 50], [33]] if num_dimensions else [[0, 1], [0]]
-    assert got.indices[0].tolist() == expected[0]
-    assert got.indices[1, :1].tolist() == expected[1]
+def test_equal_rows_are_at_exactly_zero(simd_level, num_dimensions):
+    for threads in [1, 2, 4]:
+        random = np.random.default_rng(0)
+        database = (1e3 * random.normal(size=(70, num_dimensions))).astype(np.float32)
+        database[50] = database[20]
+        got = topk_l2(database[[20, 33]], database, 2, threads=threads)
+        assert got.distances[0].tolist() == [0, 0]
+        assert got.distances[1, 0] == 0
+        expected = [[20, 50], [33]] if num_dimensions else [[0, 1], [0]]
+        assert got.indices[0].tolist() == expected[0]
+        assert got.indices[1, :1].tolist() == expected[1]
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("k", [1, 8, 64, 500])
-def test_dense_ties_go_to_the_lowest_index(simd_level, k, threads):
-    # Whole numbers: the float32 sums are exact, so the answer is ==.
-    database = np.random.default_rng(0).integers(0, 2, (500, 19)).astype(np.float32)
-    database[:, 3:] = 0
-    queries = np.zeros((3, 19), np.float32)
-    queries[1, :3] = 1
-    expected = oracle.topk_l2(queries, database, k)
-    got = topk_l2(queries, database, k, threads=threads)
-    assert (got.distances == expected[0]).all()
-    assert (got.indices == expected[1]).all()
+def test_dense_ties_go_to_the_lowest_index(simd_level, k):
+    for threads in [1, 2, 4]:
+        # Whole numbers: the float32 sums are exact, so the answer is ==.
+        database = np.random.default_rng(0).integers(0, 2, (500, 19)).astype(np.float32)
+        database[:, 3:] = 0
+        queries = np.zeros((3, 19), np.float32)
+        queries[1, :3] = 1
+        expected = oracle.topk_l2(queries, database, k)
+        got = topk_l2(queries, database, k, threads=threads)
+        assert (got.distances == expected[0]).all()
+        assert (got.indices == expected[1]).all()
 
 
 def test_dense_input_of_any_layout(simd_level):
@@ -106,25 +108,27 @@ def test_dense_input_of_any_layout(simd_level):
             assert (got.indices == expected[1]).all()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("num_dimensions", [1, 16, 17, 1025])
-def test_a_distance_that_is_not_a_number_is_refused(simd_level, num_dimensions, threads):
-    clean = np.ones((70, num_dimensions), np.float32)
-    for row in (0, 31, 32, 69):
-        for dimension in {0, num_dimensions - 1}:
-            database = clean.copy()
-            database[row, dimension] = np.nan
-            place = rf"\({row}, {dimension}\)$"
-            with pytest.raises(ValueError, match=r"^database must be finite, got nan at " + place):
-                topk_l2(clean[:3], database, 1, threads=threads)
-    queries = clean[:3].copy()
-    queries[2, -1] = np.nan
-    with pytest.raises(ValueError, match=r"^queries must be finite, got nan at \(2, "):
-        topk_l2(queries, clean, 1, threads=threads)
-    infinite = clean.copy()
-    infinite[0, 0] = np.inf
-    with pytest.raises(ValueError, match=r"^queries and database must be finite, got inf"):
-        topk_l2(infinite[:1], infinite, 1, threads=threads)
+def test_a_distance_that_is_not_a_number_is_refused(simd_level, num_dimensions):
+    for threads in [1, 2, 4]:
+        clean = np.ones((70, num_dimensions), np.float32)
+        for row in (0, 31, 32, 69):
+            for dimension in {0, num_dimensions - 1}:
+                database = clean.copy()
+                database[row, dimension] = np.nan
+                place = rf"\({row}, {dimension}\)$"
+                with pytest.raises(
+                    ValueError, match=r"^database must be finite, got nan at " + place
+                ):
+                    topk_l2(clean[:3], database, 1, threads=threads)
+        queries = clean[:3].copy()
+        queries[2, -1] = np.nan
+        with pytest.raises(ValueError, match=r"^queries must be finite, got nan at \(2, "):
+            topk_l2(queries, clean, 1, threads=threads)
+        infinite = clean.copy()
+        infinite[0, 0] = np.inf
+        with pytest.raises(ValueError, match=r"^queries and database must be finite, got inf"):
+            topk_l2(infinite[:1], infinite, 1, threads=threads)
 
 
 def test_a_search_that_failed_leaves_nothing_behind(simd_level):
@@ -143,7 +147,7 @@ LENGTHS = [16_383, 16_384, 16_385, 20_000, 33_000]
 
 
 def families(num_rows: int, num_dimensions: int, seed: int = 0) -> np.ndarray:
-    """Whole numbers, so that sums are exact: every sixth row is a copy with a few changes."""
+    """Return integers, with exact sums: every sixth row is a copy with a few changes."""
     rng = np.random.default_rng(seed)
     rows = rng.integers(-4, 5, (num_rows, num_dimensions)).astype(np.float32)
     rows[::6] = rows[0]
@@ -174,7 +178,7 @@ def test_ties_of_long_rows_go_to_the_lowest_index(simd_level):
 
 @pytest.mark.parametrize("place", [(0, 0), (3, 16_000), (299, 19_999), (150, 8_000)])
 def test_a_nan_is_found_in_a_row_that_is_rejected_early(simd_level, place):
-    # Only the first rows are near: of all groups of rows but theirs, no query sees the end.
+    # Only the first rows are near: no query reads the last dimensions of other groups of rows.
     database = np.full((300, 20_000), 100, np.float32)
     database[:5] = 0
     queries = np.zeros((2, 20_000), np.float32)

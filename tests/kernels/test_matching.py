@@ -86,14 +86,14 @@ def test_oracle_on_a_case_made_by_hand():
     assert_near(features(query[None], other[None, None], observed, position, 2.0)[0, 0], expected)
 
 
-@pytest.mark.parametrize("decay_sites", [0.5, 10.0, 1e6])
-@pytest.mark.parametrize("differ", [0.0, 0.05, 1.0])
 @pytest.mark.parametrize("num_sites", SIZES)
-def test_every_size(num_sites, differ, decay_sites):
-    given_pairs = pairs(num_sites, differ=differ)
-    got = features(*given_pairs, decay_sites)
-    assert got.shape == (3, 4, 6, num_sites)
-    assert_near(got, expect(*given_pairs, decay_sites))
+def test_every_size(num_sites):
+    for decay_sites in [0.5, 10.0, 1e6]:
+        for differ in [0.0, 0.05, 1.0]:
+            given_pairs = pairs(num_sites, differ=differ)
+            got = features(*given_pairs, decay_sites)
+            assert got.shape == (3, 4, 6, num_sites)
+            assert_near(got, expect(*given_pairs, decay_sites))
 
 
 def test_a_whole_window():

@@ -48,27 +48,27 @@ def test_the_counted_twin_is_the_oracle():
 # --- sizes, masks and ties -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_haplotypes", [1, 2, 7, 8, 9, 64, 65, 200])
 @pytest.mark.parametrize("num_sites", [0, 1, 63, 64, 65, 127, 128, 129, 1020])
-def test_every_size(simd_level, num_sites, num_haplotypes):
-    panel = pack_haplotypes(random_alleles(num_haplotypes, num_sites, 1))
-    queries = pack_haplotypes(random_alleles(9, num_sites, 2))
-    for observed in (
-        None,
-        half_observed(num_sites),
-        np.zeros(num_sites, bool),
-        np.ones(num_sites, bool),
-    ):
-        for k in {1, min(8, num_haplotypes), min(64, num_haplotypes), num_haplotypes}:
-            expected = oracle.topk_hamming(
-                queries, panel, k, num_sites=num_sites, observed=observed
-            )
-            for threads in (None, 1, 2, 4):
-                got = topk_hamming(
-                    queries, panel, k, num_sites=num_sites, observed=observed, threads=threads
+def test_every_size(simd_level, num_sites):
+    for num_haplotypes in [1, 2, 7, 8, 9, 64, 65, 200]:
+        panel = pack_haplotypes(random_alleles(num_haplotypes, num_sites, 1))
+        queries = pack_haplotypes(random_alleles(9, num_sites, 2))
+        for observed in (
+            None,
+            half_observed(num_sites),
+            np.zeros(num_sites, bool),
+            np.ones(num_sites, bool),
+        ):
+            for k in {1, min(8, num_haplotypes), min(64, num_haplotypes), num_haplotypes}:
+                expected = oracle.topk_hamming(
+                    queries, panel, k, num_sites=num_sites, observed=observed
                 )
-                assert isinstance(got, TopK)
-                assert_same(got, expected, (k, threads))
+                for threads in (None, 1, 2, 4):
+                    got = topk_hamming(
+                        queries, panel, k, num_sites=num_sites, observed=observed, threads=threads
+                    )
+                    assert isinstance(got, TopK)
+                    assert_same(got, expected, (k, threads))
 
 
 @pytest.mark.parametrize("num_queries", [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 48])
@@ -143,16 +143,16 @@ def test_no_observed_site_gives_the_lowest_indices(simd_level, threads):
     assert got.indices.tolist() == [[*range(2, 22)], [i for i in range(21) if i != 5]]
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 4])
 @pytest.mark.parametrize("k", [1, 8, 64, 1000])
-def test_heavy_ties_go_to_the_lowest_index(simd_level, k, threads):
-    # Four distinct haplotypes, 250 copies of each, in an order that is not sorted by distance.
-    kinds = np.array([[1, 1, 1], [0, 0, 1], [0, 0, 0], [0, 1, 1]], np.int8)
-    panel = kinds[np.random.default_rng(0).permutation(np.repeat(np.arange(4), 250))]
-    queries = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0]], np.int8)
-    bits, query_bits = pack_haplotypes(panel), pack_haplotypes(queries)
-    expected = oracle.topk_hamming(query_bits, bits, k, num_sites=3)
-    assert_same(topk_hamming(query_bits, bits, k, num_sites=3, threads=threads), expected)
+def test_heavy_ties_go_to_the_lowest_index(simd_level, k):
+    for threads in [1, 2, 3, 4]:
+        # Four distinct haplotypes, 250 copies of each, in an order that is not sorted by distance.
+        kinds = np.array([[1, 1, 1], [0, 0, 1], [0, 0, 0], [0, 1, 1]], np.int8)
+        panel = kinds[np.random.default_rng(0).permutation(np.repeat(np.arange(4), 250))]
+        queries = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0]], np.int8)
+        bits, query_bits = pack_haplotypes(panel), pack_haplotypes(queries)
+        expected = oracle.topk_hamming(query_bits, bits, k, num_sites=3)
+        assert_same(topk_hamming(query_bits, bits, k, num_sites=3, threads=threads), expected)
 
 
 @pytest.mark.parametrize("threads", [1, 4])

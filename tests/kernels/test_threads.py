@@ -22,7 +22,7 @@ from snvrag.kernels import HammingIndex, af_guided_masks, topk_l2
 
 U8 = np.uint64
 
-# Seconds of work at the slowest level, of which a fraction of one is done.
+# Calls of several seconds at the slowest level, of which a fraction of a second passes.
 LONG = {
     "hamming": "index.search(queries, 1, threads=1)",
     "weighted hamming": "index.search(queries[:500], 1, threads=1, weights=weights)",
@@ -37,7 +37,7 @@ import numpy as np
 from snvrag import _core
 from snvrag.kernels import HammingIndex, li_stephens_dosage, topk_l2
 
-# Jobs in the background of a shell are born deaf to it.
+# Background jobs of a shell ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 _core.set_simd_level("scalar")
 index = HammingIndex(np.zeros((200_000, 16), np.uint64), num_sites=1024)
@@ -57,13 +57,13 @@ sent = []
 def interrupt():
     ready.wait()
     begun = time.process_time()
-    while time.process_time() < begun + 0.2:  # into the search, which alone makes this time pass
+    while time.process_time() < begun + 0.2:  # spent in the search, which alone takes time
         time.sleep(0.01)
     sent.append(time.process_time())
     os.kill(os.getpid(), signal.SIGINT)
 
 threading.Thread(target=interrupt).start()
-# The other thread runs only once this one gives the interpreter away, which the search does.
+# The other thread runs only once this one releases the GIL, which the search does.
 sys.setswitchinterval(1000)
 ready.set()
 try:
@@ -132,7 +132,7 @@ def test_threads_share_an_index(simd_level):
 
 
 def test_excluded_haplotypes_are_read_before_anything_is_written():
-    """Outputs may lie where `exclude` does."""
+    """An output may share memory with `exclude`."""
     random = np.random.default_rng(0)
     queries, panel = random.integers(0, 2**64, (9, 1), U8), random.integers(0, 2**64, (50, 1), U8)
     index = _core.HammingIndex.from_haplotypes(panel, 64, None)
