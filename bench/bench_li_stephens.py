@@ -78,8 +78,8 @@ class Problem:
             self.site_bits,
             num_haplotypes=self.window.num_haplotypes,
             observed=self.window.observed,
-            switches=self.cumulative_rho,
-            error=MISMATCH,
+            cumulative_rho=self.cumulative_rho,
+            mismatch=MISMATCH,
             threads=1,
         )
 

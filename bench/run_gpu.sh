@@ -23,7 +23,7 @@ from snvrag import _cuda
 print(snvrag.build_info(), _cuda.compiled_architectures(), _cuda.device_count())")
 
 echo "== tests"
-"$python" -m pytest tests/test_cuda.py tests/test_torch_ops.py tests/test_speed_of_a_step.py -q -p no:cacheprovider 2>&1 |
+"$python" -m pytest tests/kernels/cuda tests/test_torch_ops.py tests/test_speed_of_a_step.py -q -p no:cacheprovider 2>&1 |
   tee "$logs/tests.log"
 
 echo "== benchmark"
@@ -43,7 +43,7 @@ else
   check() {
     local tool=$1 tests=$2
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-      "$python" -m pytest tests/test_cuda.py -q -p no:cacheprovider -k "$tests" 2>&1 |
+      "$python" -m pytest tests/kernels/cuda -q -p no:cacheprovider -k "$tests" 2>&1 |
       tee "$logs/$tool.log" | tail -n 15
   }
   check memcheck "torch and not cupy and not graph and not 300000 and not long"

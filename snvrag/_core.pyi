@@ -24,20 +24,20 @@ def match_features(
     position: NDArray[np.int64],
     decay_sites: float,
 ) -> NDArray[np.float32]: ...
-def copying_dosage(
+def li_stephens_dosage(
+    queries: NDArray[np.uint64],
     site_bits: NDArray[np.uint64],
     num_haplotypes: int,
-    queries: NDArray[np.uint64],
     observed: NDArray[np.bool_],
-    switches: NDArray[np.float64],
-    error: float,
-    exclude: NDArray[np.int64] | None = None,
-    missing: NDArray[np.uint64] | None = None,
-    threads: int | None = None,
+    cumulative_rho: NDArray[np.float64],
+    mismatch: float,
+    exclude: NDArray[np.int64] | None,
+    missing: NDArray[np.uint64] | None,
+    threads: int | None,
 ) -> NDArray[np.float32]: ...
 def topk_l2(
     queries: NDArray[np.float32],
-    cache: NDArray[np.float32],
+    database: NDArray[np.float32],
     k: int,
     exclude: NDArray[np.int64] | None,
     threads: int | None,
@@ -63,8 +63,8 @@ class HammingIndex:
         queries: NDArray[np.uint64],
         k: int,
         exclude: NDArray[np.int64] | None,
+        weights: NDArray[np.float32] | None,
         threads: int | None,
-        weights: NDArray[np.float32] | None = None,
         distances: NDArray[np.int32 | np.float32] | None = None,
         indices: NDArray[np.int64] | None = None,
     ) -> tuple[NDArray[np.int32 | np.float32], NDArray[np.int64]]: ...

@@ -60,7 +60,7 @@ def hamming_search(
 def l2_workspace_bytes(num_queries: int, num_rows: int, k: int, block_bytes: int) -> int: ...
 def topk_l2(
     queries: Capsule,
-    cache: Capsule,
+    database: Capsule,
     k: int,
     exclude: Capsule | None,
     workspace: Capsule,

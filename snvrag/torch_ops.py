@@ -1,24 +1,34 @@
 """The kernels as PyTorch operators (``torch.ops.snvrag``), for use inside ``torch.compile``.
 
-Importing this module registers them; importing `snvrag.kernels` alone never loads torch. The
-functions below check devices and dtypes and call the operators; results are tensors on the device
-of the arguments. CPU tensors are read in place through NumPy, CUDA tensors through DLPack on the
-current stream (where the CUDA extension was built).
+Importing this module registers them; importing `snvrag.kernels` alone never loads torch. There are
+operators for packing, unpacking, the masks and both top-k searches. `snvrag.kernels.HammingIndex`,
+`align_sites` and `li_stephens_dosage` have none: call them outside of compiled code.
+
+Each function takes tensors where the kernel of the same name takes arrays, and its arguments,
+result and errors are the kernel's unless its docstring says otherwise. Results are on the device of
+the arguments, which must share it; packing and unpacking run on the CPU alone. CPU tensors are read
+in place through NumPy, CUDA tensors through DLPack on the current stream (if the CUDA extension was
+built).
 
 **Packed words are int64 here**, with the bits of the uint64 that `snvrag.kernels` uses: torch
-stores uint64, but indexes, stacks and compares next to nothing of it. Words given as uint64 are
-taken too, and ``words.view(torch.int64)`` or ``array.view(np.int64)`` costs nothing.
+stores uint64, but supports hardly any operation on it. Words given as uint64 are accepted, too, and
+``words.view(torch.int64)`` or ``array.view(np.int64)`` costs nothing.
 
-Retrieval has no gradient but one: the distances of `topk_l2` have that of the squared distance to
-the rows that were found. Asking for any other gradient is an error at ``backward``.
+Only the distances of `topk_l2` have a gradient. Any other gradient is an error at ``backward``.
 """
 
-from __future__ import annotations
+# torch reads an operator's schema from its annotations. torch 2.4 needs them as objects, not as
+# text (no `from __future__ import annotations` here), and no default that is a string.
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from . import _torch_operators as operators
+from . import kernels
 from .kernels import TopK
+from .kernels._checks import num_words, type_error, value_error
 
 __all__ = [
     "af_guided_mask",
@@ -29,78 +39,261 @@ __all__ = [
     "unpack_haplotypes",
 ]
 
+# --- between tensors and the kernels' arrays ------------------------------------------------------
+
+
+def _words(name: str, words: Tensor) -> Any:
+    """Return packed words as the kernels take them, without a copy."""
+    if words.dtype not in (torch.int64, torch.uint64):
+        expected = "an int64 (or uint64) tensor of packed words"
+        type_error(name, expected, f"dtype {words.dtype}")
+    words = words.detach().view(torch.int64)
+    return words if words.is_cuda else words.numpy().view(np.uint64)
+
+
+def _array(values: Tensor | None) -> Any:
+    """Return any other argument as the kernels take it, without a copy."""
+    return values if values is None or values.is_cuda else values.detach().numpy()
+
+
+def _tensor(result: Any) -> Tensor:
+    """Return a kernel's result as a tensor, without a copy; words as int64."""
+    if isinstance(result, Tensor):
+        return result
+    array: NDArray[Any] = result.view(np.int64) if result.dtype == np.uint64 else result
+    return torch.from_numpy(array)
+
+
+def _same_device(**tensors: Tensor | None) -> None:
+    """Check that all tensors are on the CPU or on one CUDA device."""
+    given = [(name, tensor) for name, tensor in tensors.items() if tensor is not None]
+    first_name, first = given[0]
+    if first.device.type not in ("cpu", "cuda"):
+        type_error(first_name, "on the CPU or a CUDA device", f"one on {first.device}")
+    for name, tensor in given[1:]:
+        if tensor.device != first.device:
+            type_error(name, f"on {first.device}, as {first_name}", f"one on {tensor.device}")
+
+
+def _on_cpu(**tensors: Tensor) -> None:
+    for name, tensor in tensors.items():
+        if tensor.device.type != "cpu":
+            type_error(name, "on the CPU", f"one on {tensor.device}")
+
+
+def _axes(name: str, tensor: Tensor, ndim: int) -> Any:
+    """Return the shape, whose sizes may be symbols while torch.compile traces."""
+    if tensor.ndim != ndim:
+        value_error(name, f"a tensor of {ndim} axes", f"shape {tuple(tensor.shape)}")
+    return tensor.shape
+
+
+# --- the operators --------------------------------------------------------------------------------
+# The fake twin of each gives torch.compile the shape, dtype and device of the result. It makes the
+# checks that need no values, so that these errors are raised while compiling.
+
+
+@torch.library.custom_op("snvrag::pack_haplotypes", mutates_args=())
+def _pack_haplotypes(alleles: Tensor) -> Tensor:
+    _on_cpu(alleles=alleles)
+    return _tensor(kernels.pack_haplotypes(_array(alleles)))
+
+
+@_pack_haplotypes.register_fake
+def _(alleles: Tensor) -> Tensor:
+    _on_cpu(alleles=alleles)
+    num_haplotypes, num_sites = _axes("alleles", alleles, 2)
+    return alleles.new_empty((num_haplotypes, num_words(num_sites)), dtype=torch.int64)
+
+
+@torch.library.custom_op("snvrag::unpack_haplotypes", mutates_args=())
+def _unpack_haplotypes(bits: Tensor, num_sites: int) -> Tensor:
+    _on_cpu(bits=bits)
+    return _tensor(kernels.unpack_haplotypes(_words("bits", bits), num_sites))
+
+
+@_unpack_haplotypes.register_fake
+def _(bits: Tensor, num_sites: int) -> Tensor:
+    _on_cpu(bits=bits)
+    num_haplotypes = _axes("bits", bits, 2)[0]
+    return bits.new_empty((num_haplotypes, num_sites), dtype=torch.int8)
+
+
+@torch.library.custom_op("snvrag::af_guided_mask", mutates_args=())
+def _af_guided_mask(
+    af: Tensor,
+    seed: int,
+    window: int,
+    rate: float,
+    rare_rate: float,
+    rare_threshold: float,
+    generator: str,
+) -> Tensor:
+    _same_device(af=af)
+    mask = kernels.af_guided_mask(
+        _array(af),
+        seed=seed,
+        window=window,
+        rate=rate,
+        rare_rate=rare_rate,
+        rare_threshold=rare_threshold,
+        generator=generator,  # type: ignore[arg-type]  # checked by the kernel
+    )
+    return _tensor(mask)
+
+
+@_af_guided_mask.register_fake
+def _(af: Tensor, *_: Any) -> Tensor:
+    return af.new_empty(_axes("af", af, 1), dtype=torch.bool)
+
+
+@torch.library.custom_op("snvrag::af_guided_masks", mutates_args=())
+def _af_guided_masks(
+    af: Tensor,
+    starts: Tensor,
+    stops: Tensor,
+    seed: int,
+    rate: float,
+    first_window: int,
+    rare_rate: float,
+    rare_threshold: float,
+    generator: str,
+    threads: int | None,
+) -> Tensor:
+    _same_device(af=af)
+    _on_cpu(starts=starts, stops=stops)
+    masks = kernels.af_guided_masks(
+        _array(af),
+        _array(starts),
+        _array(stops),
+        seed=seed,
+        rate=rate,
+        first_window=first_window,
+        rare_rate=rare_rate,
+        rare_threshold=rare_threshold,
+        generator=generator,  # type: ignore[arg-type]  # checked by the kernel
+        threads=threads,
+    )
+    return _tensor(masks)
+
+
+@_af_guided_masks.register_fake
+def _(af: Tensor, starts: Tensor, stops: Tensor, *_: Any) -> Tensor:
+    _on_cpu(starts=starts, stops=stops)
+    return af.new_empty(_axes("af", af, 1), dtype=torch.bool)
+
+
+@torch.library.custom_op("snvrag::topk_hamming", mutates_args=())
+def _topk_hamming(
+    queries: Tensor,
+    panel: Tensor,
+    k: int,
+    num_sites: int,
+    observed: Tensor | None = None,
+    exclude: Tensor | None = None,
+    weights: Tensor | None = None,
+    threads: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    _same_device(panel=panel, queries=queries, observed=observed, exclude=exclude, weights=weights)
+    distances, indices = kernels.topk_hamming(
+        _words("queries", queries),
+        _words("panel", panel),
+        k,
+        num_sites=num_sites,
+        observed=_array(observed),
+        exclude=_array(exclude),
+        weights=_array(weights),
+        threads=threads,
+    )
+    return _tensor(distances), _tensor(indices)
+
+
+@_topk_hamming.register_fake
+def _(
+    queries: Tensor,
+    panel: Tensor,
+    k: int,
+    num_sites: int,  # noqa: ARG001
+    observed: Tensor | None = None,
+    exclude: Tensor | None = None,
+    weights: Tensor | None = None,
+    *_: Any,
+) -> tuple[Tensor, Tensor]:
+    _same_device(panel=panel, queries=queries, observed=observed, exclude=exclude, weights=weights)
+    shape = (_axes("queries", queries, 2)[0], k)
+    dtype = torch.int32 if weights is None else torch.float32
+    return queries.new_empty(shape, dtype=dtype), queries.new_empty(shape, dtype=torch.int64)
+
+
+@torch.library.custom_op("snvrag::topk_l2", mutates_args=())
+def _topk_l2(
+    queries: Tensor,
+    database: Tensor,
+    k: int,
+    exclude: Tensor | None = None,
+    threads: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    _same_device(database=database, queries=queries, exclude=exclude)
+    distances, indices = kernels.topk_l2(
+        _array(queries), _array(database), k, exclude=_array(exclude), threads=threads
+    )
+    return _tensor(distances), _tensor(indices)
+
+
+@_topk_l2.register_fake
+def _(
+    queries: Tensor, database: Tensor, k: int, exclude: Tensor | None = None, *_: Any
+) -> tuple[Tensor, Tensor]:
+    _same_device(database=database, queries=queries, exclude=exclude)
+    shape = (_axes("queries", queries, 2)[0], k)
+    return (
+        queries.new_empty(shape, dtype=torch.float32),
+        queries.new_empty(shape, dtype=torch.int64),
+    )
+
+
+def _keep_rows(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    queries, database, *_ = inputs
+    ctx.save_for_backward(queries, database, output[1])
+
+
+def _gradient_of_distances(ctx: Any, of_distances: Tensor, _of_indices: Any) -> tuple[Any, ...]:
+    """Return the gradients d|q - r|^2 = 2 (q - r) . (dq - dr) for the rows r that were found."""
+    queries, database, indices = ctx.saved_tensors
+    pull = 2 * of_distances[..., None] * (queries[:, None] - database[indices])  # (Q, K, D)
+    of_queries = of_database = None
+    if ctx.needs_input_grad[0]:
+        of_queries = pull.sum(1)
+    if ctx.needs_input_grad[1]:
+        found, pulls = indices.flatten(), -pull.flatten(0, 1)
+        of_database = torch.zeros_like(database).index_add(0, found, pulls)
+    return of_queries, of_database, None, None, None
+
+
+_topk_l2.register_autograd(_gradient_of_distances, setup_context=_keep_rows)
+
+# --- the functions --------------------------------------------------------------------------------
+
 
 def pack_haplotypes(alleles: Tensor) -> Tensor:
-    """Pack haplotypes to one bit an allele.
+    """Pack (H, S) int8, uint8 or bool alleles as `snvrag.kernels.pack_haplotypes`; (H, W) int64.
 
-    Parameters
-    ----------
-    alleles : (H, S) int8, uint8 or bool CPU tensor
-        0 for REF, 1 for ALT, of any strides. There is no bit for a missing allele (-1).
-
-    Returns
-    -------
-    (H, W) int64 CPU tensor
-        With W = ceil(S / 64): bit j of word w is site 64 * w + j. Bits behind the last site are 0.
-
-    Raises
-    ------
-    TypeError
-        For a wrong dtype or device.
-    ValueError
-        For a wrong number of axes, and for an allele other than 0 or 1, with its place.
-
-    Notes
-    -----
-    Cost: each allele is read once; 64 alleles take a few vector instructions.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from snvrag.torch_ops import pack_haplotypes
     >>> pack_haplotypes(torch.tensor([[1, 0, 1], [0, 0, 1]], dtype=torch.int8))
     tensor([[5],
             [4]])
     """
-    bits: Tensor = operators.pack_haplotypes(alleles)
+    bits: Tensor = _pack_haplotypes(alleles)
     return bits
 
 
 def unpack_haplotypes(bits: Tensor, num_sites: int) -> Tensor:
-    """Unpack what `pack_haplotypes` packed.
+    """Unpack (H, W) words to int8 alleles as `snvrag.kernels.unpack_haplotypes`.
 
-    Parameters
-    ----------
-    bits : (H, W) int64 or uint64 CPU tensor
-        Rows contiguous; rows may lie apart.
-    num_sites : int
-        S, with W = ceil(S / 64).
-
-    Returns
-    -------
-    (H, S) int8 CPU tensor
-        0 for REF, 1 for ALT.
-
-    Raises
-    ------
-    TypeError
-        For a wrong dtype, layout or device.
-    ValueError
-        If W is not ceil(num_sites / 64).
-
-    Notes
-    -----
-    Cost: each allele is written once.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from snvrag.torch_ops import unpack_haplotypes
     >>> unpack_haplotypes(torch.tensor([[5], [4]]), 3)
     tensor([[1, 0, 1],
             [0, 0, 1]], dtype=torch.int8)
     """
-    alleles: Tensor = operators.unpack_haplotypes(bits, num_sites)
+    alleles: Tensor = _unpack_haplotypes(bits, num_sites)
     return alleles
 
 
@@ -116,54 +309,13 @@ def af_guided_mask(
 ) -> Tensor:
     """Return the mask of one window, bit for bit that of `snvrag.kernels.af_guided_mask`.
 
-    No state of torch's or NumPy's generators is read or changed: equal arguments give equal masks,
-    so the operator may be cached, reordered or recomputed.
+    It is a pure function: calls may be cached, reordered or repeated.
 
-    Parameters
-    ----------
-    af : (L,) float64 tensor
-        ALT frequency of each site in the panel, from 0 to 1. Any strides on the CPU; contiguous and
-        not checked for its values on a CUDA device.
-    seed : int
-        The epoch when training; 2024 for validation.
-    window : int
-        Number of the window, from 0.
-    rate, rare_rate : float
-        Probability that a site is hidden, from 0 to 1, in general and where
-        ``af < rare_threshold``.
-    rare_threshold : float
-        Upper end of the rare frequencies, exclusive.
-    generator : {"philox", "mt19937"}
-        "mt19937" gives V18's own masks, on the CPU alone.
-
-    Returns
-    -------
-    (L,) bool tensor, on the device of `af`
-        True where the site is hidden.
-
-    Raises
-    ------
-    TypeError
-        For a wrong dtype or device.
-    ValueError
-        For a number out of range, with the first offending index of ``af``.
-
-    Notes
-    -----
-    Cost: 5 multiplications a site. Philox4x64-10: Salmon et al., "Parallel random numbers: as easy
-    as 1, 2, 3", SC 2011.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from snvrag.torch_ops import af_guided_mask
     >>> af = torch.tensor([0.01, 0.20, 0.50, 0.02], dtype=torch.float64)
     >>> af_guided_mask(af, seed=1, window=7, rate=0.5)
     tensor([False, False,  True, False])
     """
-    mask: Tensor = operators.af_guided_mask(
-        af, seed, window, rate, rare_rate, rare_threshold, generator
-    )
+    mask: Tensor = _af_guided_mask(af, seed, window, rate, rare_rate, rare_threshold, generator)
     return mask
 
 
@@ -180,50 +332,16 @@ def af_guided_masks(
     generator: str = "philox",
     threads: int | None = None,
 ) -> Tensor:
-    """Return the masks of consecutive windows of a panel, in one tensor.
+    """Return the masks of consecutive windows as `snvrag.kernels.af_guided_masks`.
 
-    Window ``first_window + i`` is ``[starts[i], stops[i])`` and gets what `af_guided_mask` gives
-    for its slice of ``af``.
+    ``starts`` and ``stops`` are on the CPU whatever the device of ``af``: they are checked there.
 
-    Parameters
-    ----------
-    af : (S,) float64 tensor
-        ALT frequency of each site of the panel, from 0 to 1.
-    starts, stops : (N,) int64 CPU tensor
-        Ends of the windows, in sites: half-open, ascending, not overlapping. On the CPU whatever
-        the device of `af`, as they are checked before any work.
-    seed, rate, rare_rate, rare_threshold, generator
-        As in `af_guided_mask`.
-    first_window : int
-        Number of the first window.
-    threads : int, optional
-        Number of threads on the CPU. By default one for every 250,000 sites, as far as the machine
-        has cores.
-
-    Returns
-    -------
-    (S,) bool tensor, on the device of `af`
-        True where the site is hidden; False in no window.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As in `af_guided_mask`; windows that overlap, descend or leave the panel are a ValueError.
-
-    Notes
-    -----
-    Cost: 5 multiplications a site.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from snvrag.torch_ops import af_guided_mask, af_guided_masks
     >>> af = torch.linspace(0, 1, 10, dtype=torch.float64)
     >>> masks = af_guided_masks(af, torch.tensor([0, 5]), torch.tensor([5, 10]), seed=3, rate=0.3)
     >>> torch.equal(masks[5:], af_guided_mask(af[5:], seed=3, window=1, rate=0.3))
     True
     """
-    masks: Tensor = operators.af_guided_masks(
+    masks: Tensor = _af_guided_masks(
         af, starts, stops, seed, rate, first_window, rare_rate, rare_threshold, generator, threads
     )
     return masks
@@ -240,55 +358,11 @@ def topk_hamming(
     weights: Tensor | None = None,
     threads: int | None = None,
 ) -> TopK:
-    """Return the k haplotypes of a panel nearest to each query over the observed sites.
+    """Return the k haplotypes nearest to each query as `snvrag.kernels.topk_hamming`.
 
-    The panel is laid out for the search in every call. Where the same panel and mask are searched
-    often, `snvrag.kernels.HammingIndex` does that once.
+    Every call builds an index of the panel. Where a panel and mask are searched repeatedly, use
+    `snvrag.kernels.HammingIndex`.
 
-    Parameters
-    ----------
-    queries : (Q, W) int64 or uint64 tensor
-        Packed haplotypes over all sites (`pack_haplotypes`), W = ceil(num_sites / 64), rows
-        contiguous; hidden sites are ignored. Q may be 0.
-    panel : (H, W) int64 or uint64 tensor
-        Packed haplotypes, as `queries`.
-    k : int
-        From 1 to H less the distinct haplotypes excluded for any one query.
-    num_sites : int
-        L, the number of sites of the window.
-    observed : (L,) bool tensor, optional
-        True where a site counts (the complement of a mask). By default all do. With no observed
-        site, every distance is 0 and the lowest indices win.
-    exclude : (Q, E) int64 tensor, optional
-        Haplotypes that a query must not retrieve; -1 for none.
-    weights : (L,) float32 tensor, optional
-        What a difference at each site counts, finite and not negative; without, 1.
-    threads : int, optional
-        Number of threads on the CPU; by default as many as the work is worth. The answer does not
-        depend on it.
-
-    Returns
-    -------
-    TopK
-        (Q, k) distances, int32 (float32 with `weights`): observed sites at which the haplotypes
-        differ (the sum of their weights); and (Q, k) indices, int64. Both on the device of the
-        arguments, ordered by (distance, index) ascending: equal distances go to the lowest index.
-
-    Raises
-    ------
-    TypeError
-        For a wrong dtype or layout, or devices that differ.
-    ValueError
-        For a wrong shape or a number out of range.
-
-    Notes
-    -----
-    Cost: Q x H x ceil(observed / 64) word comparisons, after one pass over the panel. No gradient.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from snvrag.torch_ops import pack_haplotypes, topk_hamming
     >>> panel = pack_haplotypes(torch.tensor([[0, 0], [0, 1], [1, 1]], dtype=torch.int8))
     >>> topk_hamming(panel[:1], panel, 1, num_sites=2, exclude=torch.tensor([[0]]))
     TopK(distances=tensor([[1]], dtype=torch.int32), indices=tensor([[1]]))
@@ -296,60 +370,29 @@ def topk_hamming(
     >>> search(panel[:1], panel, 2, num_sites=2).indices
     tensor([[0, 1]])
     """
-    return TopK(
-        *operators.topk_hamming(queries, panel, k, num_sites, observed, exclude, weights, threads)
-    )
+    return TopK(*_topk_hamming(queries, panel, k, num_sites, observed, exclude, weights, threads))
 
 
 def topk_l2(
     queries: Tensor,
-    cache: Tensor,
+    database: Tensor,
     k: int,
     *,
     exclude: Tensor | None = None,
     threads: int | None = None,
 ) -> TopK:
-    """Return the k rows of a dense cache nearest to each query by squared L2 distance.
+    """Return the k rows of a database nearest to each query as `snvrag.kernels.topk_l2`.
 
-    Parameters
-    ----------
-    queries : (Q, D) float32 tensor
-        Rows contiguous. Q may be 0.
-    cache : (H, D) float32 tensor
-        Rows contiguous. Finite values.
-    k, exclude, threads
-        As in `topk_hamming`.
+    The distances have a gradient in queries and database, 2 (q - r) for the rows r that were found,
+    at a cost of Q x k x D; the choice of rows has none.
 
-    Returns
-    -------
-    TopK
-        (Q, k) squared distances, float32, and (Q, k) indices, int64, on the device of the
-        arguments, ordered by (distance, index) ascending: equal distances go to the lowest index.
-
-    Raises
-    ------
-    TypeError
-        For a wrong dtype or layout, or devices that differ.
-    ValueError
-        For a wrong shape or a number out of range; for a distance that is not a number.
-
-    Notes
-    -----
-    Cost: Q x H x D fused multiply-adds, never a (Q, H) matrix. The distances have a gradient in
-    queries and cache, 2 (q - c) for the rows found, which takes Q x k x D; the choice of rows has
-    none.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from snvrag.torch_ops import topk_l2
-    >>> cache = torch.tensor([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
+    >>> database = torch.tensor([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
     >>> query = torch.tensor([[0.25, 0.0]], requires_grad=True)
-    >>> distances, indices = topk_l2(query, cache, 2)
+    >>> distances, indices = topk_l2(query, database, 2)
     >>> indices
     tensor([[0, 2]])
     >>> distances.sum().backward()
     >>> query.grad  # 2 * (0.25 - 0) + 2 * (0.25 - 1)
     tensor([[-1.,  0.]])
     """
-    return TopK(*operators.topk_l2(queries, cache, k, exclude, threads))
+    return TopK(*_topk_l2(queries, database, k, exclude, threads))

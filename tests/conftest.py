@@ -1,4 +1,4 @@
-"""What the tests share. Modules cannot import one another here (importlib mode): fixtures can."""
+"""Fixtures and settings of all tests; functions that tests share are in helpers.py."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
+import helpers
 from snvrag import _core
 
 settings.register_profile(
@@ -51,64 +52,10 @@ def shared_data() -> Path:
     return folder
 
 
-def _mosaic_haplotypes(
-    num_haplotypes: int,
-    num_sites: int,
-    *,
-    num_founders: int = 8,
-    switch_rate: float = 0.02,
-    error_rate: float = 0.002,
-    seed: int = 0,
-) -> NDArray[np.int8]:
-    """Return (H, L) alleles in linkage disequilibrium: mosaics of a few founders.
-
-    A haplotype copies a founder and goes to another with probability `switch_rate` a site; an
-    allele is flipped with probability `error_rate`. Founders' frequencies are skewed to rare ALT.
-    """
-    random = np.random.default_rng(seed)
-    frequency = random.beta(0.5, 1.5, num_sites)
-    founders = random.random((num_founders, num_sites)) < frequency
-    switch = random.random((num_haplotypes, num_sites)) < switch_rate
-    switch[:, :1] = True
-    start = np.maximum.accumulate(np.where(switch, np.arange(num_sites), 0), axis=1)
-    choice = random.integers(0, num_founders, (num_haplotypes, num_sites))
-    founder = np.take_along_axis(choice, start, axis=1)
-    alleles = founders[founder, np.arange(num_sites)]
-    alleles ^= random.random((num_haplotypes, num_sites)) < error_rate
-    return alleles.astype(np.int8)
-
-
 @pytest.fixture(scope="session")
 def mosaic_haplotypes() -> Callable[..., NDArray[np.int8]]:
     """Return the function that makes haplotypes in linkage disequilibrium."""
-    return _mosaic_haplotypes
-
-
-def _unaligned(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an equal array whose memory begins one byte off."""
-    memory = bytearray(array.nbytes + 1)
-    result = np.frombuffer(memory, np.uint8)[1:].view(array.dtype).reshape(array.shape)
-    result[...] = array
-    assert not result.flags.aligned
-    return result
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    result = array.copy()
-    result.flags.writeable = False
-    return result
-
-
-@pytest.fixture(scope="session")
-def unaligned() -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Return the function that copies an array to unaligned memory."""
-    return _unaligned
-
-
-@pytest.fixture(scope="session")
-def frozen() -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Return the function that copies an array to memory that may not be written."""
-    return _frozen
+    return helpers.mosaic_haplotypes
 
 
 # --- Fixtures of the upper half: panels, files and runs -------------------------------------------
@@ -202,7 +149,7 @@ def write_panel_vcf() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def tiny_alleles() -> NDArray[np.int8]:
     """(48, 200) alleles of 24 samples, every site polymorphic in those that are not held out."""
-    alleles = _mosaic_haplotypes(48, 200, seed=3)
+    alleles = helpers.mosaic_haplotypes(48, 200, seed=3)
     kept = np.repeat(np.arange(24) % 6 != 0, 2)
     for s in range(200):  # the first allele of samples 1 and 2, where all agree
         alleles[2, s], alleles[4, s] = (

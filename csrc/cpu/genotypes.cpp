@@ -17,20 +17,20 @@ std::int32_t allele_of(std::int32_t code) {
   return code < 2 ? kMissing : (code >> 1) - 1;
 }
 
-// 32 diploid calls of alleles 0 and 1 that are phased, which nearly all are. False if they are not,
-// with nothing written.
+// Reads 32 diploid, phased calls of alleles 0 and 1, which nearly all calls are. If any is not,
+// returns false and writes nothing.
 bool read_plain(const KernelTable& table, const std::int32_t* codes, const std::uint8_t* ploidy,
                 std::uint64_t* alleles) {
   std::uint8_t allele[2 * kWordSamples], phased[2 * kWordSamples];
-  std::uint32_t strange = 0;
+  std::uint32_t unusual = 0;
   for (std::int64_t i = 0; i < 2 * kWordSamples; ++i) {
     const std::uint32_t code = static_cast<std::uint32_t>(codes[i]) - 2;
-    strange |= code & ~std::uint32_t{3};
+    unusual |= code & ~std::uint32_t{3};
     allele[i] = static_cast<std::uint8_t>((code >> 1) & 1);
     phased[i] = static_cast<std::uint8_t>(code & 1);
   }
-  for (std::int64_t i = 0; i < kWordSamples; ++i) strange |= ploidy[i] ^ 2u;
-  if (strange != 0) return false;
+  for (std::int64_t i = 0; i < kWordSamples; ++i) unusual |= ploidy[i] ^ 2u;
+  if (unusual != 0) return false;
   std::uint64_t phase;
   std::uint64_t bits;
   table.pack_row(allele, 2 * kWordSamples, &bits);

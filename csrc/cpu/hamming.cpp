@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 
 #include "kernel_table.hpp"
@@ -13,7 +14,7 @@ namespace {
 constexpr std::int64_t kLanes = HammingIndex::kLanes;
 static_assert(kLanes == kBlockLanes);
 
-// About how many haplotypes, spread over the panel, have their alleles counted to order the sites.
+// Most haplotypes, spread evenly over the panel, whose alleles are counted to order the sites.
 constexpr std::int64_t kCounted = 255;
 
 std::vector<std::int64_t> observed_sites(std::int64_t num_sites, const std::uint8_t* observed) {
@@ -25,8 +26,8 @@ std::vector<std::int64_t> observed_sites(std::int64_t num_sites, const std::uint
   return sites;
 }
 
-// Sorts sites by descending minor allele count, equal ones by index. `alt_count(site)` is of
-// `num_counted` haplotypes.
+// Sorts sites by descending minor allele count, equal counts by index. `alt_count(site)` counts
+// the ALT alleles of `num_counted` haplotypes.
 template <class AltCount>
 std::vector<std::int64_t> commonest_first(const std::vector<std::int64_t>& sites,
                                           std::int64_t num_counted, AltCount alt_count) {
@@ -78,8 +79,8 @@ class AltCounts {
   std::vector<std::uint64_t> planes_;
 };
 
-// Up to 64 rows of haplotypes as rows of sites, one word each; words without an observed site are
-// left out. `sites` has 64 words for each word of a row.
+// Transposes up to 64 rows of haplotypes to rows of sites, one word each. Words without an observed
+// site are left out.
 class SiteRows {
  public:
   SiteRows(const std::vector<std::int64_t>& observed, std::int64_t num_sites)
@@ -91,8 +92,8 @@ class SiteRows {
     }
   }
 
-  const std::uint64_t* turn(const KernelTable& table, const std::uint64_t* rows,
-                            std::int64_t num_rows, std::int64_t row_stride) {
+  const std::uint64_t* transpose(const KernelTable& table, const std::uint64_t* rows,
+                                 std::int64_t num_rows, std::int64_t row_stride) {
     if (num_rows < 64) std::fill(sites_.begin(), sites_.end(), 0);
     for (std::int64_t i = 0; i < num_rows; ++i) {
       const std::uint64_t* row = rows + i * row_stride;
@@ -103,7 +104,7 @@ class SiteRows {
   }
 
  private:
-  std::vector<std::uint64_t> sites_;
+  std::vector<std::uint64_t> sites_;  // 64 words for each word of a row
   std::vector<std::int64_t> used_;
 };
 
@@ -112,13 +113,13 @@ class SiteRows {
 HammingIndex::HammingIndex(std::int64_t num_haplotypes, std::int64_t num_sites,
                            std::vector<std::int64_t> order)
     : num_haplotypes_(num_haplotypes), num_sites_(num_sites), order_(std::move(order)) {
-  // Without an observed site there is one word of zeros, and so no case of its own in the scans.
+  // Without an observed site there is one word of zeros, so that scans need no special case.
   const std::int64_t words = std::max<std::int64_t>(1, num_words(num_observed()));
   num_head_words_ = std::min(words, kMostHeadWords);
   num_tail_words_ = words - num_head_words_;
   const auto size = static_cast<std::size_t>(num_blocks() * words * kLanes);
   num_stored_ = static_cast<std::int64_t>(size) + kLanes;
-  storage_.reset(new std::uint64_t[size + kLanes]);  // not cleared: every block will be written
+  storage_.reset(new std::uint64_t[size + kLanes]);  // not cleared: every block is written
   void* start = storage_.get();
   std::size_t space = (size + kLanes) * sizeof(std::uint64_t);
   head_ = static_cast<std::uint64_t*>(std::align(64, size * sizeof(std::uint64_t), start, space));
@@ -132,8 +133,8 @@ std::uint64_t* HammingIndex::block_word(std::int64_t block, std::int64_t word) c
              : tail_ + (block * num_tail_words_ + word - num_head_words_) * kLanes;
 }
 
-// The words of 64 observed sites from place `first` on, zeros behind the last; `rows` has one of
-// each site.
+// Gathers the words of 64 observed sites from rank `first` on, zeros past the last; `rows` has one
+// word for each site.
 void HammingIndex::take_sites(const std::uint64_t* rows, std::int64_t first,
                               std::uint64_t* tile) const {
   const std::int64_t* order = order_.data() + first;
@@ -142,7 +143,7 @@ void HammingIndex::take_sites(const std::uint64_t* rows, std::int64_t first,
   std::fill(tile + count, tile + 64, 0);
 }
 
-// Transposes 64 rows of sites, of 64 haplotypes, into one word of eight blocks.
+// Transposes 64 rows of sites, over 64 haplotypes, into one word of eight blocks.
 void HammingIndex::write_blocks(std::int64_t first_block, std::int64_t word, std::uint64_t* tile) {
   kernels().transpose64(tile);
   const std::int64_t blocks = std::min<std::int64_t>(64 / kLanes, num_blocks() - first_block);
@@ -158,9 +159,9 @@ HammingIndex HammingIndex::from_haplotypes(const std::uint64_t* bits, std::int64
   const KernelTable& table = kernels();
   const std::vector<std::int64_t> sites = observed_sites(num_sites, observed);
   SiteRows site_rows(sites, num_sites);
-  const auto turn = [&](std::int64_t group) {
-    return site_rows.turn(table, bits + 64 * group * row_stride,
-                          std::min<std::int64_t>(64, num_haplotypes - 64 * group), row_stride);
+  const auto rows_of_sites = [&](std::int64_t group) {
+    return site_rows.transpose(table, bits + 64 * group * row_stride,
+                               std::min<std::int64_t>(64, num_haplotypes - 64 * group), row_stride);
   };
 
   AltCounts counts(num_words(num_sites));
@@ -172,7 +173,7 @@ HammingIndex HammingIndex::from_haplotypes(const std::uint64_t* bits, std::int64
 
   const std::int64_t num_groups = num_words(num_haplotypes);
   for (std::int64_t group = 0; group < num_groups; ++group) {
-    const std::uint64_t* rows = turn(group);
+    const std::uint64_t* rows = rows_of_sites(group);
     for (std::int64_t first = 0; first < index.num_observed(); first += 64) {
       std::uint64_t tile[64];
       index.take_sites(rows, first, tile);
@@ -195,7 +196,7 @@ HammingIndex HammingIndex::from_sites(const std::uint64_t* bits, std::int64_t nu
                                                                step);
                                      }));
 
-  // Eight columns at a time: what one cache line of a row of sites holds.
+  // Eight columns at a time: one cache line of a row of sites.
   constexpr std::int64_t kColumns = 8;
   for (std::int64_t first = 0; first < index.num_observed(); first += 64) {
     const std::int64_t* order = index.order_.data() + first;
@@ -215,7 +216,8 @@ HammingIndex HammingIndex::from_sites(const std::uint64_t* bits, std::int64_t nu
   return index;
 }
 
-// The queries' observed sites, in the order of the index: (num_queries, num_index_words()).
+// Compacts the queries to the observed sites, in the order of the index: (num_queries,
+// num_index_words()).
 std::vector<std::uint64_t> HammingIndex::compact(const HammingQueries& queries) const {
   const KernelTable& table = kernels();
   SiteRows site_rows(order_, num_sites_);
@@ -223,8 +225,8 @@ std::vector<std::uint64_t> HammingIndex::compact(const HammingQueries& queries) 
   std::vector<std::uint64_t> compacted(static_cast<std::size_t>(queries.num_queries * words));
   for (std::int64_t query = 0; query < queries.num_queries; query += 64) {
     const std::int64_t num_rows = std::min<std::int64_t>(64, queries.num_queries - query);
-    const std::uint64_t* rows = site_rows.turn(table, queries.bits + query * queries.row_stride,
-                                               num_rows, queries.row_stride);
+    const std::uint64_t* rows = site_rows.transpose(
+        table, queries.bits + query * queries.row_stride, num_rows, queries.row_stride);
     for (std::int64_t first = 0; first < num_observed(); first += 64) {
       std::uint64_t tile[64];
       take_sites(rows, first, tile);
@@ -237,15 +239,23 @@ std::vector<std::uint64_t> HammingIndex::compact(const HammingQueries& queries) 
   return compacted;
 }
 
-HammingScan HammingIndex::whole_scan(const std::int32_t* tables, int head_shift) const {
-  return {head_,   tail_, num_head_words_, num_tail_words_, num_haplotypes_, 0, num_blocks(),
-          nullptr, 0,     tables,          head_shift,      nullptr};
+HammingScan HammingIndex::scan_of_all_blocks(const std::int32_t* tables, int head_shift) const {
+  HammingScan scan = {};
+  scan.head = head_;
+  scan.tail = tail_;
+  scan.num_head_words = num_head_words_;
+  scan.num_tail_words = num_tail_words_;
+  scan.num_haplotypes = num_haplotypes_;
+  scan.last_block = num_blocks();
+  scan.tables = tables;
+  scan.head_shift = head_shift;
+  return scan;
 }
 
 bool HammingIndex::search(const HammingQueries& queries, int num_threads, std::int32_t* distances,
                           std::int64_t* indices, CancelFlag cancel) const {
-  return scan_panel(whole_scan(nullptr, 0), compact(queries), queries, num_observed(), num_threads,
-                    cancel, kernels().hamming_scan,
+  return scan_panel(scan_of_all_blocks(nullptr, 0), compact(queries), queries, num_observed(),
+                    num_threads, cancel, kernels().hamming_scan,
                     [&](std::int64_t place, std::uint32_t distance, std::int64_t index) {
                       distances[place] = static_cast<std::int32_t>(distance);
                       indices[place] = index;
@@ -255,16 +265,21 @@ bool HammingIndex::search(const HammingQueries& queries, int num_threads, std::i
 bool HammingIndex::search_weighted(const HammingQueries& queries, const float* weights,
                                    int num_threads, float* distances, std::int64_t* indices,
                                    CancelFlag cancel) const {
-  // Added up in the order of the sites, not of the index: that order is an estimate.
+  // Summed in the order of the sites: the order of the index depends on estimated frequencies.
   std::vector<std::int64_t> ascending = order_;
   std::sort(ascending.begin(), ascending.end());
   double total = 0;
-  for (const std::int64_t site : ascending) total += static_cast<double>(weights[site]);
-  // Sums of integer weights stay below 2^31, and the scaled sums normal float32 numbers.
-  const int exponent = total > 0 ? std::min(29 - std::ilogb(total), 126) : 0;
+  bool valid = true;
+  for (const std::int64_t site : ascending) {
+    total += static_cast<double>(weights[site]);
+    valid = valid && weights[site] >= 0;
+  }
+  valid = valid && total <= static_cast<double>(std::numeric_limits<float>::max());
+  // Sums of integer weights are below 2^31, and the scaled sums normal float32 numbers.
+  const int exponent = valid && total > 0 ? std::min(29 - std::ilogb(total), 126) : 0;
   const KernelTable& table = kernels();
   std::vector<std::int32_t> integers(static_cast<std::size_t>(64 * num_index_words()));
-  for (std::size_t i = 0; i < order_.size(); ++i) {
+  for (std::size_t i = 0; valid && i < order_.size(); ++i) {
     const double weight = static_cast<double>(weights[order_[i]]);
     integers[i] = static_cast<std::int32_t>(std::nearbyint(std::ldexp(weight, exponent)));
   }
@@ -277,10 +292,11 @@ bool HammingIndex::search_weighted(const HammingQueries& queries, const float* w
   int head_shift = 0;
   while (head >> head_shift > kScaledHead) ++head_shift;
   constexpr std::int64_t kNoInteger = -1;
-  return scan_panel(whole_scan(tables.data(), head_shift), compact(queries), queries, kNoInteger,
-                    num_threads, cancel, table.weighted_scan,
+  return scan_panel(scan_of_all_blocks(tables.data(), head_shift), compact(queries), queries,
+                    kNoInteger, num_threads, cancel, table.weighted_scan,
                     [&](std::int64_t place, std::uint32_t distance, std::int64_t index) {
-                      distances[place] = std::ldexp(key_float(distance), -exponent);
+                      const float sum = valid ? key_float(distance) : std::nanf("");
+                      distances[place] = std::ldexp(sum, -exponent);
                       indices[place] = index;
                     });
 }

@@ -1,38 +1,38 @@
 // The scan of a HammingIndex, for Count = BitCount (differences) or WeightSum (their weights); see
-// kernels.inl for what an instruction set provides.
+// kernels.inl for what a level provides.
 //
-// A pass over the heads of all haplotypes says which blocks of eight may hold a candidate; where
-// these are many, the pass goes on with further words of all. Of the blocks left, some words more
-// leave fewer, and what is then left is counted whole. The passes over many blocks have no branch
-// that depends on the data.
+// A pass over the heads of all haplotypes finds the blocks of eight that may hold a candidate.
+// While these are many, the pass continues with further words of all blocks. A few more words of
+// the remaining blocks reject most of them, and the rest are counted in full. The passes over many
+// blocks have no branch that depends on the data.
 
-namespace snvrag {
+namespace snvrag::SNVRAG_LEVEL {
 namespace {
 
-// Blocks that a group of queries passes over before the next group does: their heads then stay in
-// the second-level cache, and if they are no more than kScanBytes, what lies behind the heads too.
+// Blocks that one group of queries scans before the next group does: their heads then stay in the
+// second-level cache, and if they take at most kScanBytes, their tails do, too.
 constexpr std::int64_t kMostBlocks = 1024;
 constexpr std::int64_t kFewestBlocks = 64;
 constexpr std::int64_t kScanBytes = 512 * 1024;
 
-// Words between two looks at whether a block can still hold a candidate.
+// Words between two checks of whether a block can still hold a candidate.
 constexpr std::int64_t kWordsAtOnce = 2;
 
-// Words between two folds: a level may count in bytes, which hold 31.
+// Words between two folds: a level may count in bytes, which hold the counts of 31 words.
 constexpr std::int64_t kWordsToFold = 31;
 
-// The most distances by which a query's first threshold is estimated.
+// Most distances from which a query's first threshold is estimated.
 constexpr std::int64_t kMostEstimates = 1024;
 
-// One block in so many left is where counting more words of a few blocks costs what counting them
-// of all does, query by query in registers.
+// If more than one block in this many is left, counting further words of all blocks, with the
+// queries in registers, is cheaper than counting them of the blocks left.
 constexpr std::int64_t kDenseShare = 3;
 
-// Of so many heads, one is counted to find which are the lowest.
+// One head in this many is counted to find a limit of the lowest.
 constexpr std::int64_t kHeadsPerCounted = 4;
 
-// Lower bounds of the distances by the heads alone, one byte a haplotype, cut at kMostHead, which
-// stands for any number from there on.
+// Lower bounds of the distances from the heads alone, one byte for each haplotype. kMostHead stands
+// for itself and all larger numbers.
 struct Heads {
   std::int64_t first, last;  // blocks
   std::uint8_t* bytes;
@@ -40,11 +40,11 @@ struct Heads {
   std::int64_t num_blocks() const { return last - first; }
 };
 
-// Adds kWords words of every block to the heads of N queries, or begins them. No threshold is
-// needed, so this has no branch and no latency that depends on the data.
+// Adds kWords words of every block to the heads of N queries, or sets the heads (kBegin). Needs no
+// threshold, so no branch or latency depends on the data.
 template <class Count, int N, int kWords, bool kBegin>
 void count_words(const HammingScan& scan, std::int64_t first_query, std::int64_t first_word,
-                 const std::uint64_t* words, std::int64_t words_a_block, const Heads* heads) {
+                 const std::uint64_t* words, std::int64_t words_per_block, const Heads* heads) {
   const std::int64_t num_words = scan.num_head_words + scan.num_tail_words;
   Lanes query[N][kWords];
   for (int i = 0; i < N; ++i) {
@@ -52,7 +52,7 @@ void count_words(const HammingScan& scan, std::int64_t first_query, std::int64_t
       query[i][w] = broadcast_lanes(scan.queries[(first_query + i) * num_words + first_word + w]);
     }
   }
-  words += heads[0].first * words_a_block * kBlockLanes;
+  words += heads[0].first * words_per_block * kBlockLanes;
   for (std::int64_t block = 0; block < heads[0].num_blocks(); ++block) {
     Lanes panel[kWords];
     for (int w = 0; w < kWords; ++w) panel[w] = load_lanes(words + w * kBlockLanes);
@@ -64,11 +64,11 @@ void count_words(const HammingScan& scan, std::int64_t first_query, std::int64_t
       count.fold();
       count.template store_head<kBegin>(heads[i].bytes + block * kBlockLanes, scan.head_shift);
     }
-    words += words_a_block * kBlockLanes;
+    words += words_per_block * kBlockLanes;
   }
 }
 
-// The same for the next words of the tail; returns how many of them are then counted.
+// Adds the next words of the tail; returns how many words of it are then counted.
 template <class Count, int N>
 std::int64_t count_tail(const HammingScan& scan, std::int64_t first_query, std::int64_t counted,
                         const Heads* heads) {
@@ -83,7 +83,7 @@ std::int64_t count_tail(const HammingScan& scan, std::int64_t first_query, std::
   return counted + 1;
 }
 
-// A byte that some more than `wanted` of the heads do not exceed, judged by a part of them.
+// A limit that slightly more than `wanted` of the heads do not exceed, estimated from a sample.
 int likely_limit(const std::uint8_t* bytes, std::int64_t num_blocks, std::int64_t wanted) {
   const std::int64_t step = 8 * kHeadsPerCounted;
   wanted = wanted / kHeadsPerCounted + 4;
@@ -99,7 +99,7 @@ int likely_limit(const std::uint8_t* bytes, std::int64_t num_blocks, std::int64_
   return low;
 }
 
-// The lanes of a block that lie behind the last haplotype, off.
+// Clears the lanes past the last haplotype.
 unsigned existing_lanes(unsigned lanes, std::int64_t first, std::int64_t num_haplotypes) {
   if (first + kBlockLanes <= num_haplotypes) return lanes;
   return lanes & ((1u << (num_haplotypes - first)) - 1);
@@ -136,14 +136,14 @@ struct BlockCounter {
   }
 };
 
-// A first threshold: the k-th best of the haplotypes that differ least in their heads. Without it,
-// most of the panel would pass before a threshold worth the name is found.
+// Estimates a first threshold: the k-th best of the haplotypes that differ least in their heads.
+// Without it, most of the panel would pass before the threshold becomes useful.
 template <class Count, int kHeadWords>
 void estimate_threshold(const BlockCounter<Count, kHeadWords>& counter, Candidates& candidates,
                         const Heads& heads, std::uint32_t* alive) {
   const HammingScan& scan = counter.scan;
   const std::int64_t wanted = candidates.k + candidates.num_exclude;
-  // Whole blocks alone, as what lies behind the last haplotype is none, and eight at a time.
+  // Full blocks only (padding lanes hold no haplotype), eight at a time.
   std::int64_t num_blocks = heads.num_blocks();
   if (heads.last * kBlockLanes > scan.num_haplotypes) --num_blocks;
   num_blocks -= num_blocks % 8;
@@ -169,8 +169,7 @@ void estimate_threshold(const BlockCounter<Count, kHeadWords>& counter, Candidat
   lower_threshold(candidates, estimates, found);
 }
 
-// Of the blocks that the heads leave, those that the first `words` of the tail leave; again without
-// a branch.
+// Keeps the blocks that the first `words` words of the tail do not reject; again without a branch.
 template <class Count, int kHeadWords>
 std::int64_t filter_blocks(const BlockCounter<Count, kHeadWords>& counter, std::uint32_t threshold,
                            std::int64_t first, std::int64_t words, std::uint32_t* alive,
@@ -187,8 +186,8 @@ std::int64_t filter_blocks(const BlockCounter<Count, kHeadWords>& counter, std::
   return num_left;
 }
 
-// The whole distances of the blocks that are left, given up as soon as no lane is below the
-// threshold; the first `words` of the tail have been looked at.
+// Computes the full distances of the remaining blocks, and rejects a block as soon as no lane is
+// below the threshold. The first `words` words of the tail have been checked already.
 template <class Count, int kHeadWords>
 void finish_blocks(const BlockCounter<Count, kHeadWords>& counter, Candidates& candidates,
                    std::int64_t first, std::int64_t words, const std::uint32_t* alive,
@@ -220,7 +219,7 @@ template <class Count, int N, int kHeadWords>
 void scan_queries(const HammingScan& scan, std::int64_t first_query, std::int64_t first,
                   std::int64_t last) {
   alignas(64) std::uint8_t bytes[N][kMostBlocks * kBlockLanes];
-  // A level may write a few more than there are.
+  // A level may write a few entries past the last.
   std::uint32_t alive[N][kMostBlocks + kBlockLanes];
   std::int64_t num_alive[N];
   Heads heads[N];
@@ -242,10 +241,10 @@ void scan_queries(const HammingScan& scan, std::int64_t first_query, std::int64_
     for (int i = 0; i < N; ++i) {
       const int limit = Count::head_limit(candidates[i].threshold, scan.head_shift);
       num_alive[i] = alive_blocks(bytes[i], last - first, limit, alive[i]);
-      // No number of words takes a head beyond kMostHead.
+      // A head never exceeds kMostHead, so at that limit further words reject nothing.
       if (limit < kMostHead) total += num_alive[i];
     }
-    // Where haplotypes are much alike in their distances, going on with all is cheaper.
+    // Many blocks are left where distances are similar: continuing with all is then cheaper.
     if (counted == scan.num_tail_words || kDenseShare * total < N * (last - first)) break;
     counted = count_tail<Count, N>(scan, first_query, counted, heads);
   }
@@ -292,8 +291,8 @@ void weighted_scan(const HammingScan& scan) { scan_blocks<WeightSum>(scan); }
 
 constexpr int kHalfGroups = (32 + kGroupBits - 1) / kGroupBits;
 
-// For kGroupBits sites at a time, the summed weights of those that a pattern of differences has;
-// the tables of the two halves of a word alternate.
+// Tabulates, for kGroupBits sites at a time, the sum of weights of each pattern of differences. The
+// tables of the two halves of a word alternate.
 void weight_tables(const std::int32_t* weights, std::int64_t num_words, std::int32_t* tables) {
   for (std::int64_t half = 0; half < 2 * num_words; ++half) {
     for (int group = 0; group < kHalfGroups; ++group) {
@@ -312,4 +311,4 @@ void weight_tables(const std::int32_t* weights, std::int64_t num_words, std::int
 }
 
 }  // namespace
-}  // namespace snvrag
+}  // namespace snvrag::SNVRAG_LEVEL

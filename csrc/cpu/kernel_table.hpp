@@ -1,9 +1,11 @@
-// What each instruction-set level provides; the rest of the CPU code is level-independent.
+// The kernels that each instruction-set level provides; the rest of the CPU code is
+// level-independent.
 //
-// The functions of a level live in one translation unit compiled with that level's flags
-// (kernels_<level>.cpp, all from the one text kernels.inl). Such a unit must instantiate nothing
-// that another unit could share at link time (no std:: templates, no inline functions with external
-// linkage): the linker might keep the wide copy for everyone.
+// The functions of a level are compiled in one translation unit with that level's flags
+// (kernels_<level>.cpp, all from kernels.inl), in the namespace of the level, so that a profile or
+// debugger tells them apart. Such a unit must not instantiate anything that another unit could
+// share at link time (no std:: templates, no inline functions with external linkage): the linker
+// might keep the copy with the wider instructions for all.
 #pragma once
 
 #include <cstdint>
@@ -13,13 +15,13 @@
 
 namespace snvrag {
 
-// Eight haplotypes a block, one in each lane.
+// Haplotypes of a block, one in each lane.
 constexpr std::int64_t kBlockLanes = 8;
 
-// The first words of a haplotype, which nearly always tell that it is none of the nearest.
+// Most words in the head of a haplotype, which nearly always suffice to reject it.
 constexpr std::int64_t kMostHeadWords = 2;
 
-// The sum of weights of a head is scaled to this at most: every level keeps such numbers.
+// The largest scaled sum of the weights of a head: a number that every level can store.
 constexpr int kScaledHead = 127;
 
 // One pass of some queries over blocks [first_block, last_block) of a HammingIndex.
@@ -31,17 +33,17 @@ struct HammingScan {
   std::int64_t first_block, last_block;
   const std::uint64_t* queries;  // (num_queries, num_head_words + num_tail_words)
   std::int64_t num_queries;
-  const std::int32_t* tables;  // of a weighted scan: weight_tables() of the words
-  int head_shift;              // brings the largest sum of weights of a head to at most kScaledHead
+  const std::int32_t* tables;  // weight_tables() of the words; null without weights
+  int head_shift;              // scales the sums of weights of heads to at most kScaledHead
   Candidates* candidates;
 };
 
-// Rows and dimensions of a dense search that are in work at a time: the queries' part stays in the
-// second-level cache, a tile of rows in the first.
+// Rows and dimensions that a dense search processes at a time: the queries' part stays in the
+// second-level cache, a tile of rows in the first-level cache.
 constexpr std::int64_t kL2RowsAtOnce = 32;
 constexpr std::int64_t kL2Dimensions = 1024;
 
-// Some dimensions of the queries chosen and of up to kL2RowsAtOnce rows.
+// Some dimensions of the chosen queries and of up to kL2RowsAtOnce rows.
 struct L2Block {
   const float* queries;
   std::int64_t query_stride;
@@ -50,44 +52,44 @@ struct L2Block {
   const float* rows;
   std::int64_t num_rows, row_stride;
   std::int64_t num_dimensions;
-  bool is_first;  // the lanes begin with these dimensions, whatever they hold
+  bool is_first;  // overwrite the lanes; otherwise add to them
   float* lanes;   // (queries, kL2RowsAtOnce, float_lanes)
 };
 
-// One observed site in the forward or backward pass of the Li-Stephens model: where `bits` and
-// `flip` differ, the panel's allele is not the query's.
-struct CopyStep {
+// One observed site in the forward or backward pass of the Li-Stephens model. Where `bits` and
+// `flip` differ, the panel's allele differs from the query's.
+struct LiStephensStep {
   const std::uint64_t* bits;
   std::uint64_t flip;
   std::int64_t num_words;
-  const float* prior;  // of each haplotype when one is chosen anew; zero for those left out
-  float keep, jump;    // what the probabilities before, and the prior, are multiplied by
-  float ratio;         // of the probabilities to differ and to agree
+  const float* prior;  // probability of each haplotype to be drawn; 0 if excluded
+  float keep, jump;    // factors of the preceding probabilities and of the prior
+  float ratio;         // probability of a mismatch over that of a match
 };
 
-struct CopySums {
+struct LiStephensSums {
   float posterior, backward;
 };
 
 struct KernelTable {
-  // Appends the haplotypes below each query's threshold: their distance, or with weights the bits
-  // of the sum as a float32.
+  // Appends the haplotypes below each query's threshold, with their distance, or with the bits of
+  // the float32 sum of the weights.
   void (*hamming_scan)(const HammingScan& scan);
   void (*weighted_scan)(const HammingScan& scan);
 
-  // `weights` has 64 for each word, not negative, and their sum is below 2^31; `tables` gets
-  // word_table for each.
+  // `weights` has 64 integers for each word, none negative, with a sum below 2^31; writes
+  // word_table entries for each word.
   void (*weight_tables)(const std::int32_t* weights, std::int64_t num_words, std::int32_t* tables);
   std::int64_t word_table;
 
-  // Ones in every step-th of the words.
+  // Counts the ones in every step-th word.
   std::int64_t (*count_ones)(const std::uint64_t* words, std::int64_t num_words, std::int64_t step);
 
-  // Adds the squared differences of the block to its lanes; the sum over the lanes of a query and
-  // row is their distance.
+  // Adds the squared differences of the block to its lanes; a distance is the sum of the lanes of a
+  // query and row.
   void (*l2_block)(const L2Block& block);
 
-  // Adds up the float_lanes floats of each of n sums.
+  // Sums the float_lanes floats of each of n groups.
   void (*l2_sums)(const float* lanes, std::int64_t n, float* sums);
   std::int64_t float_lanes;
 
@@ -96,8 +98,8 @@ struct KernelTable {
   // Packs n contiguous bytes; returns false if one is neither 0 nor 1.
   bool (*pack_row)(const std::uint8_t* alleles, std::int64_t n, std::uint64_t* bits);
 
-  // Packs up to 64 x 64 bytes of which a column's lie side by side, and transposes: bit c of word r
-  // is row r of column c. False as above.
+  // Packs up to 64 x 64 bytes, those of a column adjacent, and transposes: bit c of word r is row r
+  // of column c. Returns false as above.
   bool (*pack_tile)(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t num_columns,
                     std::int64_t column_stride, std::uint64_t* tile);
 
@@ -106,31 +108,34 @@ struct KernelTable {
   // Transposes 64 words of 64 bits in place.
   void (*transpose64)(std::uint64_t* words);
 
-  // Multiplies (keep * before + jump * prior) by the ratio where the alleles differ; returns the
-  // sum of `after`.
-  float (*copy_forward)(const CopyStep& step, const float* before, float* after);
+  // Writes keep * before + jump * prior, times the ratio where the alleles differ, to `after`;
+  // returns its sum.
+  float (*li_stephens_forward)(const LiStephensStep& step, const float* before, float* after);
 
-  // With b = keep * backward + jump * prior, writes forward * b to `posterior` and b, multiplied by
-  // the ratio where the alleles differ, to `backward`. Returns the sums of both.
-  CopySums (*copy_backward)(const CopyStep& step, const float* forward, float* backward,
-                            float* posterior);
+  // With b = keep * backward + jump * prior, writes forward * b to `posterior` and b, times the
+  // ratio where the alleles differ, to `backward`. Returns the sums of both.
+  LiStephensSums (*li_stephens_backward)(const LiStephensStep& step, const float* forward,
+                                         float* backward, float* posterior);
 
   // Sums `first` and `second` over the ones of each of num_sites rows: (num_sites, 2) sums.
-  void (*copy_sums)(const float* first, const float* second, const std::uint64_t* bits,
-                    std::int64_t stride, std::int64_t num_sites, std::int64_t num_words,
-                    float* sums);
+  void (*li_stephens_sums)(const float* first, const float* second, const std::uint64_t* bits,
+                           std::int64_t stride, std::int64_t num_sites, std::int64_t num_words,
+                           float* sums);
 };
 
-extern const KernelTable kScalarKernels;
-#if defined(SNVRAG_HAVE_AVX2)
-extern const KernelTable kAvx2Kernels;
-#endif
-#if defined(SNVRAG_HAVE_AVX512)
-extern const KernelTable kAvx512Kernels;
-#endif
-#if defined(SNVRAG_HAVE_NEON)
-extern const KernelTable kNeonKernels;
-#endif
+// A build defines those of its architecture.
+namespace scalar {
+extern const KernelTable kKernels;
+}
+namespace neon {
+extern const KernelTable kKernels;
+}
+namespace avx2 {
+extern const KernelTable kKernels;
+}
+namespace avx512 {
+extern const KernelTable kKernels;
+}
 
 // The table of the level in use.
 const KernelTable& kernels();

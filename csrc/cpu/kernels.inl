@@ -1,16 +1,16 @@
-// The one text of the level-dependent kernels. An including file defines, in an anonymous
-// namespace, the types Lanes (eight 64-bit lanes), BitCount (their population counts), WeightSum
-// (the same with weights) and Floats (kFloatLanes float32 lanes, with LaneMask to choose among
-// them), the constants kQueryTile,
-// kMostHead, kGroupBits, kL2Queries and kL2Rows, and the functions named below, then
-// SNVRAG_KERNEL_TABLE, the name of the table.
+// The level-dependent kernels, written once for all levels. An including file defines SNVRAG_LEVEL,
+// the name of its level and namespace, and in an anonymous namespace
+//   the types Lanes (eight 64-bit lanes), BitCount (their population counts), WeightSum (the same
+//   with weights), Floats (kFloatLanes float32 lanes) and LaneMask (a choice among them);
+//   the constants kQueryTile, kMostHead, kGroupBits, kWordTable, kL2Queries and kL2Rows;
+//   the functions on these types that the included files call.
 
 #include "hamming_scan.inl"
-#include "l2_block.inl"
+#include "l2_block.inl"  // zero_floats()
 
-#include "copying_steps.inl"
+#include "li_stephens_steps.inl"
 
-namespace snvrag {
+namespace snvrag::SNVRAG_LEVEL {
 namespace {
 
 std::int64_t count_ones(const std::uint64_t* words, std::int64_t num_words, std::int64_t step) {
@@ -31,14 +31,15 @@ bool pack_row(const std::uint8_t* alleles, std::int64_t n, std::uint64_t* bits) 
   return valid;
 }
 
-// The 64 rows of a tile lie side by side, its columns far apart; both may be fewer than 64.
+// The rows of a tile are adjacent in memory, its columns far apart; there may be fewer than 64 of
+// either.
 bool pack_tile(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t num_columns,
                std::int64_t column_stride, std::uint64_t* tile) {
   bool valid = true;
   for (std::int64_t c = 0; c < num_columns; ++c) {
     const std::uint8_t* column = alleles + c * column_stride;
     if (num_rows == 64) {
-      // The next tile's: at such strides no hardware prefetcher sees it coming.
+      // The next tile's column: no hardware prefetcher recognises such strides.
       __builtin_prefetch(column + 128);
       valid &= pack_word(column, tile + c);
     } else {
@@ -60,12 +61,29 @@ void unpack_row(const std::uint64_t* bits, std::int64_t n, std::uint8_t* alleles
   }
 }
 
+constexpr KernelTable make_table() {
+  KernelTable table = {};
+  table.hamming_scan = hamming_scan;
+  table.weighted_scan = weighted_scan;
+  table.weight_tables = weight_tables;
+  table.word_table = kWordTable;
+  table.count_ones = count_ones;
+  table.l2_block = l2_block;
+  table.l2_sums = l2_sums;
+  table.float_lanes = kFloatLanes;
+  table.has_nan = has_nan;
+  table.pack_row = pack_row;
+  table.pack_tile = pack_tile;
+  table.unpack_row = unpack_row;
+  table.transpose64 = transpose64;
+  table.li_stephens_forward = li_stephens_forward;
+  table.li_stephens_backward = li_stephens_backward;
+  table.li_stephens_sums = li_stephens_sums;
+  return table;
+}
+
 }  // namespace
 
-extern const KernelTable SNVRAG_KERNEL_TABLE;
-const KernelTable SNVRAG_KERNEL_TABLE = {hamming_scan, weighted_scan, weight_tables, kWordTable,
-                                         count_ones,   l2_block,      l2_sums,       kFloatLanes,
-                                         has_nan,      pack_row,      pack_tile,     unpack_row,
-                                         transpose64,  copy_forward,  copy_backward, copy_sums};
+const KernelTable kKernels = make_table();
 
-}  // namespace snvrag
+}  // namespace snvrag::SNVRAG_LEVEL

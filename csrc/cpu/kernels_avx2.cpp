@@ -3,9 +3,11 @@
 #include <immintrin.h>
 
 #include "kernel_table.hpp"
+
+#define SNVRAG_LEVEL avx2
 #include "portable.inl"
 
-namespace snvrag {
+namespace snvrag::avx2 {
 namespace {
 
 constexpr int kQueryTile = 2;
@@ -53,7 +55,7 @@ __m256i low_halves(__m256i first, __m256i last) {
                             _mm256_permutevar8x32_epi32(last, even), 0xf0);
 }
 
-// Begins eight heads or adds to them, up to kMostHead.
+// Sets eight heads or adds to them, up to kMostHead.
 template <bool kBegin>
 void store_eight(std::uint8_t* bytes, __m128i eight) {
   auto* heads = reinterpret_cast<__m128i*>(bytes);
@@ -114,7 +116,7 @@ struct WeightSum {
     __m256i low = low_halves(bits.low, bits.high);
     __m256i high = low_halves(_mm256_srli_epi64(bits.low, 32), _mm256_srli_epi64(bits.high, 32));
     for (int group = 0; group < 11; ++group) {
-      // The instruction looks at the lowest three bits of each lane alone.
+      // The instruction reads only the lowest three bits of each lane.
       const __m256i first = _mm256_permutevar8x32_epi32(_mm256_loadu_si256(table++), low);
       const __m256i second = _mm256_permutevar8x32_epi32(_mm256_loadu_si256(table++), high);
       lanes = _mm256_add_epi32(lanes, _mm256_add_epi32(first, second));
@@ -198,7 +200,6 @@ Floats scale_where(LaneMask mask, Floats a, Floats b) {
 }
 
 }  // namespace
-}  // namespace snvrag
+}  // namespace snvrag::avx2
 
-#define SNVRAG_KERNEL_TABLE kAvx2Kernels
 #include "kernels.inl"

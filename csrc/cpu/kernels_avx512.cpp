@@ -2,9 +2,11 @@
 #include <immintrin.h>
 
 #include "kernel_table.hpp"
+
+#define SNVRAG_LEVEL avx512
 #include "portable.inl"
 
-namespace snvrag {
+namespace snvrag::avx512 {
 namespace {
 
 constexpr int kQueryTile = 8;
@@ -27,7 +29,7 @@ std::uint64_t count_bits(std::uint64_t word) {
   return static_cast<std::uint64_t>(_mm_popcnt_u64(word));
 }
 
-// Begins eight heads or adds to them.
+// Sets eight heads or adds to them.
 template <bool kBegin>
 void store_eight(std::uint8_t* bytes, __m128i eight) {
   auto* heads = reinterpret_cast<__m128i*>(bytes);
@@ -58,7 +60,7 @@ struct BitCount {
 
 struct WeightSum {
   using Limit = __m256;
-  __m512i halves = _mm512_setzero_si512();  // of a lane's lower and upper 32 sites
+  __m512i halves = _mm512_setzero_si512();  // sums over a lane's lower and upper 32 sites
 
   static Limit make_limit(std::uint32_t threshold) {
     return _mm256_set1_ps(weight_limit(threshold));
@@ -127,8 +129,8 @@ std::int64_t count_at_most(const std::uint8_t* bytes, std::int64_t num_blocks, s
   return found;
 }
 
-// The 64 x 64 bits as 8 x 8 blocks of 8 x 8 bits: the affine instruction transposes inside the
-// blocks (the constant is the matrix's argument, so that the data can be the matrix), and two byte
+// Transposes 64 x 64 bits as 8 x 8 blocks of 8 x 8 bits: the affine instruction transposes within
+// blocks (with the data as its matrix and a constant diagonal as its argument), and two byte
 // shuffles around a transpose of eight-byte elements move the blocks.
 void transpose64(std::uint64_t* words) {
   const __m512i rows_to_blocks = _mm512_set_epi8(
@@ -199,7 +201,6 @@ Floats add_where(LaneMask mask, Floats a, Floats b) { return _mm512_mask_add_ps(
 Floats scale_where(LaneMask mask, Floats a, Floats b) { return _mm512_mask_mul_ps(a, mask, a, b); }
 
 }  // namespace
-}  // namespace snvrag
+}  // namespace snvrag::avx512
 
-#define SNVRAG_KERNEL_TABLE kAvx512Kernels
 #include "kernels.inl"

@@ -1,10 +1,12 @@
-// NEON (Advanced SIMD), which every 64-bit Arm has.
+// NEON (Advanced SIMD), which every 64-bit Arm processor has.
 #include <arm_neon.h>
 
 #include "kernel_table.hpp"
+
+#define SNVRAG_LEVEL neon
 #include "portable.inl"
 
-namespace snvrag {
+namespace snvrag::neon {
 namespace {
 
 constexpr int kQueryTile = 2;
@@ -34,7 +36,7 @@ Lanes exclusive_or(const Lanes& a, const Lanes& b) {
 
 std::uint64_t count_bits(std::uint64_t word) { return count_bits_portable(word); }
 
-// Bytes are added up over the words between two folds.
+// Counts are kept as bytes between two folds.
 struct BitCount {
   using Limit = uint64x2_t;
   uint64x2_t sum[4] = {vdupq_n_u64(0), vdupq_n_u64(0), vdupq_n_u64(0), vdupq_n_u64(0)};
@@ -125,7 +127,6 @@ Floats scale_where(LaneMask mask, Floats a, Floats b) {
 }
 
 }  // namespace
-}  // namespace snvrag
+}  // namespace snvrag::neon
 
-#define SNVRAG_KERNEL_TABLE kNeonKernels
 #include "kernels.inl"

@@ -1,8 +1,10 @@
-// The level every machine runs: plain C++ for the baseline of the architecture.
+// The level that every machine runs: plain C++ for the baseline of the architecture.
 #include "kernel_table.hpp"
+
+#define SNVRAG_LEVEL scalar
 #include "portable.inl"
 
-namespace snvrag {
+namespace snvrag::scalar {
 namespace {
 
 constexpr int kQueryTile = 2;
@@ -141,7 +143,6 @@ Floats scale_where(LaneMask mask, Floats a, const Floats& b) {
 }
 
 }  // namespace
-}  // namespace snvrag
+}  // namespace snvrag::scalar
 
-#define SNVRAG_KERNEL_TABLE kScalarKernels
 #include "kernels.inl"

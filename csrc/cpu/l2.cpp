@@ -14,18 +14,18 @@ namespace {
 
 constexpr std::int64_t kNoInteger = -1;
 
-// Rows copied so that each begins a cache line: a vector load that crosses two costs twice.
+// A copy of rows in which each begins at a cache line: a vector load that crosses two costs twice.
 class AlignedRows {
  public:
-  AlignedRows(const float* rows, std::int64_t num_rows, std::int64_t num_columns,
-              std::int64_t row_stride)
+  AlignedRows(const FloatRows& rows, std::int64_t num_columns)
       : stride_((num_columns + kLineFloats - 1) / kLineFloats * kLineFloats),
-        storage_(static_cast<std::size_t>(num_rows * stride_ + kLineFloats)) {
+        storage_(static_cast<std::size_t>(rows.num_rows * stride_ + kLineFloats)) {
     void* start = storage_.data();
     std::size_t space = storage_.size() * sizeof(float);
     data_ = static_cast<float*>(std::align(64, 1, start, space));
-    for (std::int64_t r = 0; r < num_rows; ++r) {
-      std::copy(rows + r * row_stride, rows + r * row_stride + num_columns, data_ + r * stride_);
+    for (std::int64_t r = 0; r < rows.num_rows; ++r) {
+      const float* row = rows.data + r * rows.row_stride;
+      std::copy(row, row + num_columns, data_ + r * stride_);
     }
   }
   const float* data() const { return data_; }
@@ -37,40 +37,39 @@ class AlignedRows {
   std::vector<float> storage_;
   float* data_;
 };
+
 constexpr std::int64_t kRowsAtOnce = kL2RowsAtOnce;
 static_assert(kRowsAtOnce <= CandidateSet::kBurst);
 
-// Blocks of dimensions between two looks at which queries a group of rows can still be near to.
-constexpr std::int64_t kBlocksBetweenLooks = 4;
+// Blocks of dimensions between two checks of which queries a group of rows can still be near.
+constexpr std::int64_t kBlocksPerCheck = 4;
 
-// Of so many blocks, one is looked at for a first threshold; fewer blocks are not worth it.
+// One block in this many is sampled for a first threshold; with fewer blocks there is none.
 constexpr std::int64_t kBlocksPerSample = 16;
 
-// The search by one thread, of a range of rows.
+// One thread's search of a range of rows.
 class RangeSearch {
  public:
-  RangeSearch(const KernelTable& table, const AlignedRows& queries, std::int64_t num_queries,
-              std::int64_t num_dimensions, const float* cache, std::int64_t cache_stride,
+  RangeSearch(const KernelTable& table, const L2Search& search, const AlignedRows& queries,
               Candidates* candidates, CancelFlag cancel)
       : table_(table),
         queries_(queries),
-        num_queries_(num_queries),
-        num_dimensions_(num_dimensions),
-        cache_(cache),
-        cache_stride_(cache_stride),
+        num_queries_(search.queries.num_rows),
+        num_dimensions_(search.num_dimensions),
+        exclude_(search.exclude),
+        database_(search.database),
         candidates_(candidates),
         cancel_(cancel),
-        chosen_(static_cast<std::size_t>(num_queries)),
-        sums_(static_cast<std::size_t>(num_queries * kRowsAtOnce)),
-        lanes_(static_cast<std::size_t>(num_queries * kRowsAtOnce * table.float_lanes)) {}
+        chosen_(static_cast<std::size_t>(num_queries_)),
+        sums_(static_cast<std::size_t>(num_queries_ * kRowsAtOnce)),
+        lanes_(static_cast<std::size_t>(num_queries_ * kRowsAtOnce * table.float_lanes)) {}
 
-  // Lowers the thresholds by the rows that are nearest in a sample of the dimensions: with a first
-  // threshold at hand, most rows are given up long before their last dimension.
+  // Lowers the thresholds by the rows that are nearest in a sample of the dimensions: given a first
+  // threshold, most rows are rejected long before their last dimension.
   void estimate_thresholds(std::int64_t begin, std::int64_t end) {
     const std::int64_t k = candidates_->k;
     if (num_dimensions_ < kBlocksPerSample * kL2Dimensions || end - begin < 16 * k) return;
-    CandidateSet sampled(num_queries_, k, kNoInteger, candidates_->exclude,
-                         candidates_->num_exclude);
+    CandidateSet sampled(num_queries_, k, kNoInteger, exclude_);
     for (std::int64_t first = begin; first < end && !is_cancelled(); first += kRowsAtOnce) {
       const std::int64_t num_rows = std::min(kRowsAtOnce, end - first);
       choose_all();
@@ -84,7 +83,7 @@ class RangeSearch {
     std::vector<std::uint32_t> distances(static_cast<std::size_t>(k));
     for (std::int64_t q = 0; q < num_queries_ && !is_cancelled(); ++q) {
       const std::uint64_t* keys = sampled.sorted(q);
-      if (sampled.data()[q].size < k) continue;  // more are excluded here than elsewhere
+      if (sampled.data()[q].size < k) continue;  // too many are excluded in this range
       for (std::int64_t i = 0; i < k; ++i) {
         const auto row = static_cast<std::int64_t>(keys[i] & 0xffffffffu);
         chosen_[0] = q;
@@ -103,19 +102,19 @@ class RangeSearch {
     return cancel_ != nullptr && cancel_->load(std::memory_order_relaxed);
   }
 
-  // Rows [first, first + num_rows), at most kRowsAtOnce. Returns false for what is not a number.
+  // Adds rows [first, first + num_rows), at most kRowsAtOnce. Returns false if a distance is NaN.
   bool add(std::int64_t first, std::int64_t num_rows) {
     choose_all();
     std::int64_t blocks = 0;
-    // Without a dimension, once over none: the sums are then 0.
+    // Without dimensions, one pass over none sets the sums to 0.
     for (std::int64_t d = 0; d == 0 || d < num_dimensions_; d += kL2Dimensions) {
       add_block(first, num_rows, d, d == 0);
       const std::int64_t next = d + kL2Dimensions;
       if (is_cancelled()) return true;
-      if (next < num_dimensions_ && ++blocks % kBlocksBetweenLooks != 0) continue;
+      if (next < num_dimensions_ && ++blocks % kBlocksPerCheck != 0) continue;
       sum_up(num_rows);
       keep_near(num_rows);
-      // What no query looks at must still be numbers.
+      // Dimensions that no query reads must still be checked for NaN.
       if (num_chosen_ == 0) return next >= num_dimensions_ || !has_nan(first, num_rows, next);
     }
     for (std::int64_t i = 0; i < num_chosen_; ++i) {
@@ -126,6 +125,8 @@ class RangeSearch {
   }
 
  private:
+  const float* row(std::int64_t r) const { return database_.data + r * database_.row_stride; }
+
   float* sums_of(std::int64_t query) { return sums_.data() + query * kRowsAtOnce; }
 
   void choose_all() {
@@ -134,9 +135,18 @@ class RangeSearch {
   }
 
   void add_block(std::int64_t first, std::int64_t num_rows, std::int64_t d, bool is_first) {
-    table_.l2_block({queries_.data() + d, queries_.stride(), chosen_.data(), num_chosen_,
-                     cache_ + first * cache_stride_ + d, num_rows, cache_stride_,
-                     std::min(kL2Dimensions, num_dimensions_ - d), is_first, lanes_.data()});
+    L2Block block = {};
+    block.queries = queries_.data() + d;
+    block.query_stride = queries_.stride();
+    block.chosen = chosen_.data();
+    block.num_chosen = num_chosen_;
+    block.rows = row(first) + d;
+    block.num_rows = num_rows;
+    block.row_stride = database_.row_stride;
+    block.num_dimensions = std::min(kL2Dimensions, num_dimensions_ - d);
+    block.is_first = is_first;
+    block.lanes = lanes_.data();
+    table_.l2_block(block);
   }
 
   void sum_up(std::int64_t num_rows) {
@@ -146,8 +156,7 @@ class RangeSearch {
     }
   }
 
-  // Sums only grow, as do their roundings: a query whose rows are all beyond its threshold is done
-  // with them.
+  // Drops the queries for which all rows exceed the threshold: sums never decrease, even rounded.
   void keep_near(std::int64_t num_rows) {
     std::int64_t num_left = 0;
     for (std::int64_t i = 0; i < num_chosen_; ++i) {
@@ -163,7 +172,7 @@ class RangeSearch {
 
   bool has_nan(std::int64_t first, std::int64_t num_rows, std::int64_t d) const {
     for (std::int64_t r = first; r < first + num_rows; ++r) {
-      if (table_.has_nan(cache_ + r * cache_stride_ + d, num_dimensions_ - d)) return true;
+      if (table_.has_nan(row(r) + d, num_dimensions_ - d)) return true;
     }
     return false;
   }
@@ -184,43 +193,41 @@ class RangeSearch {
   const KernelTable& table_;
   const AlignedRows& queries_;
   std::int64_t num_queries_, num_dimensions_;
-  const float* cache_;
-  std::int64_t cache_stride_;
+  const Exclude exclude_;
+  const FloatRows database_;
   Candidates* candidates_;
   CancelFlag cancel_;
-  std::vector<std::int64_t> chosen_;  // the queries in work, the first num_chosen_ of them
+  std::vector<std::int64_t> chosen_;  // queries still compared: the first num_chosen_
   std::int64_t num_chosen_ = 0;
   std::vector<float> sums_, lanes_;
 };
 
 }  // namespace
 
-L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t query_stride,
-                 const float* cache, std::int64_t num_rows, std::int64_t cache_stride,
-                 std::int64_t num_dimensions, std::int64_t k, const std::int64_t* exclude,
-                 std::int64_t num_exclude, int num_threads, float* distances, std::int64_t* indices,
+L2Result topk_l2(const L2Search& search, int num_threads, float* distances, std::int64_t* indices,
                  CancelFlag cancel) {
+  const std::int64_t num_queries = search.queries.num_rows, num_rows = search.database.num_rows;
   if (num_queries == 0) return L2Result::ok;
   const KernelTable& table = kernels();
-  const AlignedRows aligned(queries, num_queries, num_dimensions, query_stride);
+  const AlignedRows aligned(search.queries, search.num_dimensions);
   const int parts = static_cast<int>(
       std::min<std::int64_t>(std::max(1, num_threads), (num_rows + kRowsAtOnce - 1) / kRowsAtOnce));
   std::vector<CandidateSet> found;
   found.reserve(static_cast<std::size_t>(parts));
   for (int part = 0; part < parts; ++part) {
-    found.emplace_back(num_queries, k, kNoInteger, exclude, num_exclude);
+    found.emplace_back(num_queries, search.k, kNoInteger, search.exclude);
   }
-  // A row given up early would not show what a query holds behind that.
+  // Queries are checked first: early rejection may skip a NaN in a later dimension.
   for (std::int64_t q = 0; q < num_queries; ++q) {
-    if (table.has_nan(queries + q * query_stride, num_dimensions)) return L2Result::not_a_number;
+    const float* query = search.queries.data + q * search.queries.row_stride;
+    if (table.has_nan(query, search.num_dimensions)) return L2Result::not_a_number;
   }
   std::atomic<bool> not_a_number{false};
   parallel_ranges(num_rows, parts, [&](int part, std::int64_t begin, std::int64_t end) {
-    RangeSearch search(table, aligned, num_queries, num_dimensions, cache, cache_stride,
-                       found[static_cast<std::size_t>(part)].data(), cancel);
-    search.estimate_thresholds(begin, end);
-    for (std::int64_t first = begin; first < end && !search.is_cancelled(); first += kRowsAtOnce) {
-      if (!search.add(first, std::min(kRowsAtOnce, end - first))) {
+    RangeSearch range(table, search, aligned, found[static_cast<std::size_t>(part)].data(), cancel);
+    range.estimate_thresholds(begin, end);
+    for (std::int64_t first = begin; first < end && !range.is_cancelled(); first += kRowsAtOnce) {
+      if (!range.add(first, std::min(kRowsAtOnce, end - first))) {
         not_a_number.store(true, std::memory_order_relaxed);
         return;
       }
@@ -230,9 +237,9 @@ L2Result topk_l2(const float* queries, std::int64_t num_queries, std::int64_t qu
   if (cancel != nullptr && cancel->load()) return L2Result::cancelled;
 
   take_sorted(found, num_queries, [&](std::int64_t q, const std::uint64_t* keys) {
-    for (std::int64_t i = 0; i < k; ++i) {
-      distances[q * k + i] = key_float(static_cast<std::uint32_t>(keys[i] >> 32));
-      indices[q * k + i] = static_cast<std::int64_t>(keys[i] & 0xffffffffu);
+    for (std::int64_t i = 0; i < search.k; ++i) {
+      distances[q * search.k + i] = key_float(static_cast<std::uint32_t>(keys[i] >> 32));
+      indices[q * search.k + i] = static_cast<std::int64_t>(keys[i] & 0xffffffffu);
     }
   });
   return L2Result::ok;

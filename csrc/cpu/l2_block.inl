@@ -1,10 +1,10 @@
-// Sums of squared differences of tiles of queries and rows; see kernels.inl for what an instruction
-// set provides.
+// Sums of squared differences of tiles of queries and rows; see kernels.inl for what a level
+// provides.
 
-namespace snvrag {
+namespace snvrag::SNVRAG_LEVEL {
 namespace {
 
-// How far apart the sums of two queries lie.
+// Floats from the sums of one query to those of the next.
 constexpr std::int64_t kQuerySums = kL2RowsAtOnce * kFloatLanes;
 
 Floats zero_floats() { return Floats{}; }
@@ -44,8 +44,8 @@ void l2_tile(const L2Block& block, std::int64_t first_query, std::int64_t row) {
   }
 }
 
-// Fetches a part of some rows while others are in work: they would otherwise be waited for, as no
-// hardware prefetcher sees rows so far apart coming.
+// Prefetches a part of the next rows while others are processed: no hardware prefetcher recognises
+// rows so far apart.
 void fetch_rows(const L2Block& block, std::int64_t row, std::int64_t part, std::int64_t num_parts) {
   constexpr std::int64_t kLineFloats = 16;
   const std::int64_t begin = block.num_dimensions * part / num_parts;
@@ -88,4 +88,4 @@ bool has_nan(const float* values, std::int64_t n) {
 }
 
 }  // namespace
-}  // namespace snvrag
+}  // namespace snvrag::SNVRAG_LEVEL

@@ -20,8 +20,8 @@ std::int64_t first_invalid(const std::uint8_t* alleles, std::int64_t num_rows,
   return -1;
 }
 
-// Rows lie side by side (row_stride 1): tiles of 64 x 64. Rows run fastest, so that each column is
-// read from end to end.
+// Packs rows that are adjacent in memory (row_stride 1), in tiles of 64 x 64. Rows run fastest, so
+// that each column is read sequentially.
 bool pack_columns(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t num_columns,
                   std::int64_t column_stride, std::uint64_t* bits) {
   const KernelTable& table = kernels();
@@ -103,13 +103,13 @@ void gather_columns(const std::uint64_t* bits, std::int64_t row_stride_words,
                     std::int64_t num_columns, std::uint64_t* out) {
   const KernelTable& table = kernels();
   const std::int64_t out_words = num_words(num_rows);
-  // The columns by the word that they lie in: 64 x 64 bits are transposed once for all of them.
+  // Columns sorted by word: 64 x 64 bits are transposed once for all columns of the word.
   std::vector<std::int64_t> order(static_cast<std::size_t>(num_columns));
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [columns](std::int64_t a, std::int64_t b) {
     return columns[a] / 64 < columns[b] / 64;
   });
-  // Word by word: the 64 rows of a step stay in the first-level cache for all columns.
+  // One output word at a time: its 64 rows stay in the first-level cache for all columns.
   for (std::int64_t w = 0; w < out_words; ++w) {
     const std::int64_t rows = std::min<std::int64_t>(64, num_rows - 64 * w);
     const std::uint64_t* first = bits + (first_row + 64 * w) * row_stride_words;

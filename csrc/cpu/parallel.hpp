@@ -1,7 +1,7 @@
-// A loop over [0, count) split into one contiguous range a thread.
+// A loop over [0, count), split into one contiguous range for each thread.
 //
-// Threads are made for the call and joined before it returns: nothing lingers that a fork() could
-// break, and a thread costs tens of microseconds, which callers weigh before they ask for one.
+// Threads are started for the call and joined before it returns, so that none exists when a process
+// forks. Starting one costs tens of microseconds.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +32,7 @@ void parallel_ranges(std::int64_t count, int num_threads, Body body) {
   try {
     for (; started < parts; ++started) threads.emplace_back(run, started);
   } catch (const std::system_error&) {
-    // The system gives no more threads: the remaining parts run below, in this one.
+    // The system allows no more threads: the remaining parts run below, in this one.
   }
   run(0);
   for (int part = started; part < parts; ++part) run(part);

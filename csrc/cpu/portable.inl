@@ -1,10 +1,10 @@
-// Level-independent pieces that levels without a better instruction take, in the including file's
-// anonymous namespace. Little-endian.
+// Portable versions of what a level may have better instructions for, in the including file's
+// namespace. Little-endian.
 
-namespace snvrag {
+namespace snvrag::SNVRAG_LEVEL {
 namespace {
 
-// A threshold that is no float yet lets every sum pass.
+// Converts a threshold to a float; the initial threshold, which is none, becomes infinity.
 [[maybe_unused]] float weight_limit(std::uint32_t threshold) {
   constexpr std::uint32_t kInfinity = 0x7f800000u;
   if (threshold > kInfinity) threshold = kInfinity;
@@ -13,7 +13,7 @@ namespace {
   return limit;
 }
 
-// The largest head that a distance below the threshold can have, of heads up to `most`.
+// The largest head, up to `most`, that a distance below the threshold can have.
 [[maybe_unused]] int weight_head_limit(std::uint32_t threshold, int shift, int most) {
   const float limit = weight_limit(threshold);
   if (!(limit < 2147483648.0f)) return most;
@@ -25,7 +25,7 @@ namespace {
   return threshold > static_cast<std::uint32_t>(most) ? most : static_cast<int>(threshold) - 1;
 }
 
-// The top bits of the bytes that are not above the limit. No byte has its top bit, so that none
+// Sets the top bits of the bytes that do not exceed the limit. Heads are below 128, so that no byte
 // borrows from its neighbour.
 [[maybe_unused]] inline std::uint64_t bytes_at_most(const std::uint8_t* eight_bytes, int limit) {
   constexpr std::uint64_t kOnes = 0x0101010101010101u, kTops = kOnes << 7;
@@ -45,7 +45,7 @@ namespace {
   return found;
 }
 
-// Of the first eight blocks of every `step`.
+// Counts in the first eight of every `step` blocks.
 [[maybe_unused]] std::int64_t count_at_most_portable(const std::uint8_t* bytes,
                                                      std::int64_t num_blocks, std::int64_t step,
                                                      int limit) {
@@ -71,7 +71,7 @@ namespace {
 constexpr int kPortableGroupBits = 4;
 constexpr std::int64_t kPortableWordTable = 16 * (1 << kPortableGroupBits);
 
-// Heads in the levels without a comparison of unsigned bytes.
+// Largest head of the levels without a comparison of unsigned bytes.
 constexpr int kPortableMostHead = 127;
 
 template <class Lanes>
@@ -162,4 +162,4 @@ template <int J>
 }
 
 }  // namespace
-}  // namespace snvrag
+}  // namespace snvrag::SNVRAG_LEVEL

@@ -1,4 +1,4 @@
-// What the searches of a HammingIndex share: threads, looks at the cancel flag, and the selection.
+// The scan that the searches of a HammingIndex share: threads, cancellation and selection.
 #pragma once
 
 #include <algorithm>
@@ -12,39 +12,37 @@
 namespace snvrag {
 
 // Runs `kernel` over all blocks and calls write(place, distance, index) for each place of the
-// (num_queries, k) answer. `whole` has the index and its blocks; `compacted` are the
+// (num_queries, k) answer. `all_blocks` describes the index and all its blocks; `compacted` are the
 // queries' words. Returns false when cancelled.
 template <class Write>
-bool scan_panel(const HammingScan& whole, const std::vector<std::uint64_t>& compacted,
+bool scan_panel(const HammingScan& all_blocks, const std::vector<std::uint64_t>& compacted,
                 const HammingQueries& queries, std::int64_t max_distance, int num_threads,
                 CancelFlag cancel, void (*kernel)(const HammingScan&), Write write) {
   if (queries.num_queries == 0) return true;
-  const std::int64_t num_blocks = whole.last_block;
-  // Threads share out the panel, not the queries: each word is then read from memory once.
+  const std::int64_t num_blocks = all_blocks.last_block;
+  // Each thread takes a part of the panel, not of the queries: each word is read from memory once.
   const auto parts = static_cast<int>(std::min<std::int64_t>(std::max(1, num_threads), num_blocks));
   std::vector<CandidateSet> found;
   found.reserve(static_cast<std::size_t>(parts));
   for (int part = 0; part < parts; ++part) {
-    found.emplace_back(queries.num_queries, queries.k, max_distance, queries.exclude,
-                       queries.num_exclude);
+    found.emplace_back(queries.num_queries, queries.k, max_distance, queries.exclude);
   }
   const auto cancelled = [cancel] {
     return cancel != nullptr && cancel->load(std::memory_order_relaxed);
   };
-  // Between two looks at the flag lies some of the panel for some of the queries: a millisecond or
-  // so, a tenth of a second at the slowest level with weights.
-  constexpr std::int64_t kWordsBetweenLooks = 1 << 20, kFewestBlocks = 256, kFewestQueries = 8;
-  const std::int64_t num_words = whole.num_head_words + whole.num_tail_words;
+  // The flag is read after a part of the panel for some of the queries: about every millisecond, or
+  // every tenth of a second at the slowest level with weights.
+  constexpr std::int64_t kWordsPerCheck = 1 << 20, kFewestBlocks = 256, kFewestQueries = 8;
+  const std::int64_t num_words = all_blocks.num_head_words + all_blocks.num_tail_words;
   const std::int64_t num_together =
-      std::clamp(kWordsBetweenLooks / (kFewestBlocks * num_words), kFewestQueries,
+      std::clamp(kWordsPerCheck / (kFewestBlocks * num_words), kFewestQueries,
                  std::max(kFewestQueries, queries.num_queries));
-  const std::int64_t step =
-      std::max(kFewestBlocks, kWordsBetweenLooks / (num_together * num_words));
+  const std::int64_t step = std::max(kFewestBlocks, kWordsPerCheck / (num_together * num_words));
   parallel_ranges(num_blocks, parts, [&](int part, std::int64_t begin, std::int64_t end) {
     Candidates* candidates = found[static_cast<std::size_t>(part)].data();
     for (std::int64_t block = begin; block < end; block += step) {
       for (std::int64_t q = 0; q < queries.num_queries && !cancelled(); q += num_together) {
-        HammingScan scan = whole;
+        HammingScan scan = all_blocks;
         scan.first_block = block;
         scan.last_block = std::min(end, block + step);
         scan.queries = compacted.data() + q * num_words;

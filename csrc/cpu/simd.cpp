@@ -39,18 +39,18 @@ const KernelTable& table_of(SimdLevel level) {
   switch (level) {
 #if defined(SNVRAG_HAVE_AVX2)
     case SimdLevel::avx2:
-      return kAvx2Kernels;
+      return avx2::kKernels;
 #endif
 #if defined(SNVRAG_HAVE_AVX512)
     case SimdLevel::avx512:
-      return kAvx512Kernels;
+      return avx512::kKernels;
 #endif
 #if defined(SNVRAG_HAVE_NEON)
     case SimdLevel::neon:
-      return kNeonKernels;
+      return neon::kKernels;
 #endif
     default:
-      return kScalarKernels;
+      return scalar::kKernels;
   }
 }
 

@@ -6,12 +6,15 @@
 namespace snvrag {
 namespace {
 
-// Beyond this the counts of a query would no longer stay in the first-level cache.
+// More counts than these would not stay in the first-level cache.
 constexpr std::int64_t kMostCounts = 4096;
+
+// Stands for a neighbour that does not exist.
+constexpr std::uint64_t kNoKey = ~std::uint64_t{0};
 
 std::uint32_t distance_of(std::uint64_t key) { return static_cast<std::uint32_t>(key >> 32); }
 
-// Notes one more candidate at `distance` and lowers the threshold to the k-th best.
+// Counts one more candidate at `distance` and lowers the threshold to that of the k-th best.
 inline void count(Candidates& candidates, std::uint32_t distance) {
   ++candidates.counts[distance];
   const std::int64_t k = candidates.k;
@@ -23,9 +26,9 @@ inline void count(Candidates& candidates, std::uint32_t distance) {
   candidates.threshold = std::min(candidates.threshold, candidates.limit - 1);
 }
 
-// Drops candidates that can no longer be among the k smallest. With counts the order of the keys
-// (ascending indices) stays; there are then fewer than 2 k left, as a distance takes no more than k
-// candidates before the threshold falls to it.
+// Drops candidates that can no longer be among the k smallest. With counts, the keys stay in order
+// (ascending indices), and fewer than 2 k are left, because the threshold falls to a distance once
+// it has k candidates.
 void drop(Candidates& candidates) {
   std::uint64_t* end = candidates.keys + candidates.size;
   if (candidates.counts != nullptr) {
@@ -52,7 +55,7 @@ void lower_threshold(Candidates& candidates, std::uint32_t* distances, std::int6
   if (num_distances < candidates.k) return;
   std::uint32_t* kth = distances + candidates.k - 1;
   std::nth_element(distances, kth, distances + num_distances);
-  // One more than the k-th: which of those at that distance are taken, their indices decide.
+  // One above the k-th distance: among the haplotypes at that distance, the index decides.
   candidates.threshold = std::min(candidates.threshold, *kth + 1);
 }
 
@@ -71,8 +74,8 @@ void append(Candidates& candidates, unsigned lanes, const std::uint32_t* distanc
 }
 
 CandidateSet::CandidateSet(std::int64_t num_queries, std::int64_t k, std::int64_t max_distance,
-                           const std::int64_t* exclude, std::int64_t num_exclude) {
-  // k more than can be left keeps the cost of dropping per candidate constant.
+                           const Exclude& exclude) {
+  // Room for k more than drop() leaves: its cost for each candidate is then constant.
   const std::int64_t capacity = 3 * k + 2 * kBurst;
   const bool counted = max_distance >= 0 && max_distance < kMostCounts;
   const std::int64_t num_counts = counted ? max_distance + 1 : 0;
@@ -81,9 +84,14 @@ CandidateSet::CandidateSet(std::int64_t num_queries, std::int64_t k, std::int64_
   sorted_.resize(static_cast<std::size_t>(2 * k));
   queries_.reserve(static_cast<std::size_t>(num_queries));
   for (std::int64_t query = 0; query < num_queries; ++query) {
-    queries_.push_back({keys_.get() + query * capacity, 0, capacity, kNoThreshold,
-                        static_cast<std::uint32_t>(k), exclude + query * num_exclude, num_exclude,
-                        counted ? counts_.data() + query * num_counts : nullptr, 0, 0});
+    Candidates candidates;
+    candidates.keys = keys_.get() + query * capacity;
+    candidates.capacity = capacity;
+    candidates.k = static_cast<std::uint32_t>(k);
+    candidates.exclude = exclude.from(query).indices;
+    candidates.num_exclude = exclude.num_columns;
+    if (counted) candidates.counts = counts_.data() + query * num_counts;
+    queries_.push_back(candidates);
   }
 }
 
@@ -93,8 +101,8 @@ void CandidateSet::merge(CandidateSet& other) {
     Candidates& theirs = other.queries_[query];
     drop(mine);
     drop(theirs);
-    // Without counts no more than k are left of each, in no order: there is room for both, so that
-    // nothing is dropped before all of theirs are in.
+    // Without counts at most k of each are left, in no order: there is room for both, so nothing is
+    // dropped before all of the other set's are appended.
     for (std::int64_t i = 0; i < theirs.size; ++i) {
       const std::uint32_t distance = distance_of(theirs.keys[i]);
       append(mine, 1, &distance, static_cast<std::int64_t>(theirs.keys[i] & 0xffffffffu));
@@ -105,8 +113,10 @@ void CandidateSet::merge(CandidateSet& other) {
 const std::uint64_t* CandidateSet::sorted(std::int64_t query) {
   Candidates& mine = queries_[static_cast<std::size_t>(query)];
   drop(mine);
+  const auto k = static_cast<std::int64_t>(mine.k);
   if (mine.counts == nullptr) {
     std::sort(mine.keys, mine.keys + mine.size);
+    if (mine.size < k) std::fill(mine.keys + mine.size, mine.keys + k, kNoKey);
     return mine.keys;
   }
   // The keys ascend by index, so counting by distance sorts them by both.
@@ -119,6 +129,7 @@ const std::uint64_t* CandidateSet::sorted(std::int64_t query) {
   for (std::int64_t i = 0; i < mine.size; ++i) {
     sorted_[mine.counts[distance_of(mine.keys[i])]++] = mine.keys[i];
   }
+  if (mine.size < k) std::fill(sorted_.begin() + mine.size, sorted_.begin() + k, kNoKey);
   return sorted_.data();
 }
 

@@ -1,4 +1,5 @@
-// From a panel, by haplotypes or by sites, and a mask to the compacted words of an index.
+// Compacts the observed sites of a panel, stored by haplotypes or by sites, to the words of an
+// index.
 #include "compaction.cuh"
 #include "cuda_api.hpp"
 #include "launch.cuh"
@@ -12,7 +13,7 @@ constexpr unsigned kAllLanes = 0xffffffff;
 
 // --- the plan ------------------------------------------------------------------------------------
 
-// Warren, Hacker's Delight, 7-4: which bits move down by 1, 2, 4, ... to close the gaps.
+// Finds the bits that move down by 1, 2, 4, ... to close the gaps (Warren, Hacker's Delight, 7-4).
 __device__ inline WordPlan make_word_plan(std::uint64_t observed) {
   WordPlan plan = {observed, {0, 0, 0, 0, 0, 0}, 0};
   std::uint64_t bits = observed, zeros_below = ~observed << 1;
@@ -41,8 +42,8 @@ __device__ inline std::uint64_t compact_word(std::uint64_t word, const WordPlan&
 
 constexpr int kPlanThreads = 256;
 
-// One thread block. A warp reads the mask of a word, as its bytes lie beside each other; then a
-// thread makes a word's plan.
+// Runs as one thread block. A warp reads the mask of a word, whose bytes are adjacent; then a
+// thread makes the plan of a word.
 __global__ void __launch_bounds__(kPlanThreads)
     plan_compaction(const std::uint8_t* observed, std::int64_t num_sites, std::int64_t num_words,
                     PlanHeader* header, WordPlan* plans, std::int32_t* sites) {
@@ -87,9 +88,9 @@ __global__ void __launch_bounds__(kPlanThreads)
 constexpr int kCompactThreads = 128;  // rows of a thread block
 constexpr int kStagedWords = 8;
 
-// Rows of bits to compacted words, word-major: a thread makes a row. Columns of `out` from num_rows
-// to the pitch become zero. Words go through shared memory because reading a row in each thread
-// would touch 128 rows at once; one word of padding a row keeps its banks apart.
+// Compacts rows of bits to words, word-major, one row for each thread. Columns of `out` from
+// num_rows to the pitch become zero. Words are staged in shared memory because otherwise the
+// threads would read 128 rows at once; a word of padding for each row avoids bank conflicts.
 __global__ void __launch_bounds__(kCompactThreads)
     compact_rows(const std::uint64_t* rows, std::int64_t num_rows, std::int64_t row_stride,
                  std::int64_t num_words, const WordPlan* plan, std::uint64_t* out,
@@ -129,9 +130,8 @@ __global__ void __launch_bounds__(kCompactThreads)
   if (filled > 0) write();
 }
 
-void compact(const std::uint64_t* rows, std::int64_t num_rows, std::int64_t row_stride,
-             const HammingIndex& index, std::uint64_t* out, std::int64_t pitch,
-             cudaStream_t stream) {
+void compact(const HammingIndex& index, const std::uint64_t* rows, std::int64_t num_rows,
+             std::int64_t row_stride, std::uint64_t* out, std::int64_t pitch, cudaStream_t stream) {
   launch("compaction", compact_rows, ceil_divide<std::int64_t>(pitch, kCompactThreads),
          kCompactThreads, 0, stream, rows, num_rows, row_stride, num_words(index.num_sites),
          word_plans(index), out, pitch, index.max_words);
@@ -139,14 +139,14 @@ void compact(const std::uint64_t* rows, std::int64_t num_rows, std::int64_t row_
 
 // --- from rows of sites --------------------------------------------------------------------------
 
-constexpr int kTurnThreads = 128;
-constexpr int kOwnColumns = 4;  // of a warp: whole 32-byte sectors, and the first-level cache keeps
-                                // them between one column and the next
-constexpr int kTileColumns = kTurnThreads / kWarpSize * kOwnColumns;
+constexpr int kTransposeThreads = 128;
+constexpr int kOwnColumns = 4;  // of a warp: entire 32-byte sectors, which the first-level cache
+                                // keeps from one column to the next
+constexpr int kTileColumns = kTransposeThreads / kWarpSize * kOwnColumns;
 
-// Transposes 32 x 32 bits: lane i brings row i, and gets column i.
+// Transposes 32 x 32 bits: lane i passes row i and receives column i.
 __device__ inline std::uint32_t transpose_bits(std::uint32_t row, int lane) {
-  std::uint32_t keep = 0xffffffff;  // bits whose number has a 0 where `step` has its 1
+  std::uint32_t keep = 0xffffffff;  // bits whose number has a 0 where `step` has a 1
 #pragma unroll
   for (int step = kWarpSize / 2; step > 0; step /= 2) {
     keep ^= keep << step;
@@ -157,12 +157,12 @@ __device__ inline std::uint32_t transpose_bits(std::uint32_t row, int lane) {
   return row;
 }
 
-// A thread block makes one compacted word of the haplotypes of kTileColumns words of the rows. A
+// A thread block makes one compacted word of the haplotypes in kTileColumns words of the rows. A
 // lane reads two of the word's 64 sites.
-__global__ void __launch_bounds__(kTurnThreads)
-    turn_sites(const std::uint64_t* rows, std::int64_t row_stride, std::int64_t num_columns,
-               std::int64_t num_tiles, const PlanHeader* header, const std::int32_t* sites,
-               std::uint64_t* out, std::int64_t num_haplotypes, std::int64_t pitch) {
+__global__ void __launch_bounds__(kTransposeThreads)
+    transpose_sites(const std::uint64_t* rows, std::int64_t row_stride, std::int64_t num_columns,
+                    std::int64_t num_tiles, const PlanHeader* header, const std::int32_t* sites,
+                    std::uint64_t* out, std::int64_t num_haplotypes, std::int64_t pitch) {
   const std::int64_t w = blockIdx.x / num_tiles;
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
@@ -209,7 +209,7 @@ void hamming_index_build(const std::uint64_t* panel, std::int64_t row_stride,
                          const std::uint8_t* observed, const HammingIndex& index,
                          cudaStream_t stream) {
   make_plan(observed, index, stream);
-  compact(panel, index.num_haplotypes, row_stride, index, index.words,
+  compact(index, panel, index.num_haplotypes, row_stride, index.words,
           row_pitch(index.num_haplotypes), stream);
 }
 
@@ -219,15 +219,15 @@ void hamming_index_build_from_sites(const std::uint64_t* site_bits, std::int64_t
   make_plan(observed, index, stream);
   const std::int64_t num_columns = num_words(index.num_haplotypes);
   const std::int64_t num_tiles = ceil_divide<std::int64_t>(num_columns, kTileColumns);
-  launch("transposition", turn_sites, index.max_words * num_tiles, kTurnThreads, 0, stream,
-         site_bits, row_stride, num_columns, num_tiles, plan_header(index), observed_sites(index),
-         index.words, index.num_haplotypes, row_pitch(index.num_haplotypes));
+  launch("transposition", transpose_sites, index.max_words * num_tiles, kTransposeThreads, 0,
+         stream, site_bits, row_stride, num_columns, num_tiles, plan_header(index),
+         observed_sites(index), index.words, index.num_haplotypes, row_pitch(index.num_haplotypes));
 }
 
-void compact_queries(const HammingIndex& index, const std::uint64_t* queries,
-                     std::int64_t num_queries, std::int64_t row_stride, std::uint64_t* compacted,
-                     cudaStream_t stream) {
-  compact(queries, num_queries, row_stride, index, compacted, num_queries, stream);
+void compact_queries(const HammingIndex& index, const HammingQueries& queries,
+                     std::uint64_t* compacted, cudaStream_t stream) {
+  compact(index, queries.bits, queries.num_queries, queries.row_stride, compacted,
+          queries.num_queries, stream);
 }
 
 }  // namespace snvrag::cuda

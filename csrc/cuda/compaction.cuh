@@ -1,4 +1,4 @@
-// The observed sites of a panel: what the plan in device memory says, for the searches.
+// The plan of an index in device memory: which sites are observed, and how to compact them.
 #pragma once
 
 #include <cstddef>
@@ -12,9 +12,9 @@
 namespace snvrag::cuda {
 
 // How to move the observed bits of a word to its low end. A bit moves down by the number of hidden
-// bits below it, in steps of 1, 2, 4, ..., 32 of which step i is taken if bit i of that number is
-// set; move[i] marks the bits that take step i, where they are by then. Bits keep their order, so
-// none lands on another that stays.
+// bits below it, in steps of 1, 2, 4, ..., 32: it takes step i if bit i of that number is set.
+// move[i] marks the bits that take step i, at their positions before that step. Bits keep their
+// order, so none moves onto another.
 struct WordPlan {
   std::uint64_t observed;
   std::uint64_t move[6];
@@ -28,7 +28,7 @@ struct PlanHeader {
   std::uint64_t unused[7];
 };
 
-static_assert(sizeof(WordPlan) == 64 && sizeof(PlanHeader) == 64, "plan_size counts on it");
+static_assert(sizeof(WordPlan) == 64 && sizeof(PlanHeader) == 64, "plan_size relies on it");
 
 inline PlanHeader* plan_header(const HammingIndex& index) {
   return reinterpret_cast<PlanHeader*>(index.plan);
@@ -52,14 +52,13 @@ struct alignas(2 * sizeof(T)) Pair {
   T first, second;
 };
 
-// Bytes of a workspace for compacted queries, which compact_queries() writes there, word-major.
+// Bytes of the workspace for compacted queries, which compact_queries() writes word-major.
 inline std::size_t query_bytes(const HammingIndex& index, std::int64_t num_queries) {
   return round_up(static_cast<std::size_t>(index.max_words * num_queries) * sizeof(std::uint64_t),
                   kWorkspaceAlignment);
 }
 
-void compact_queries(const HammingIndex& index, const std::uint64_t* queries,
-                     std::int64_t num_queries, std::int64_t row_stride, std::uint64_t* compacted,
-                     cudaStream_t stream);
+void compact_queries(const HammingIndex& index, const HammingQueries& queries,
+                     std::uint64_t* compacted, cudaStream_t stream);
 
 }  // namespace snvrag::cuda

@@ -18,8 +18,8 @@ constexpr std::int64_t kTileHaplotypes = kDistanceThreads * kOwnHaplotypes;
 
 using Counts = unsigned[kTileQueries][kOwnHaplotypes];
 
-// Bits set in two of three words or in all. Left to itself, the compiler takes the exclusive ors
-// that make the words apart again, and needs eight instructions for what is five.
+// Returns the bits set in at least two of three words. Without the assembly, the compiler
+// recomputes the exclusive ors that made the words, and needs eight instructions instead of five.
 __device__ inline std::uint32_t majority(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
 #if defined(__CUDA_ARCH__)
   std::uint32_t result;
@@ -38,13 +38,13 @@ __device__ inline std::uint64_t majority(std::uint64_t a, std::uint64_t b, std::
 }
 
 // Adds the differing bits of some words of the thread's two haplotypes. A population count takes
-// four times as long as an addition or any function of three bits, so three words are added bit by
-// bit to two, odd and both, and those are counted: 8 cycles a query and haplotype where three
-// counts would take 12.
+// four times as long as an addition or a function of three bits. Three words are therefore reduced
+// to two, parity and majority, which are counted: 8 cycles for a query and haplotype instead of the
+// 12 of three counts.
 template <int kNumWords>
 __device__ void add_words(const std::uint64_t* words, std::int64_t pitch,
                           const std::uint64_t (*queries)[kTileQueries], Counts& counts) {
-  static_assert(kNumWords == 1 || kNumWords == kWordsAtOnce, "what is written here");
+  static_assert(kNumWords == 1 || kNumWords == kWordsAtOnce, "only these are implemented");
   std::uint64_t own[kNumWords][kOwnHaplotypes];
 #pragma unroll
   for (int w = 0; w < kNumWords; ++w) {
@@ -70,11 +70,11 @@ __device__ void add_words(const std::uint64_t* words, std::int64_t pitch,
 
 static_assert(kTileWords % kWordsAtOnce == 0, "only the last tile has words left over");
 
-// Distances of num_rows queries to all haplotypes, to rows of `pitch` values; queries and
-// haplotypes are both word-major. A thread keeps the counts of its two haplotypes with each query
-// of the tile in registers, so a word of the panel is read once for 16 queries. Thread blocks of
-// the same haplotypes have neighbouring numbers: the panel comes from memory about once, and from
-// the second-level cache after that.
+// Writes the distances of num_rows queries to all haplotypes, in rows of `pitch` values; queries
+// and haplotypes are both word-major. A thread keeps the counts of its two haplotypes with each
+// query of the tile in registers, so a word of the panel is read once for 16 queries. Thread blocks
+// of the same haplotypes have consecutive numbers, so that the panel is read from memory about
+// once, and then from the second-level cache.
 template <class T>
 __global__ void __launch_bounds__(kDistanceThreads)
     hamming_distances(const PlanHeader* header, const std::uint64_t* words, std::int64_t pitch,
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(kDistanceThreads)
 
 // --- the search ----------------------------------------------------------------------------------
 
-// A value above every distance, for excluded haplotypes.
+// Returns a value above every distance, for excluded haplotypes.
 std::int64_t excluded_distance(const HammingIndex& index) {
   return index.max_words * kWordBits + 1;
 }
@@ -133,23 +133,16 @@ SelectPlan plan_search(const HammingIndex& index, std::int64_t num_queries, std:
 }
 
 template <class T>
-void search(const HammingIndex& index, const SelectPlan& plan, const std::uint64_t* queries,
-            std::int64_t num_queries, T* block, void* partial, const std::int64_t* exclude,
-            std::int64_t num_exclude, std::int32_t* distances, std::int64_t* indices,
-            cudaStream_t stream) {
+void search(const HammingIndex& index, const HammingQueries& queries,
+            const std::uint64_t* compacted, const Selection<T>& selection, cudaStream_t stream) {
   const std::int64_t pitch = row_pitch(index.num_haplotypes);
-  for (std::int64_t first = 0; first < num_queries; first += plan.batch) {
-    const std::int64_t num_rows = smaller(plan.batch, num_queries - first);
-    const std::int64_t num_tiles = ceil_divide<std::int64_t>(num_rows, kTileQueries);
+  for_each_batch(selection, queries.num_queries, stream, [&](std::int64_t first, std::int64_t n) {
+    const std::int64_t num_tiles = ceil_divide<std::int64_t>(n, kTileQueries);
     launch("Hamming distances", hamming_distances<T>,
            num_tiles * ceil_divide(pitch, kTileHaplotypes), kDistanceThreads, 0, stream,
-           plan_header(index), index.words, pitch, index.max_words, queries + first, num_queries,
-           num_rows, num_tiles, block);
-    select_rows(plan, block, num_rows, static_cast<T>(excluded_distance(index)),
-                exclude == nullptr ? nullptr : exclude + first * num_exclude, num_exclude, partial,
-                reinterpret_cast<std::uint32_t*>(distances) + first * plan.k,
-                indices + first * plan.k, stream);
-  }
+           plan_header(index), index.words, pitch, index.max_words, compacted + first,
+           queries.num_queries, n, num_tiles, selection.block);
+  });
 }
 
 }  // namespace
@@ -159,23 +152,25 @@ std::size_t hamming_workspace_bytes(const HammingIndex& index, std::int64_t num_
   return query_bytes(index, num_queries) + plan_search(index, num_queries, k, block_bytes).bytes();
 }
 
-void hamming_search(const HammingIndex& index, const std::uint64_t* queries,
-                    std::int64_t num_queries, std::int64_t row_stride, std::int64_t k,
-                    const std::int64_t* exclude, std::int64_t num_exclude, void* workspace,
-                    std::size_t block_bytes, std::int32_t* distances, std::int64_t* indices,
+void hamming_search(const HammingIndex& index, const HammingQueries& queries,
+                    const Workspace& workspace, std::int32_t* distances, std::int64_t* indices,
                     cudaStream_t stream) {
-  if (num_queries == 0) return;
-  const SelectPlan plan = plan_search(index, num_queries, k, block_bytes);
-  auto* compacted = static_cast<std::uint64_t*>(workspace);
-  char* block = static_cast<char*>(workspace) + query_bytes(index, num_queries);
-  char* partial = block + plan.block_bytes;
-  compact_queries(index, queries, num_queries, row_stride, compacted, stream);
+  if (queries.num_queries == 0) return;
+  const SelectPlan plan = plan_search(index, queries.num_queries, queries.k, workspace.block_bytes);
+  auto* compacted = static_cast<std::uint64_t*>(workspace.data);
+  char* block = static_cast<char*>(workspace.data) + query_bytes(index, queries.num_queries);
+  const std::int64_t excluded = excluded_distance(index);
+  compact_queries(index, queries, compacted, stream);
   if (fits_16_bits(index)) {
-    search(index, plan, compacted, num_queries, reinterpret_cast<std::uint16_t*>(block), partial,
-           exclude, num_exclude, distances, indices, stream);
+    search(index, queries, compacted,
+           make_selection(plan, block, static_cast<std::uint16_t>(excluded), queries.exclude,
+                          distances, indices),
+           stream);
   } else {
-    search(index, plan, compacted, num_queries, reinterpret_cast<std::uint32_t*>(block), partial,
-           exclude, num_exclude, distances, indices, stream);
+    search(index, queries, compacted,
+           make_selection(plan, block, static_cast<std::uint32_t>(excluded), queries.exclude,
+                          distances, indices),
+           stream);
   }
 }
 

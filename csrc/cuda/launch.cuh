@@ -1,4 +1,4 @@
-// Launching kernels, and the arithmetic that all of them need.
+// Kernel launches, and arithmetic that all kernels need.
 #pragma once
 
 #include <cuda_runtime.h>

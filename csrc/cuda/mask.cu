@@ -7,17 +7,17 @@ namespace snvrag::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kDraws = 4;  // of a Philox block
+constexpr int kDraws = 4;  // words of a Philox block
 
-// A window is shared by `blocks_per_window` thread blocks; a thread takes whole Philox blocks.
+// `blocks_per_window` thread blocks share a window; a thread computes entire Philox blocks.
 __global__ void __launch_bounds__(kThreads)
-    mask_windows(const double* af, std::int64_t num_sites, const std::int64_t* starts,
-                 const std::int64_t* stops, std::int64_t blocks_per_window, MaskRule rule,
+    mask_windows(MaskWindows windows, MaskRates rates, std::int64_t blocks_per_window,
                  std::uint8_t* mask) {
   const std::int64_t window = blockIdx.x / blocks_per_window;
-  const std::int64_t start = starts[window], stop = stops[window];
-  if (start < 0 || stop > num_sites) return;
-  const PhiloxKey key = mask_key(rule.seed, rule.first_window + static_cast<std::uint64_t>(window));
+  const std::int64_t start = windows.starts[window], stop = windows.stops[window];
+  if (start < 0 || stop > windows.num_sites) return;
+  const PhiloxKey key =
+      mask_key(rates.seed, windows.first_window + static_cast<std::uint64_t>(window));
   const std::int64_t first = blockIdx.x % blocks_per_window * kThreads + threadIdx.x;
   for (std::int64_t block = first; start + block * kDraws < stop;
        block += blocks_per_window * kThreads) {
@@ -27,10 +27,10 @@ __global__ void __launch_bounds__(kThreads)
     for (int i = 0; i < kDraws; ++i) {
       const std::int64_t site = start + block * kDraws + i;
       if (site >= stop) break;
-      // One comparison of two doubles and an exact scaling: nothing here can be contracted or
-      // rounded otherwise than on the CPU. A frequency that is NaN counts as common there, too.
-      const double hidden_share = af[site] < rule.rare_threshold ? rule.rare_rate : rule.rate;
-      mask[site] = unit_double(draws.word[i]) < hidden_share;
+      // Comparisons of doubles and an exact scaling: the compiler has nothing to contract, and the
+      // result is the CPU's. A frequency of NaN counts as common.
+      const double rate = windows.af[site] < rates.rare_threshold ? rates.rare_rate : rates.rate;
+      mask[site] = unit_double(draws.word[i]) < rate;
     }
   }
 }
@@ -43,18 +43,18 @@ std::vector<int> compiled_architectures() {
   return architectures;
 }
 
-void af_guided_masks(const double* af, std::int64_t num_sites, const std::int64_t* starts,
-                     const std::int64_t* stops, std::int64_t num_windows, const MaskRule& rule,
-                     std::uint8_t* mask, cudaStream_t stream) {
-  if (num_sites == 0) return;
-  check(cudaMemsetAsync(mask, 0, static_cast<std::size_t>(num_sites), stream), "af_guided_masks");
-  if (num_windows == 0) return;
-  // Enough threads for windows of the average length, and a limit for few, long ones.
-  const std::int64_t sites_per_block = kThreads * kDraws;
-  const std::int64_t blocks_per_window = smaller<std::int64_t>(
-      ceil_divide(ceil_divide(num_sites, num_windows), sites_per_block), 1024);
-  launch("af_guided_masks", mask_windows, num_windows * blocks_per_window, kThreads, 0, stream, af,
-         num_sites, starts, stops, blocks_per_window, rule, mask);
+void af_guided_masks(const MaskWindows& windows, const MaskRates& rates, std::uint8_t* mask,
+                     cudaStream_t stream) {
+  if (windows.num_sites == 0) return;
+  check(cudaMemsetAsync(mask, 0, static_cast<std::size_t>(windows.num_sites), stream),
+        "af_guided_masks");
+  if (windows.num_windows == 0) return;
+  // Enough threads for windows of the average length, but not too many for few, long ones.
+  const std::int64_t average = ceil_divide(windows.num_sites, windows.num_windows);
+  const std::int64_t blocks_per_window =
+      smaller<std::int64_t>(ceil_divide<std::int64_t>(average, kThreads * kDraws), 1024);
+  launch("af_guided_masks", mask_windows, windows.num_windows * blocks_per_window, kThreads, 0,
+         stream, windows, rates, blocks_per_window, mask);
 }
 
 }  // namespace snvrag::cuda

@@ -1,13 +1,13 @@
-// Sums over the threads of a block.
+// Prefix sums over the threads of a block.
 #pragma once
 
 #include "launch.cuh"
 
 namespace snvrag::cuda {
 
-// Returns the sum of `own` over the threads up to and with this one; sums[i] (shared, kThreads) is
-// thread i's. All threads of the block call it, and must have a barrier before they write to `sums`
-// again.
+// Returns the sum of `own` over the threads up to and including this one; sums[i] (shared memory,
+// kThreads values) becomes thread i's sum. All threads of the block must call it, and pass a
+// barrier before they write to `sums` again.
 template <int kThreads>
 __device__ unsigned inclusive_sum(unsigned own, unsigned* sums) {
   sums[threadIdx.x] = own;

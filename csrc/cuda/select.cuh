@@ -1,16 +1,16 @@
 // Exact selection of the k smallest keys of each row, shared by all searches.
 //
-// A search writes the distances of a batch of queries to a block and calls select_rows. A key is
-// (distance << 32 | index), so keys of a row differ, their order is the contract's, and "the k
-// smallest" is one set whatever the order in which threads meet them. A thread block takes a chunk
-// of a row:
+// A search writes the distances of each batch of queries to a block; see for_each_batch. A key is
+// (distance << 32 | index): the keys of a row differ and are ordered by (distance, index), so the k
+// smallest do not depend on the order in which threads read them. A thread block takes a chunk of a
+// row:
 //   1. the k-th smallest key of a sample bounds the answer from above;
 //   2. the keys up to the bound are collected in shared memory, with one read of the chunk;
 //   3. if they do not fit, histograms lower the bound until they do, and they are collected again;
 //   4. they are sorted there, and the first k are the answer.
 // A second launch selects from the answers of the chunks. For k above kMaxSlice the row is one
-// chunk, and the block finds its answer a slice of ranks after the other: slow, but right up to all
-// haplotypes.
+// chunk, and the block finds its answer one slice of ranks after another: slow, but correct for any
+// k.
 #pragma once
 
 #include <cstddef>
@@ -19,30 +19,31 @@
 
 #include "launch.cuh"
 #include "scan.cuh"
+#include "snvrag/search.hpp"
 
 namespace snvrag::cuda {
 
 constexpr int kSelectThreads = 512;
 constexpr int kDigitBits = 11;
 constexpr int kBins = 1 << kDigitBits;
-constexpr std::int64_t kMaxSlice = 2048;          // ranks found at once
-constexpr std::int64_t kMinCapacity = 512;        // keys in shared memory: powers of two, and
-constexpr std::int64_t kMaxCapacity = 4096;       // at least kMaxSlice at the most
-constexpr std::int64_t kMinChunk = 8192;          // columns worth a thread block
-constexpr std::int64_t kEnoughBlocks = 512;       // thread blocks that fill a device
-constexpr std::int64_t kMaxBatch = 1 << 20;       // rows
-constexpr std::int64_t kRowAlignment = 64;        // values; rows and chunks begin at multiples
+constexpr std::int64_t kMaxSlice = 2048;     // ranks found at once
+constexpr std::int64_t kMinCapacity = 512;   // keys in shared memory: powers of two,
+constexpr std::int64_t kMaxCapacity = 4096;  // the largest at least kMaxSlice
+constexpr std::int64_t kMinChunk = 8192;     // columns worth a thread block
+constexpr std::int64_t kEnoughBlocks = 512;  // thread blocks that fill a device
+constexpr std::int64_t kMaxBatch = 1 << 20;  // rows
+constexpr std::int64_t kRowAlignment = 64;   // values: rows and chunks begin at multiples of it
 constexpr std::size_t kWorkspaceAlignment = 256;  // bytes, between the parts of a workspace
 
 static_assert(kMaxSlice <= kMaxCapacity, "a slice must fit in shared memory");
 static_assert(kBins % kSelectThreads == 0, "find_bin gives each thread the same number of bins");
 
-// How a search is cut to batches of queries and rows to chunks. A function of sizes alone.
+// How a search is divided into batches of queries, and rows into chunks. Depends on sizes alone.
 struct SelectPlan {
   std::int64_t k, num_columns, pitch;
-  std::int64_t batch;  // rows at a time
+  std::int64_t batch;  // queries at a time
   std::int64_t chunk, num_chunks;
-  std::size_t block_bytes, partial_bytes;  // distances, answers of the chunks
+  std::size_t block_bytes, partial_bytes;  // of the distances, of the answers of the chunks
 
   std::size_t bytes() const { return block_bytes + partial_bytes; }
 };
@@ -53,7 +54,7 @@ inline SelectPlan plan_selection(std::int64_t num_rows, std::int64_t num_columns
   plan.k = k;
   plan.num_columns = num_columns;
   plan.pitch = round_up(num_columns, kRowAlignment);
-  // A chunk of eight times k or more keeps the answers of the chunks smaller than the distances.
+  // Chunks of at least 8 k columns keep the answers of the chunks smaller than the distances.
   const std::int64_t most_chunks =
       k > kMaxSlice ? 1 : larger<std::int64_t>(1, num_columns / larger(kMinChunk, 8 * k));
   const std::int64_t key_bytes = sizeof(std::uint64_t);
@@ -77,8 +78,8 @@ inline SelectPlan plan_selection(std::int64_t num_rows, std::int64_t num_columns
   return plan;
 }
 
-// Room for the keys of n columns of which `slice` are wanted. The sample's bound lets about n *
-// slice / capacity keys pass; a capacity of the root of twice that product holds them.
+// Chooses the capacity for the keys of n columns of which `slice` are wanted. The sample's bound
+// lets about n * slice / capacity keys pass, which fit if capacity^2 is at least 2 * n * slice.
 inline std::int64_t choose_capacity(std::int64_t n, std::int64_t slice) {
   std::int64_t capacity = kMinCapacity;
   while (capacity < kMaxCapacity && (capacity * capacity < 2 * n * slice || capacity < 2 * slice)) {
@@ -93,7 +94,7 @@ __device__ inline std::uint64_t distance_key(std::uint32_t distance, std::int64_
 
 // --- rows of keys --------------------------------------------------------------------------------
 
-// Distances of a block; the column is the index.
+// Rows of distances; the column is the index.
 template <class T>
 struct DistanceRows {
   const T* block;
@@ -103,8 +104,8 @@ struct DistanceRows {
     return distance_key(block[row * pitch + column], column);
   }
 
-  // Calls visit(key) for the columns [begin, end), spread over the threads; begin is a multiple of
-  // kRowAlignment. The last vector may reach past `end`, though not past the pitch.
+  // Calls visit(key) for the columns [begin, end), distributed over the threads; begin is a
+  // multiple of kRowAlignment. The last vector may extend past `end`, but not past the pitch.
   template <class Visit>
   __device__ void visit(std::int64_t row, std::int64_t begin, std::int64_t end, Visit visit) const {
     constexpr int kLanes = sizeof(uint4) / sizeof(T);
@@ -122,7 +123,7 @@ struct DistanceRows {
   }
 };
 
-// Keys of an earlier selection.
+// Rows of keys from an earlier selection.
 struct KeyRows {
   const std::uint64_t* keys;
   std::int64_t pitch;
@@ -139,7 +140,7 @@ struct KeyRows {
   }
 };
 
-// Where a list of k keys goes: to `keys`, or taken apart to `distances` and `indices`.
+// Destination of lists of k keys: `keys`, or if that is null, `distances` and `indices`.
 struct SelectOutput {
   std::uint64_t* keys;
   std::uint32_t* distances;
@@ -158,16 +159,16 @@ struct SelectOutput {
 };
 
 // --- steps of a thread block ---------------------------------------------------------------------
-// All threads of the block call these with the same arguments.
+// All threads of the block must call these with the same arguments.
 
 struct SelectState {
   unsigned num_collected;
-  unsigned bin, before, through;  // found by find_bin
+  unsigned bin, before, through;  // results of find_bin
   unsigned histogram[kBins];
   unsigned sums[kSelectThreads];
 };
 
-// The part of the keys that a thread block looks at.
+// The keys that a thread block selects from.
 template <class Rows>
 struct Chunk {
   Rows rows;
@@ -181,8 +182,9 @@ struct Chunk {
   }
 };
 
-// Sorts keys[0, count), ascending: a bitonic network over the next power of two, whose upper part
-// is overwritten. Each step begins with a barrier, so the threads may come from writing the keys.
+// Sorts keys[0, count) in ascending order by a bitonic network over the next power of two, which
+// overwrites the keys up to there. Each step begins with a barrier, so the threads may have written
+// keys just before.
 __device__ inline void sort_keys(std::uint64_t* keys, unsigned count) {
   unsigned size = 1;
   while (size < count) size *= 2;
@@ -191,7 +193,7 @@ __device__ inline void sort_keys(std::uint64_t* keys, unsigned count) {
     for (unsigned step = span / 2; step > 0; step /= 2) {
       __syncthreads();
       for (unsigned i = threadIdx.x; i < size / 2; i += kSelectThreads) {
-        const unsigned low = 2 * i - (i & (step - 1));  // i with a 0 put in where `step` has its 1
+        const unsigned low = 2 * i - (i & (step - 1));  // i with a 0 inserted where `step` has a 1
         const unsigned high = low + step;
         const std::uint64_t a = keys[low], b = keys[high];
         const bool ascending = (low & span) == 0;
@@ -205,7 +207,8 @@ __device__ inline void sort_keys(std::uint64_t* keys, unsigned count) {
   __syncthreads();
 }
 
-// An upper bound of the `want`-th smallest key from `low` on: that of evenly spaced columns.
+// Returns an upper bound of the `want`-th smallest key from `low` on: that of a sample of evenly
+// spaced columns.
 template <class Rows>
 __device__ std::uint64_t sample_bound(const Chunk<Rows>& chunk, std::uint64_t low,
                                       std::uint64_t max_key, unsigned want, unsigned capacity,
@@ -219,12 +222,12 @@ __device__ std::uint64_t sample_bound(const Chunk<Rows>& chunk, std::uint64_t lo
   return keys[want - 1];
 }
 
-// Puts the keys in [low, high] to `keys`, in no order, and returns how many there are; those beyond
+// Writes the keys in [low, high] to `keys`, in any order, and returns their number; those beyond
 // the capacity are only counted.
 template <class Rows>
 __device__ unsigned collect(const Chunk<Rows>& chunk, std::uint64_t low, std::uint64_t high,
                             unsigned capacity, std::uint64_t* keys, SelectState& state) {
-  __syncthreads();  // the last readers of the keys and of their number
+  __syncthreads();  // the keys and their number may still be read
   if (threadIdx.x == 0) state.num_collected = 0;
   __syncthreads();
   chunk.visit([&](std::uint64_t key) {
@@ -236,8 +239,8 @@ __device__ unsigned collect(const Chunk<Rows>& chunk, std::uint64_t low, std::ui
   return state.num_collected;
 }
 
-// Finds the bin with the rank-th (from 1) counted key: sets state.bin, and how many keys lie
-// before it and up to its end.
+// Finds the bin of the rank-th (from 1) counted key: sets state.bin, and the numbers of keys before
+// it and through it.
 __device__ inline void find_bin(unsigned rank, SelectState& state) {
   constexpr int kOwn = kBins / kSelectThreads;
   const int first = static_cast<int>(threadIdx.x) * kOwn;
@@ -255,9 +258,9 @@ __device__ inline void find_bin(unsigned rank, SelectState& state) {
   __syncthreads();
 }
 
-// Lowers `high` until at most `capacity` keys are in [low, high], never below the `want`-th.
-// Each round cuts the range that holds the want-th key to kBins bins; keys differ, so a range of
-// one key ends it at the latest, with want <= capacity keys up to there.
+// Lowers `high` until at most `capacity` keys are in [low, high], but not below the `want`-th.
+// Each round divides the range that holds the want-th key into kBins bins. Since keys differ, it
+// ends at a range of one key at the latest, with want <= capacity keys up to there.
 template <class Rows>
 __device__ std::uint64_t narrow(const Chunk<Rows>& chunk, std::uint64_t low, std::uint64_t high,
                                 std::uint64_t max_key, std::uint32_t last_index, unsigned want,
@@ -265,8 +268,8 @@ __device__ std::uint64_t narrow(const Chunk<Rows>& chunk, std::uint64_t low, std
   std::uint64_t range_low = low;
   unsigned below = 0;  // keys in [low, range_low)
   for (;;) {
-    // Within one distance only indices are left to tell apart. Keys at the largest distance stand
-    // for no haplotype, and their indices may be any.
+    // Within one distance keys differ by their index alone. Keys at the largest distance stand for
+    // no haplotype, and their indices are arbitrary.
     if ((range_low >> 32) == (high >> 32) && (high >> 32) != (max_key >> 32)) {
       const std::uint64_t last = distance_key(static_cast<std::uint32_t>(high >> 32), last_index);
       if (high > last) high = last;
@@ -294,8 +297,8 @@ __device__ std::uint64_t narrow(const Chunk<Rows>& chunk, std::uint64_t low, std
 
 // --- kernels -------------------------------------------------------------------------------------
 
-// One thread block for each chunk of each row; its list of k keys goes to out, number blockIdx.x.
-// A chunk of fewer than k columns fills up with max_key.
+// One thread block for each chunk of each row writes its list of k keys to `out`, as list number
+// blockIdx.x. A chunk of fewer than k columns is padded with max_key.
 template <class Rows>
 __global__ void __launch_bounds__(kSelectThreads)
     select_smallest(Rows rows, std::int64_t num_columns, std::int64_t columns_per_chunk,
@@ -341,40 +344,86 @@ __global__ void exclude_pairs(T* block, std::int64_t pitch, std::int64_t num_col
   block[i / num_exclude * pitch + column] = excluded;
 }
 
-// --- the host's side -----------------------------------------------------------------------------
+// --- host side -----------------------------------------------------------------------------------
 
-// Selects from the first num_rows rows of the block, with `excluded`, a value above every distance,
-// written over the pairs to leave out. `exclude` (may be null) and the outputs begin with the first
-// of these rows.
+// The memory of a search: what for_each_batch needs beside the distances.
 template <class T>
-void select_rows(const SelectPlan& plan, T* block, std::int64_t num_rows, T excluded,
-                 const std::int64_t* exclude, std::int64_t num_exclude, void* partial,
-                 std::uint32_t* distances, std::int64_t* indices, cudaStream_t stream) {
+struct Selection {
+  SelectPlan plan = {};
+  T* block = nullptr;       // distances of a batch of queries
+  T excluded = 0;           // a value above every distance
+  void* partial = nullptr;  // answers of the chunks
+  Exclude exclude;
+  std::uint32_t* distances = nullptr;  // the answers
+  std::int64_t* indices = nullptr;
+};
+
+// The workspace from `block` on has the block of distances, then the answers of the chunks.
+template <class T>
+Selection<T> make_selection(const SelectPlan& plan, char* block, T excluded, const Exclude& exclude,
+                            void* distances, std::int64_t* indices) {
+  Selection<T> selection;
+  selection.plan = plan;
+  selection.block = reinterpret_cast<T*>(block);
+  selection.excluded = excluded;
+  selection.partial = block + plan.block_bytes;
+  selection.exclude = exclude;
+  selection.distances = static_cast<std::uint32_t*>(distances);
+  selection.indices = indices;
+  return selection;
+}
+
+// Selects from the first num_rows rows of the block, which are the queries from `first` on, after
+// overwriting excluded pairs.
+template <class T>
+void select_rows(const Selection<T>& selection, std::int64_t first, std::int64_t num_rows,
+                 cudaStream_t stream) {
   constexpr int kThreads = 256;
   const char* what = "top-k selection";
-  const std::int64_t num_pairs = exclude == nullptr ? 0 : num_rows * num_exclude;
+  const SelectPlan& plan = selection.plan;
+  const Exclude exclude = selection.exclude.from(first);
+  const std::int64_t num_pairs = num_rows * exclude.num_columns;
   launch("exclusion", exclude_pairs<T>, ceil_divide<std::int64_t>(num_pairs, kThreads), kThreads, 0,
-         stream, block, plan.pitch, plan.num_columns, exclude, num_exclude, num_pairs, excluded);
+         stream, selection.block, plan.pitch, plan.num_columns, exclude.indices,
+         exclude.num_columns, num_pairs, selection.excluded);
 
-  const std::uint64_t max_key = static_cast<std::uint64_t>(excluded) << 32 | 0xffffffffu;
+  const std::uint64_t max_key = static_cast<std::uint64_t>(selection.excluded) << 32 | 0xffffffffu;
   const auto last_index = static_cast<std::uint32_t>(plan.num_columns - 1);
   const std::int64_t slice = smaller(plan.k, kMaxSlice);
   const bool merge = plan.num_chunks > 1;
-  const SelectOutput result = {nullptr, distances, indices, plan.k};
-  const SelectOutput chunks = {static_cast<std::uint64_t*>(partial), nullptr, nullptr, plan.k};
-  const std::int64_t room = choose_capacity(plan.chunk, slice);
+  SelectOutput result = {};
+  result.distances = selection.distances + first * plan.k;
+  result.indices = selection.indices + first * plan.k;
+  result.k = plan.k;
+  SelectOutput chunks = {};
+  chunks.keys = static_cast<std::uint64_t*>(selection.partial);
+  chunks.k = plan.k;
+  const std::int64_t capacity = choose_capacity(plan.chunk, slice);
   launch(what, select_smallest<DistanceRows<T>>, num_rows * plan.num_chunks, kSelectThreads,
-         static_cast<std::size_t>(room) * sizeof(std::uint64_t), stream,
-         DistanceRows<T>{block, plan.pitch}, plan.num_columns, plan.chunk, plan.num_chunks, plan.k,
-         static_cast<unsigned>(room), max_key, last_index, merge ? chunks : result);
+         static_cast<std::size_t>(capacity) * sizeof(std::uint64_t), stream,
+         DistanceRows<T>{selection.block, plan.pitch}, plan.num_columns, plan.chunk,
+         plan.num_chunks, plan.k, static_cast<unsigned>(capacity), max_key, last_index,
+         merge ? chunks : result);
   if (!merge) return;
 
   const std::int64_t num_keys = plan.num_chunks * plan.k;
-  const std::int64_t merge_room = choose_capacity(num_keys, slice);
+  const std::int64_t merge_capacity = choose_capacity(num_keys, slice);
   launch(what, select_smallest<KeyRows>, num_rows, kSelectThreads,
-         static_cast<std::size_t>(merge_room) * sizeof(std::uint64_t), stream,
+         static_cast<std::size_t>(merge_capacity) * sizeof(std::uint64_t), stream,
          KeyRows{chunks.keys, num_keys}, num_keys, num_keys, std::int64_t{1}, plan.k,
-         static_cast<unsigned>(merge_room), max_key, last_index, result);
+         static_cast<unsigned>(merge_capacity), max_key, last_index, result);
+}
+
+// For each batch of queries [first, first + num_rows), calls write_distances(first, num_rows),
+// which launches the kernel that fills rows of the block, and selects the k nearest.
+template <class T, class WriteDistances>
+void for_each_batch(const Selection<T>& selection, std::int64_t num_queries, cudaStream_t stream,
+                    WriteDistances write_distances) {
+  for (std::int64_t first = 0; first < num_queries; first += selection.plan.batch) {
+    const std::int64_t num_rows = smaller(selection.plan.batch, num_queries - first);
+    write_distances(first, num_rows);
+    select_rows(selection, first, num_rows, stream);
+  }
 }
 
 }  // namespace snvrag::cuda

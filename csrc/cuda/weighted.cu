@@ -1,17 +1,17 @@
 // The search by weighted Hamming distance.
 //
-// Weights become integers (multiples of 2^-exponent, about 2^30 together; see HammingIndex in
-// snvrag/hamming.hpp), so a distance is an exact sum that no order of summation changes, rounded to
-// float32 once.
+// Weights become integers (multiples of 2^-exponent with a sum of about 2^30; see HammingIndex in
+// snvrag/hamming.hpp), so a distance is an exact sum, whatever the order of summation, and rounded
+// to float32 once.
 //
-// What differs between query and haplotype, five sites at a time, is a number below 32, and indexes
-// a table in shared memory of the sums of these sites' weights. All lanes of a warp look into the
-// same table of 32 entries, one in each bank: there is no bank conflict, whatever the data. A
-// lookup of 5 sites takes a shift, an AND, a load and half an addition (of three terms): 13 of them
-// and two XORs a 64-site word, so 13 cycles of the load pipe (32 lanes a cycle and multiprocessor)
-// and 17 of the integer pipe (64 lanes), for 32 pairs. Tables of 4 bits would need 16 lookups;
-// tables of 6 have two entries a bank, and conflict. Adding site by site needs 64 times 2 to 3
-// instructions; one population count for each of 30 bits of the weights, 60 at 16 lanes a cycle.
+// The differences of query and haplotype at five sites are a number below 32, the index of a table
+// in shared memory of sums of these sites' weights. All lanes of a warp read the same table of 32
+// entries, one in each bank, without conflicts whatever the data. A lookup of 5 sites takes a
+// shift, an AND, a load and half an addition (of three terms). A word of 64 sites takes 13 lookups
+// and two XORs: for 32 pairs, 13 cycles of the load pipe (32 lanes a cycle on each multiprocessor)
+// and 17 of the integer pipe (64 lanes). Tables of 4 bits would need 16 lookups; tables of 6 bits
+// have two entries in each bank, and conflict. Adding site by site would take 64 times 2 to 3
+// instructions; a population count for each of 30 bits of the weights, 60 at 16 lanes a cycle.
 // Tensor cores (four products of bytes) would pay only for far more queries than a batch has.
 #include <cfloat>
 
@@ -26,19 +26,19 @@ namespace {
 constexpr int kGroupBits = 5;
 constexpr int kGroupEntries = 1 << kGroupBits;
 constexpr int kGroups = ceil_divide(static_cast<int>(kWordBits), kGroupBits);
-constexpr int kWordEntries = kGroups * kGroupEntries;  // of the tables of a word: 1,664 bytes
+constexpr int kWordEntries = kGroups * kGroupEntries;  // in the tables of a word: 1,664 bytes
 
 // --- weights to tables ---------------------------------------------------------------------------
 
-// Of a search: the value of 1 in sums of integer weights.
+// The value of 1 in sums of integer weights.
 struct WeightUnit {
   float value;
 };
 
 constexpr int kWeighThreads = 1024;
 
-// One thread block. The total is summed in the order of the sites, as on the CPU: another order may
-// round to the other side of a power of two, and give another exponent.
+// Runs as one thread block. The total is summed in the order of the sites, as on the CPU: another
+// order may round to the other side of a power of two, and give another exponent.
 __global__ void __launch_bounds__(kWeighThreads)
     weigh_sites(const float* weights, const PlanHeader* header, const std::int32_t* sites,
                 std::int64_t max_words, WeightUnit* unit, std::uint32_t* tables) {
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kWeighThreads)
     valid = valid && total <= static_cast<double>(FLT_MAX);
     const int exponent = valid && total > 0 ? smaller(29 - ilogb(total), 126) : 0;
     power = valid ? ldexp(1.0, exponent) : 0.0;
-    // What nobody could check becomes a distance that is not a number, to all haplotypes.
+    // The host could not check the weights: invalid ones make all distances NaN.
     unit->value = valid ? ldexpf(1.0f, -exponent) : nanf("");
   }
   __syncthreads();
@@ -94,9 +94,9 @@ constexpr int kTileQueries = 8;
 constexpr int kTileWords = 16;
 constexpr std::int64_t kTileHaplotypes = kDistanceThreads * kOwnHaplotypes;
 
-// The sum of the weights of the sites that differ, in one word, whose tables begin `first_byte`
-// bytes from `tables`. Entries are found by their bytes, as indices would take a further
-// instruction each.
+// Returns the sum of the weights of the sites that differ in one word, whose tables begin
+// `first_byte` bytes after `tables`. Entries are addressed in bytes, which saves an instruction
+// each.
 __device__ inline std::uint32_t weigh_word(std::uint64_t differing, const std::uint32_t* tables,
                                            unsigned first_byte) {
   constexpr int kEntryShift = 2;  // of 4 bytes
@@ -116,8 +116,8 @@ __device__ inline std::uint32_t weigh_word(std::uint64_t differing, const std::u
 
 static_assert(kGroupBits >= 2 && kWordEntries % kGroupEntries == 0, "first_byte and entry overlap");
 
-// As hamming_distances, with the sums in place of the counts; writes the bits of floats, which
-// order as the floats do because none is negative.
+// As hamming_distances, with sums instead of counts; writes the bits of floats, which are ordered
+// as the floats are because none is negative.
 __global__ void __launch_bounds__(kDistanceThreads)
     weighted_distances(const PlanHeader* header, const WeightUnit* unit,
                        const std::uint32_t* tables, const std::uint64_t* words, std::int64_t pitch,
@@ -179,7 +179,7 @@ SelectPlan plan_search(const HammingIndex& index, std::int64_t num_queries, std:
   return plan_selection(num_queries, index.num_haplotypes, k, sizeof(std::uint32_t), block_bytes);
 }
 
-// The unit, then the tables of all words.
+// Bytes of the unit and of the tables of all words.
 std::size_t table_bytes(const HammingIndex& index) {
   return kWorkspaceAlignment +
          round_up(static_cast<std::size_t>(index.max_words * kWordEntries) * sizeof(std::uint32_t),
@@ -195,35 +195,29 @@ std::size_t weighted_hamming_workspace_bytes(const HammingIndex& index, std::int
 }
 
 void weighted_hamming_search(const HammingIndex& index, const float* weights,
-                             const std::uint64_t* queries, std::int64_t num_queries,
-                             std::int64_t row_stride, std::int64_t k, const std::int64_t* exclude,
-                             std::int64_t num_exclude, void* workspace, std::size_t block_bytes,
+                             const HammingQueries& queries, const Workspace& workspace,
                              float* distances, std::int64_t* indices, cudaStream_t stream) {
-  if (num_queries == 0) return;
-  const SelectPlan plan = plan_search(index, num_queries, k, block_bytes);
-  auto* compacted = static_cast<std::uint64_t*>(workspace);
-  char* after_queries = static_cast<char*>(workspace) + query_bytes(index, num_queries);
+  if (queries.num_queries == 0) return;
+  auto* compacted = static_cast<std::uint64_t*>(workspace.data);
+  char* after_queries =
+      static_cast<char*>(workspace.data) + query_bytes(index, queries.num_queries);
   auto* unit = reinterpret_cast<WeightUnit*>(after_queries);
   auto* tables = reinterpret_cast<std::uint32_t*>(after_queries + kWorkspaceAlignment);
-  auto* block = reinterpret_cast<std::uint32_t*>(after_queries + table_bytes(index));
-  char* partial = reinterpret_cast<char*>(block) + plan.block_bytes;
+  const auto selection = make_selection(
+      plan_search(index, queries.num_queries, queries.k, workspace.block_bytes),
+      after_queries + table_bytes(index), kExcluded, queries.exclude, distances, indices);
   const std::int64_t pitch = row_pitch(index.num_haplotypes);
 
-  compact_queries(index, queries, num_queries, row_stride, compacted, stream);
+  compact_queries(index, queries, compacted, stream);
   launch("weights", weigh_sites, 1, kWeighThreads, 0, stream, weights, plan_header(index),
          observed_sites(index), index.max_words, unit, tables);
-  for (std::int64_t first = 0; first < num_queries; first += plan.batch) {
-    const std::int64_t num_rows = smaller(plan.batch, num_queries - first);
-    const std::int64_t num_tiles = ceil_divide<std::int64_t>(num_rows, kTileQueries);
+  for_each_batch(selection, queries.num_queries, stream, [&](std::int64_t first, std::int64_t n) {
+    const std::int64_t num_tiles = ceil_divide<std::int64_t>(n, kTileQueries);
     launch("weighted distances", weighted_distances,
            num_tiles * ceil_divide(pitch, kTileHaplotypes), kDistanceThreads, 0, stream,
            plan_header(index), unit, tables, index.words, pitch, index.max_words, compacted + first,
-           num_queries, num_rows, num_tiles, block);
-    select_rows(plan, block, num_rows, kExcluded,
-                exclude == nullptr ? nullptr : exclude + first * num_exclude, num_exclude, partial,
-                reinterpret_cast<std::uint32_t*>(distances) + first * k, indices + first * k,
-                stream);
-  }
+           queries.num_queries, n, num_tiles, selection.block);
+  });
 }
 
 }  // namespace snvrag::cuda

@@ -24,27 +24,32 @@ inline Words random_words(std::int64_t n, std::uint64_t seed) {
   return words;
 }
 
-// An index with its memory, filled with what must not be read.
+// An index with its memory, filled with ones, which must not be read.
 struct DeviceIndex {
   Words plan, words;
   snvrag::cuda::HammingIndex index;
 
   DeviceIndex(std::int64_t num_haplotypes, std::int64_t num_sites, std::int64_t max_words)
       : plan(snvrag::cuda::plan_size(num_sites), ~std::uint64_t{0}),
-        words(max_words * snvrag::cuda::row_pitch(num_haplotypes), ~std::uint64_t{0}),
-        index{plan.data(), words.data(), max_words, num_haplotypes, num_sites} {}
+        words(max_words * snvrag::cuda::row_pitch(num_haplotypes), ~std::uint64_t{0}) {
+    index.plan = plan.data();
+    index.words = words.data();
+    index.max_words = max_words;
+    index.num_haplotypes = num_haplotypes;
+    index.num_sites = num_sites;
+  }
 };
 
 struct Case {
   std::int64_t num_haplotypes, num_sites, num_queries;
-  int observed_percent;  // of 100; 101: no mask is given
+  int observed_percent;  // 101: no mask is given
   std::int64_t k;
   std::int64_t num_exclude = 0;
-  int num_kinds = 50;  // of haplotypes; few make ties
+  int num_kinds = 50;  // distinct haplotypes; few make ties
   std::size_t block_bytes = kBlockBytes;
 };
 
-// Rows apart from each other, a mask, and haplotypes to leave out.
+// Rows with gaps, a mask, and excluded haplotypes.
 struct Problem {
   Case c;
   std::int64_t words;
@@ -63,7 +68,7 @@ struct Problem {
     for (std::int64_t& index : exclude) index = random.below(c.num_haplotypes + 1) - 1;
   }
 
-  // Bits behind the last site are set, too: they must not count.
+  // Bits past the last site are set, too: they must not count.
   Words rows_of_kinds(std::int64_t num_rows, std::int64_t stride, std::uint64_t seed) const {
     const Words kinds = random_words(c.num_kinds * words, 5);
     Words rows(num_rows == 0 ? 0 : (num_rows - 1) * stride + words);
@@ -75,8 +80,15 @@ struct Problem {
     return rows;
   }
 
-  HammingQueries host_queries() const {
-    return {queries.data(), c.num_queries, words + 1, c.k, exclude.data(), c.num_exclude};
+  HammingQueries wanted() const {
+    HammingQueries wanted;
+    wanted.bits = queries.data();
+    wanted.num_queries = c.num_queries;
+    wanted.row_stride = words + 1;
+    wanted.k = c.k;
+    wanted.exclude.indices = exclude.data();
+    wanted.exclude.num_columns = c.num_exclude;
+    return wanted;
   }
   const std::uint8_t* observed() const { return c.observed_percent > 100 ? nullptr : mask.data(); }
   std::int64_t num_observed() const {
@@ -85,5 +97,12 @@ struct Problem {
     return count;
   }
 };
+
+inline snvrag::cuda::Workspace workspace_of(Bytes& memory, std::size_t block_bytes) {
+  snvrag::cuda::Workspace workspace;
+  workspace.data = memory.data();
+  workspace.block_bytes = block_bytes;
+  return workspace;
+}
 
 }  // namespace snvrag::testing

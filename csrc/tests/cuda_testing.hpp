@@ -1,4 +1,4 @@
-// What the tests of the CUDA kernels share. Pointers of the host are device pointers here.
+// Helpers of the tests of the CUDA kernels. Host pointers serve as device pointers.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ using Indices = Buffer<std::int64_t>;
 
 inline constexpr std::size_t kBlockBytes = 1 << 26;
 
-// What a search answers, filled with what no search does.
+// The answer of a search, initialised with values that no search gives.
 template <class Distance>
 struct Found {
   Buffer<Distance> distances;

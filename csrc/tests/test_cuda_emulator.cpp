@@ -1,4 +1,4 @@
-// The emulator itself: what a test of kernels may rely on.
+// The emulator itself: the properties that tests of kernels rely on.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -13,7 +13,7 @@ using cuda_emulator::Fault;
 using cuda_emulator::Order;
 using snvrag::cuda::launch;
 
-// Each thread hands its number to the one before it; without the barrier, only some orders do.
+// Each thread passes its number to the preceding one; without the barrier, some orders fail.
 __global__ void hand_on(unsigned* out, bool with_barrier) {
   auto* hands = snvrag::cuda::dynamic_shared<unsigned>();
   hands[threadIdx.x] = blockIdx.x * blockDim.x + threadIdx.x;

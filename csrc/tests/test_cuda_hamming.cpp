@@ -19,22 +19,20 @@ Found<std::int32_t> search_on_cpu(const Problem& p) {
   const auto index = snvrag::HammingIndex::from_haplotypes(
       p.panel.data(), p.c.num_haplotypes, p.c.num_sites, p.words + 3, p.observed());
   Found<std::int32_t> found(p.c.num_queries * p.c.k);
-  index.search(p.host_queries(), 1, found.distances.data(), found.indices.data());
+  index.search(p.wanted(), 1, found.distances.data(), found.indices.data());
   return found;
 }
 
 void search_on_device(const Problem& p, const DeviceIndex& device, Bytes& workspace,
                       Found<std::int32_t>& found, cudaStream_t stream) {
-  snvrag::cuda::hamming_search(device.index, p.queries.data(), p.c.num_queries, p.words + 1, p.c.k,
-                               p.c.num_exclude > 0 ? p.exclude.data() : nullptr, p.c.num_exclude,
-                               workspace.data(), p.c.block_bytes, found.distances.data(),
-                               found.indices.data(), stream);
+  snvrag::cuda::hamming_search(device.index, p.wanted(), workspace_of(workspace, p.c.block_bytes),
+                               found.distances.data(), found.indices.data(), stream);
 }
 
 void test_hamming(const Case& c) {
   const Problem p(c);
   const auto expected = search_on_cpu(p);
-  // With the room that is needed, and with the room that a mask on the device takes.
+  // With the capacity that is needed, and with that for a mask on the device.
   for (std::int64_t max_words : {num_words(p.num_observed()), p.words}) {
     DeviceIndex device(c.num_haplotypes, c.num_sites, max_words);
     Bytes workspace(static_cast<std::int64_t>(snvrag::cuda::hamming_workspace_bytes(
@@ -51,7 +49,7 @@ void test_hamming(const Case& c) {
   }
 }
 
-// All work is put off, and done again with other values in the same memory.
+// All work is deferred, and repeated with other values in the same memory.
 void test_hamming_replayed() {
   const Case c = {300, 129, 5, 50, 8, 2};
   Problem p(c);
@@ -89,7 +87,7 @@ void test_hamming_sizes() {
   test_hamming({300, 4160, 3, 101, 5});  // more words than are staged at a time
 }
 
-// What selection may meet: ties, one chunk and several, several batches, several slices of ranks.
+// Selection with ties, one chunk and several, several batches, several slices of ranks.
 void test_selection() {
   test_hamming({3000, 65, 3, 101, 8, 5, 2});
   test_hamming({3000, 129, 2, 0, 64, 5});               // every distance is 0
@@ -104,17 +102,19 @@ void test_selection() {
   for (std::int64_t i = 0; i < h; ++i) panel[i] = ~std::uint64_t{0} >> (63 * i / h);
   const auto cpu = snvrag::HammingIndex::from_haplotypes(panel.data(), h, 64, 1, nullptr);
   const Words query(1);
+  snvrag::HammingQueries wanted;
+  wanted.bits = query.data();
+  wanted.num_queries = wanted.row_stride = 1;
   for (std::int64_t k : {1, 5, 700}) {
+    wanted.k = k;
     Found<std::int32_t> expected(k), found(k);
-    cpu.search({query.data(), 1, 1, k, nullptr, 0}, 1, expected.distances.data(),
-               expected.indices.data());
+    cpu.search(wanted, 1, expected.distances.data(), expected.indices.data());
     DeviceIndex device(h, 64, 1);
     Bytes workspace(static_cast<std::int64_t>(
         snvrag::cuda::hamming_workspace_bytes(device.index, 1, k, kBlockBytes)));
     snvrag::cuda::hamming_index_build(panel.data(), 1, nullptr, device.index, nullptr);
-    snvrag::cuda::hamming_search(device.index, query.data(), 1, 1, k, nullptr, 0, workspace.data(),
-                                 kBlockBytes, found.distances.data(), found.indices.data(),
-                                 nullptr);
+    snvrag::cuda::hamming_search(device.index, wanted, workspace_of(workspace, kBlockBytes),
+                                 found.distances.data(), found.indices.data(), nullptr);
     CHECK(found == expected);
   }
 }
@@ -130,15 +130,19 @@ void test_long_rows() {
       snvrag::cuda::hamming_workspace_bytes(device.index, 1, h, kBlockBytes)));
   Found<std::int32_t> found(h);
   snvrag::cuda::hamming_index_build(panel.data(), words, nullptr, device.index, nullptr);
-  snvrag::cuda::hamming_search(device.index, query.data(), 1, words, h, nullptr, 0,
-                               workspace.data(), kBlockBytes, found.distances.data(),
-                               found.indices.data(), nullptr);
+  snvrag::HammingQueries wanted;
+  wanted.bits = query.data();
+  wanted.num_queries = 1;
+  wanted.row_stride = words;
+  wanted.k = h;
+  snvrag::cuda::hamming_search(device.index, wanted, workspace_of(workspace, kBlockBytes),
+                               found.distances.data(), found.indices.data(), nullptr);
   for (std::int64_t i = 0; i < h; ++i) {
     CHECK(found.indices[i] == h - 1 - i && found.distances[i] == sites - (h - 1 - i));
   }
 }
 
-// An index from rows of sites has the words of one from rows of haplotypes. Bits behind the last
+// An index from rows of sites has the words of one from rows of haplotypes. Bits past the last
 // haplotype are set, and must not count.
 void test_index_from_sites(std::int64_t num_haplotypes, std::int64_t num_sites, int percent) {
   const Problem p({num_haplotypes, num_sites, 0, percent, 1});

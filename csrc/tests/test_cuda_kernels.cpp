@@ -1,8 +1,8 @@
 // The CUDA kernels, run by the emulator, against the CPU library.
 //
-// Pointers of the host are device pointers here. Arrays are heap buffers of exactly their size, so
-// that the address sanitizer sees an access behind one. Every test runs with the threads of a block
-// in several orders; what a missing barrier breaks is seen in one of them.
+// Host pointers serve as device pointers. Arrays are heap buffers of exactly their size, so that
+// the address sanitizer detects any access past the end. Every test runs with the threads of a
+// block in several orders, one of which shows what a missing barrier breaks.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cuda_api.hpp"
+#include "cuda_hamming_problem.hpp"
 #include "cuda_testing.hpp"
 #include "emulator.hpp"
 #include "snvrag/l2.hpp"
@@ -22,7 +23,7 @@ using cuda_emulator::Order;
 // --- masks ---------------------------------------------------------------------------------------
 
 void test_masks() {
-  // Empty, one site, part of a Philox block, a gap, two that are no ranges, many thread blocks.
+  // Empty, one site, part of a Philox block, a gap, two invalid ranges, many thread blocks.
   const std::int64_t ends[][2] = {{0, 0},   {0, 1},      {1, 64},      {64, 129},   {130, 1150},
                                   {-1, 50}, {600, 9001}, {1150, 1149}, {1200, 9000}};
   const std::int64_t num_sites = 9000, num_windows = 9;
@@ -34,28 +35,38 @@ void test_masks() {
   Buffer<double> af(num_sites);
   Random random(1);
   for (double& share : af) share = std::pow(random.unit(), 3);
-  const snvrag::cuda::MaskRule rule = {2024, 9995, 0.5, 0.7, 0.05};
+  snvrag::cuda::MaskWindows windows;
+  windows.af = af.data();
+  windows.num_sites = num_sites;
+  windows.starts = starts.data();
+  windows.stops = stops.data();
+  windows.num_windows = num_windows;
+  windows.first_window = 9995;
+  snvrag::cuda::MaskRates rates;
+  rates.seed = 2024;
+  rates.rate = 0.5;
+  rates.rare_rate = 0.7;
+  rates.rare_threshold = 0.05;
 
   Bytes expected(num_sites);
   for (std::int64_t i = 0; i < num_windows; ++i) {
     if (starts[i] < 0 || stops[i] > num_sites) continue;
-    const auto window = rule.first_window + static_cast<std::uint64_t>(i);
-    const snvrag::PhiloxKey key = snvrag::mask_key(rule.seed, window);
+    const auto window = windows.first_window + static_cast<std::uint64_t>(i);
+    const snvrag::PhiloxKey key = snvrag::mask_key(rates.seed, window);
     for (std::int64_t site = starts[i]; site < stops[i]; ++site) {
       const auto draw = static_cast<std::uint64_t>(site - starts[i]);
       const auto block = snvrag::philox4x64({{draw / 4 + 1, 0, 0, 0}}, key);
-      const double share = af[site] < rule.rare_threshold ? rule.rare_rate : rule.rate;
+      const double share = af[site] < rates.rare_threshold ? rates.rare_rate : rates.rate;
       expected[site] = snvrag::unit_double(block.word[draw % 4]) < share;
     }
   }
   Bytes mask(num_sites, 77);
-  snvrag::cuda::af_guided_masks(af.data(), num_sites, starts.data(), stops.data(), num_windows,
-                                rule, mask.data(), nullptr);
+  snvrag::cuda::af_guided_masks(windows, rates, mask.data(), nullptr);
   CHECK(mask == expected);
-  snvrag::cuda::af_guided_masks(af.data(), num_sites, nullptr, nullptr, 0, rule, mask.data(),
-                                nullptr);
+  windows.num_windows = 0;
+  snvrag::cuda::af_guided_masks(windows, rates, mask.data(), nullptr);
   CHECK(mask == Bytes(num_sites));
-  snvrag::cuda::af_guided_masks(nullptr, 0, nullptr, nullptr, 0, rule, nullptr, nullptr);
+  snvrag::cuda::af_guided_masks({}, rates, nullptr, nullptr);
 }
 
 // --- squared L2 ----------------------------------------------------------------------------------
@@ -65,6 +76,14 @@ struct Vectors {
   std::int64_t num_exclude = 0;
   std::size_t block_bytes = kBlockBytes;
 };
+
+snvrag::FloatRows rows_of(const Floats& values, std::int64_t num_rows, std::int64_t row_stride) {
+  snvrag::FloatRows rows;
+  rows.data = values.data();
+  rows.num_rows = num_rows;
+  rows.row_stride = row_stride;
+  return rows;
+}
 
 // Small whole numbers have exact distances, ties included; others are within the tolerance.
 void test_l2(const Vectors& v, bool whole) {
@@ -79,22 +98,24 @@ void test_l2(const Vectors& v, bool whole) {
     }
     return values;
   };
-  const Floats cache = fill(v.num_rows, stride), queries = fill(v.num_queries, query_stride);
+  const Floats database = fill(v.num_rows, stride), queries = fill(v.num_queries, query_stride);
   Indices exclude(v.num_queries * v.num_exclude);
   for (std::int64_t& index : exclude) index = random.below(v.num_rows + 1) - 1;
 
   Found<float> expected(v.num_queries * v.k), found(v.num_queries * v.k);
-  CHECK(snvrag::topk_l2(queries.data(), v.num_queries, query_stride, cache.data(), v.num_rows,
-                        stride, v.num_dimensions, v.k, exclude.data(), v.num_exclude, 1,
-                        expected.distances.data(),
-                        expected.indices.data()) == snvrag::L2Result::ok);
+  snvrag::L2Search search;
+  search.queries = rows_of(queries, v.num_queries, query_stride);
+  search.database = rows_of(database, v.num_rows, stride);
+  search.num_dimensions = v.num_dimensions;
+  search.k = v.k;
+  search.exclude.indices = exclude.data();
+  search.exclude.num_columns = v.num_exclude;
+  CHECK(snvrag::topk_l2(search, 1, expected.distances.data(), expected.indices.data()) ==
+        snvrag::L2Result::ok);
   Bytes workspace(static_cast<std::int64_t>(
       snvrag::cuda::l2_workspace_bytes(v.num_queries, v.num_rows, v.k, v.block_bytes)));
   std::uint64_t first_nan = 7;
-  snvrag::cuda::topk_l2({queries.data(), v.num_queries, query_stride},
-                        {cache.data(), v.num_rows, stride}, v.num_dimensions, v.k,
-                        v.num_exclude > 0 ? exclude.data() : nullptr, v.num_exclude,
-                        workspace.data(), v.block_bytes, found.distances.data(),
+  snvrag::cuda::topk_l2(search, workspace_of(workspace, v.block_bytes), found.distances.data(),
                         found.indices.data(), &first_nan, nullptr);
   CHECK(first_nan == ~std::uint64_t{0});
   CHECK(found.indices == expected.indices);
@@ -113,21 +134,25 @@ void test_l2(const Vectors& v, bool whole) {
 
 void test_l2_of_what_is_not_a_number() {
   const std::int64_t rows = 70, dimensions = 33;
-  Floats cache(rows * dimensions, 1), queries(35 * dimensions, 2);
+  Floats database(rows * dimensions, 1), queries(35 * dimensions, 2);
   Bytes workspace(
       static_cast<std::int64_t>(snvrag::cuda::l2_workspace_bytes(35, rows, 2, kBlockBytes)));
   Found<float> found(35 * 2);
   std::uint64_t first_nan = 0;
+  snvrag::L2Search wanted;
+  wanted.queries = rows_of(queries, 35, dimensions);
+  wanted.database = rows_of(database, rows, dimensions);
+  wanted.num_dimensions = dimensions;
+  wanted.k = 2;
   const auto search = [&] {
-    snvrag::cuda::topk_l2({queries.data(), 35, dimensions}, {cache.data(), rows, dimensions},
-                          dimensions, 2, nullptr, 0, workspace.data(), kBlockBytes,
-                          found.distances.data(), found.indices.data(), &first_nan, nullptr);
+    snvrag::cuda::topk_l2(wanted, workspace_of(workspace, kBlockBytes), found.distances.data(),
+                          found.indices.data(), &first_nan, nullptr);
     return first_nan;
   };
   CHECK(search() == ~std::uint64_t{0});
   queries[34 * dimensions + 32] = std::numeric_limits<float>::quiet_NaN();
   CHECK(search() == 34 * 70);
-  cache[69 * dimensions] = std::numeric_limits<float>::quiet_NaN();
+  database[69 * dimensions] = std::numeric_limits<float>::quiet_NaN();
   CHECK(search() == 69);
 }
 
@@ -148,7 +173,7 @@ void test_all_l2() {
 
 int main() {
   test_cuda_emulator();
-#if defined(__SANITIZE_THREAD__)  // sees a race in any order
+#if defined(__SANITIZE_THREAD__)  // detects a race in any order
   const std::vector<Order> orders = {Order::mixed};
 #else
   const std::vector<Order> orders = {Order::ascending, Order::descending, Order::mixed};

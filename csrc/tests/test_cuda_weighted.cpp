@@ -14,7 +14,7 @@ namespace {
 using namespace snvrag::testing;
 using snvrag::num_words;
 
-// The definition, pair by pair.
+// The distances by their definition, pair by pair.
 Found<float> weigh_naively(const Problem& p, const Floats& weights) {
   const auto is_observed = [&](std::int64_t s) {
     return p.observed() == nullptr || p.observed()[s] != 0;
@@ -55,7 +55,7 @@ Found<float> weigh_on_cpu(const Problem& p, const Floats& weights) {
   const auto index = snvrag::HammingIndex::from_haplotypes(
       p.panel.data(), p.c.num_haplotypes, p.c.num_sites, p.words + 3, p.observed());
   Found<float> found(p.c.num_queries * p.c.k);
-  index.search_weighted(p.host_queries(), weights.data(), 1, found.distances.data(),
+  index.search_weighted(p.wanted(), weights.data(), 1, found.distances.data(),
                         found.indices.data());
   return found;
 }
@@ -69,10 +69,9 @@ Found<float> weigh_on_device(const Problem& p, const Floats& weights, std::int64
   Found<float> found(c.num_queries * c.k);
   snvrag::cuda::hamming_index_build(p.panel.data(), p.words + 3, p.observed(), device.index,
                                     nullptr);
-  snvrag::cuda::weighted_hamming_search(
-      device.index, weights.data(), p.queries.data(), c.num_queries, p.words + 1, c.k,
-      c.num_exclude > 0 ? p.exclude.data() : nullptr, c.num_exclude, workspace.data(),
-      c.block_bytes, found.distances.data(), found.indices.data(), nullptr);
+  snvrag::cuda::weighted_hamming_search(device.index, weights.data(), p.wanted(),
+                                        workspace_of(workspace, c.block_bytes),
+                                        found.distances.data(), found.indices.data(), nullptr);
   return found;
 }
 
@@ -98,7 +97,7 @@ void test_what_weights_may_be() {
   // No weight at all: every distance is 0, and the lowest indices win.
   const auto none = weigh_on_device(p, Floats(2), 1);
   CHECK(none.distances == Floats(3) && none.indices[0] == 0 && none.indices[2] == 2);
-  // What a weight must not be.
+  // Values that a weight must not have.
   const float most = std::numeric_limits<float>::max();
   for (float wrong : {std::numeric_limits<float>::quiet_NaN(),
                       std::numeric_limits<float>::infinity(), -1.0f, most}) {

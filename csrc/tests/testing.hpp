@@ -1,4 +1,4 @@
-// What the C++ tests share: checks, draws, buffers of exact size and naive twins.
+// Checks, random draws, buffers of exact size and naive twins for the C++ tests.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +28,7 @@ inline int failed = 0;
     }                                                                         \
   } while (false)
 
-// A heap buffer of exactly n values; at n = 0, a pointer to nothing that may be read.
+// A heap buffer of exactly n values; at n = 0, no value may be read.
 template <class T>
 class Buffer {
  public:
@@ -57,7 +57,7 @@ class Buffer {
 using Bytes = Buffer<std::uint8_t>;
 using Words = Buffer<std::uint64_t>;
 
-// Draws for the tests: block `index` of a Philox that has been checked first.
+// Random draws by Philox, which is tested first.
 class Random {
  public:
   explicit Random(std::uint64_t seed) : seed_(seed) {}
@@ -100,7 +100,7 @@ inline Bytes transposed(const Bytes& alleles, std::int64_t num_rows, std::int64_
   return out;
 }
 
-// The same rows, `gap` words further apart, the gaps filled with ones; nothing behind the last row.
+// Spreads rows `gap` words further apart, with gaps of ones, and nothing past the last row.
 inline Words spread_rows(const Words& bits, std::int64_t num_rows, std::int64_t words,
                          std::int64_t gap) {
   const std::int64_t size = num_rows == 0 ? 0 : num_rows * (words + gap) - gap;
@@ -128,7 +128,13 @@ std::vector<std::pair<T, std::int64_t>> nearest(const std::vector<T>& distances,
   return order;
 }
 
-// Checks of the copying model, in test_copying.cpp, at the level that is set.
-void test_copying();
+// The tests of each kernel, in test_<kernel>.cpp, at the level in use.
+void test_bits(const char* known_answers);  // independent of the level
+void test_genotypes();
+void test_packing();
+void test_hamming();
+void test_l2();
+void test_matching();
+void test_li_stephens();
 
 }  // namespace snvrag::testing

@@ -1,17 +1,21 @@
-"""The kernels, for use in any project: neither torch nor CUDA is loaded by importing them.
+"""The kernels, for use in any project: importing them loads neither torch nor CUDA.
 
 Numba is loaded by the first call of a mask or alignment kernel, and its compiled code is cached on
 disk.
 
-Threads may call any of these functions at the same time, and search one `HammingIndex`, which does
-not change once it is built; they run without the GIL, and the compiled module leaves it off where
-Python is free-threaded. Who writes to an array that a call is reading gets an unspecified answer,
-but no access outside of the arrays: what leads to an address is copied before it is checked. Ctrl-C
-ends a long search.
+Arrays are NumPy's. The masks and the searches also take CUDA arrays (of torch or CuPy): they then
+run on the device, on the caller's current stream, and return CUDA arrays. Packing, alignment and
+`li_stephens_dosage` run on the CPU alone.
+
+All functions may be called from several threads at once, and several threads may search one
+`HammingIndex`, which is immutable once built. Calls run without the GIL, and the compiled modules
+leave it off where Python is free-threaded. Mutating an input during a call gives unspecified
+results, never an out-of-bounds access: indices are copied before they are checked. Ctrl-C ends a
+long search.
 """
 
 from .alignment import align_sites
-from .copying import li_stephens_dosage
+from .li_stephens import li_stephens_dosage
 from .masking import af_guided_mask, af_guided_masks
 from .packing import pack_haplotypes, unpack_haplotypes
 from .retrieval import HammingIndex, TopK, topk_hamming, topk_l2

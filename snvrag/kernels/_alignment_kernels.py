@@ -1,4 +1,4 @@
-"""Numba code of site alignment; ``alignment.py`` is the way in."""
+"""Numba code of site alignment; ``alignment.py`` has the public function."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 
 from ._numba import kernel
 
-# Written for a short compilation, which the first call after an installation waits for: neither
-# slices nor inner functions, and indices that are unsigned, as the compiler would otherwise provide
-# for indices from the end.
+# Written to compile quickly, because the first call after an installation waits for it: no slices
+# or inner functions, and unsigned indices, so that no negative-index check is compiled.
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _STRIDE = np.uint64(8)
@@ -19,9 +18,9 @@ _PIECE = np.uint64(4096)
 
 @kernel
 def descent_after(position: Any) -> int:
-    """Return -1, or an index from which on the first descent is to be found.
+    """Return -1 if values never descend, or else an index at or before the first descent.
 
-    Counted piece by piece: a loop that may end anywhere takes no vector instructions.
+    Descents are counted piece by piece: a loop that may end anywhere is not vectorised.
     """
     size = np.uint64(position.shape[0])
     start = _ONE
@@ -37,13 +36,13 @@ def descent_after(position: Any) -> int:
     return -1
 
 
-# In the scans, eight positions of the panel at a time are counted rather than walked: how many lie
-# between two sites is as good as random, and a loop of that length would mostly be mispredicted.
+# The scans count eight positions of the panel at a time instead of stepping through them: their
+# number between two sites is nearly random, so a loop of that length would be mispredicted.
 
 
 @kernel
 def align_by_position(position: Any, panel_position: Any, out: Any) -> int:
-    """Merge scan; return the index of a position that the panel has more than once, or -1."""
+    """Merge scan; return -1, or the index of a position that the panel has more than once."""
     size = np.uint64(panel_position.shape[0])
     j = _ZERO
     for i in range(np.uint64(position.shape[0])):
@@ -71,7 +70,7 @@ def align_by_position(position: Any, panel_position: Any, out: Any) -> int:
 def align_by_allele(
     position: Any, panel_position: Any, codes: Any, panel_codes: Any, out: Any
 ) -> None:
-    """Merge scan; among the panel's sites at a position, the first with both alleles equal."""
+    """Merge scan; take the first of the panel's sites with equal position and alleles."""
     size = np.uint64(panel_position.shape[0])
     j = _ZERO
     for i in range(np.uint64(position.shape[0])):

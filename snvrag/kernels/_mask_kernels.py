@@ -1,7 +1,7 @@
-"""Numba code of the AF-guided masks; ``masking.py`` is the way in.
+"""Numba code of the AF-guided masks; ``masking.py`` has the public functions.
 
 One function for each generator takes any number of windows. Without inner functions, slices or
-NumPy calls it is compiled in half the time, for which the first mask after an installation waits.
+NumPy calls, it compiles in half the time; the first mask after an installation waits for it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numba.extending import intrinsic
 
 from ._numba import kernel
 
-PHILOX_WORDS = 1024  # drawn at a time: they stay in the first-level cache
+PHILOX_WORDS = 1024  # words drawn at a time: they stay in the first-level cache
 MT19937_WORDS = 624
 
-_U = np.uint64  # an operand that is not would make signed numbers or doubles of the others
+_U = np.uint64  # any other operand would convert the result to a signed number or a double
 _0, _1, _2, _3, _4, _7 = map(_U, (0, 1, 2, 3, 4, 7))
 _11, _15, _18, _26, _30 = map(_U, (11, 15, 18, 26, 30))
 _KEYS_A_SEED = _U(10_000)
@@ -35,10 +35,7 @@ _TEMPER_0, _TEMPER_1 = _U(0x9D2C5680), _U(0xEFC60000)
 
 
 def _wide_product(_typing_context: Any, _a: Any, _b: Any) -> Any:
-    """Upper and lower 64 bits of a 64 x 64 bit product, which one machine instruction gives.
-
-    Taken from two products, they would be two instructions.
-    """
+    """Return the upper and lower 64 bits of a 64 x 64 bit product, in one machine instruction."""
     pair: Any = types.UniTuple(types.uint64, 2)  # type: ignore[no-untyped-call]
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -68,15 +65,15 @@ def philox_windows(
 ) -> int:
     """Write the masks of consecutive windows.
 
-    The limits are ceil(p * 2**53): a draw of 53 bits is below p exactly if it is below that.
-    ``words`` is room for `PHILOX_WORDS` words. Returns -1, or an index of af that is followed,
-    within its window, by the first value that is not in [0, 1], or is it.
+    The limits are ceil(p * 2**53): a draw of 53 bits is below p exactly if it is below the limit.
+    ``words`` has space for `PHILOX_WORDS` words. Returns -1, or an index at or before the first
+    value outside [0, 1], in the same window.
     """
     for i in range(starts.shape[0]):
         window = first_window + np.uint64(i)
         key_low = seed * _KEYS_A_SEED + window
         key_high = window // _KEYS_A_SEED
-        # Unsigned: an index that may be negative would be checked for counting from the end.
+        # Unsigned, so that no negative-index check is compiled.
         site = np.uint64(starts[i])
         stop = np.uint64(stops[i])
         counter = _0
@@ -84,8 +81,8 @@ def philox_windows(
             size = stop - site
             if size > _ROOM:
                 size = _ROOM
-            # The multiplications, one a cycle, are the limit here: nothing else is in their way,
-            # and the comparisons below are left to vector instructions.
+            # Multiplications, one per cycle, are the bottleneck: this loop does nothing else, and
+            # the comparisons below are vectorised.
             place = _0
             while place < size:
                 counter += _1
@@ -135,9 +132,9 @@ def mt19937_windows(
     common_limit: np.uint64,
     state: Any,
 ) -> int:
-    """The same with the draws of ``numpy.random.RandomState``.
+    """Write the masks of consecutive windows from the draws of ``numpy.random.RandomState``.
 
-    ``state`` is room for `MT19937_WORDS` words.
+    Arguments and result as in `philox_windows`; ``state`` has space for `MT19937_WORDS` words.
     Matsumoto and Nishimura, "Mersenne Twister" (ACM TOMACS 8, 1998), seeded by its 2002
     ``init_genrand``, whose doubles take 27 and 26 bits of two words.
     """

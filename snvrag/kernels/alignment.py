@@ -1,4 +1,4 @@
-"""Site alignment: where the sites of one file stand in a panel."""
+"""Site alignment: the index in a panel of each site of another file."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arguments import type_error, value_error, vector
+from ._checks import integers, type_error, value_error
 
 _ALLELES = "an (S, 2) array of strings (REF, ALT) or of integer codes"
 
 
 def _signed(name: str, values: NDArray[Any]) -> NDArray[Any]:
-    """Return integers that compare exactly with any others of 64 bits, without a copy.
+    """Return integers as signed ones, without a copy, to compare them exactly.
 
-    Machine code compares int64 with uint64 as doubles.
+    The compiled code would compare int64 with uint64 as doubles.
     """
     if values.dtype != np.uint64:
         return values
@@ -36,8 +36,8 @@ def _check_alleles(name: str, alleles: Any, num_sites: int) -> NDArray[Any]:
 
 
 def _codes(alleles: NDArray[Any], panel_alleles: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return equal integers for equal strings on both sides, different ones for different ones."""
-    kinds = {array.dtype.kind in "iu" for array in (alleles, panel_alleles)}
+    """Return integers for both sides that are equal exactly where the strings are."""
+    kinds = {side.dtype.kind in "iu" for side in (alleles, panel_alleles)}
     if kinds == {True}:
         if alleles.dtype == panel_alleles.dtype:
             return alleles, panel_alleles
@@ -49,10 +49,10 @@ def _codes(alleles: NDArray[Any], panel_alleles: NDArray[Any]) -> tuple[NDArray[
             f"dtypes {alleles.dtype} and {panel_alleles.dtype}",
         )
     both = []
-    for array in (alleles, panel_alleles):
-        if array.dtype.kind == "T":
-            array = array.astype(object)
-        text = array.astype("U") if array.dtype.kind in "SO" else array
+    for side in (alleles, panel_alleles):
+        if side.dtype.kind == "T":
+            side = side.astype(object)
+        text = side.astype("U") if side.dtype.kind in "SO" else side
         both.append(np.ascontiguousarray(text, text.dtype.newbyteorder("=")))
     if all(text.dtype.itemsize == 4 for text in both):  # single letters: their code points
         return both[0].view(np.uint32), both[1].view(np.uint32)
@@ -77,14 +77,14 @@ def align_sites(
         Positions of the panel's sites in bp, ascending; equal ones may repeat.
     alleles, panel_alleles : (S, 2) and (P, 2), optional
         REF and ALT of each site: strings (any NumPy string dtype, or objects), compared exactly, or
-        integer codes that the caller made alike for both. Single letters and codes are compared as
-        they are; longer strings are sorted once to number them. Both or neither.
+        integer codes that mean the same on both sides. Single letters and codes are compared
+        directly; longer strings are sorted once to number them. Both or neither.
 
     Returns
     -------
     (S,) int64
-        Index in the panel, or -1. Sites at one position are told apart by their alleles. Among
-        panel sites that agree in position and alleles, the lowest index is taken.
+        Index in the panel, or -1. Alleles distinguish sites at one position. Of panel sites with
+        equal position and alleles, the lowest index is taken.
 
     Raises
     ------
@@ -92,8 +92,7 @@ def align_sites(
         For a wrong type or dtype.
     ValueError
         For a wrong shape; for positions that descend, with the first offending index; without
-        alleles, for a site whose position the panel has more than once, as nothing tells which is
-        meant.
+        alleles, for a site whose position the panel has more than once, which is ambiguous.
 
     Notes
     -----
@@ -113,8 +112,8 @@ def align_sites(
     ... )
     array([1])
     """
-    position = vector("position", position, "iu", "an integer (S,) array")
-    panel_position = vector("panel_position", panel_position, "iu", "an integer (P,) array")
+    position = integers("position", position, "an integer (S,) array")
+    panel_position = integers("panel_position", panel_position, "an integer (P,) array")
     if position.dtype != panel_position.dtype:
         position = _signed("position", position)
         panel_position = _signed("panel_position", panel_position)
@@ -123,11 +122,11 @@ def align_sites(
         type_error(missing, "given, as the other side's alleles are", None)
     from . import _alignment_kernels
 
-    for name, array in (("position", position), ("panel_position", panel_position)):
-        bad = _alignment_kernels.descent_after(array)
+    for name, given in (("position", position), ("panel_position", panel_position)):
+        bad = _alignment_kernels.descent_after(given)
         if bad >= 0:
-            bad += int(np.argmax(array[bad:] < array[bad - 1 : -1]))
-            value_error(name, "ascending", f"{array[bad]} after {array[bad - 1]} at {bad}")
+            bad += int(np.argmax(given[bad:] < given[bad - 1 : -1]))
+            value_error(name, "ascending", f"{given[bad]} after {given[bad - 1]} at {bad}")
     out = np.empty(position.shape[0], np.int64)
     if alleles is None or panel_alleles is None:
         bad = _alignment_kernels.align_by_position(position, panel_position, out)

@@ -1,6 +1,6 @@
-"""Slow, readable NumPy twins of the kernels: what the fast ones must agree with.
+"""Slow, readable NumPy twins of the kernels, which the fast ones must agree with.
 
-They check nothing and are not meant for work.
+They do not check their arguments, and are meant for tests alone.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._checks import num_words
+
 
 def philox4x64(counter: list[int], key: list[int]) -> list[int]:
-    """One Philox4x64-10 block in plain Python integers (Salmon et al., SC 2011)."""
+    """Compute a Philox4x64-10 block in plain Python integers (Salmon et al., SC 2011)."""
     word, keep = list(counter), 2**64 - 1
     low, high = key
     for _ in range(10):
@@ -40,7 +42,7 @@ def af_guided_mask(
     rare_threshold: float = 0.05,
     generator: str = "philox",
 ) -> NDArray[np.bool_]:
-    """The contract's formula, in NumPy's own generators."""
+    """Compute the masks' formula with NumPy's own generators."""
     key = seed * 10_000 + window
     if generator == "philox":
         philox = np.random.Philox(key=np.array([key, window // 10_000], np.uint64))
@@ -57,7 +59,7 @@ def align_sites(
     alleles: NDArray[Any] | None = None,
     panel_alleles: NDArray[Any] | None = None,
 ) -> NDArray[np.int64]:
-    """A dictionary from (position, REF, ALT) to the lowest index that has it."""
+    """Look sites up in a dictionary from (position, REF, ALT) to the lowest index."""
 
     def keys(positions: NDArray[Any], pairs: NDArray[Any] | None) -> list[tuple[Any, ...]]:
         if pairs is None:
@@ -73,7 +75,7 @@ def align_sites(
 def pack_haplotypes(alleles: NDArray[Any]) -> NDArray[np.uint64]:
     """Set each word bit by bit."""
     num_haplotypes, num_sites = alleles.shape
-    bits = np.zeros((num_haplotypes, (num_sites + 63) // 64), np.uint64)
+    bits = np.zeros((num_haplotypes, num_words(num_sites)), np.uint64)
     for h in range(num_haplotypes):
         for s in range(num_sites):
             bits[h, s // 64] |= np.uint64(int(alleles[h, s]) << (s % 64))
@@ -91,7 +93,7 @@ def unpack_haplotypes(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.in
 def _nearest(
     distances: NDArray[Any], k: int, exclude: NDArray[np.int64] | None
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Order every query's haplotypes by (distance, index) and keep k."""
+    """Sort the haplotypes of each query by (distance, index) and keep k."""
     rows = []
     for q, row in enumerate(distances):
         dropped = set() if exclude is None else set(exclude[q].tolist())
@@ -112,7 +114,7 @@ def topk_hamming(
     exclude: NDArray[np.int64] | None = None,
     weights: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Count differing observed alleles, pair by pair, or add up their weights."""
+    """Count differing observed alleles, pair by pair, or sum their weights."""
     seen = np.ones(num_sites, bool) if observed is None else observed
     a = unpack_haplotypes(queries, num_sites)[:, seen]
     b = unpack_haplotypes(panel, num_sites)[:, seen]
@@ -125,7 +127,7 @@ def topk_hamming(
 
 
 def integer_weights(weights: NDArray[np.float32]) -> tuple[NDArray[np.int64], float]:
-    """Weights as multiples of a power of two, rounded half to even, whose sum is below 2**31."""
+    """Round weights to multiples of a power of two, half to even, with a sum below 2**31."""
     total = 0.0
     for weight in weights.tolist():
         total += weight
@@ -138,13 +140,13 @@ def integer_weights(weights: NDArray[np.float32]) -> tuple[NDArray[np.int64], fl
 
 def topk_l2(
     queries: NDArray[np.float32],
-    cache: NDArray[np.float32],
+    database: NDArray[np.float32],
     k: int,
     *,
     exclude: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Sums of squared differences in double precision."""
-    difference = queries[:, None, :].astype(np.float64) - cache[None, :, :].astype(np.float64)
+    """Sum squared differences in double precision."""
+    difference = queries[:, None, :].astype(np.float64) - database[None, :, :].astype(np.float64)
     return _nearest((difference**2).sum(axis=2), k, exclude)
 
 
@@ -155,7 +157,7 @@ def match_features(
     position: NDArray[np.int64],
     decay_sites: float,
 ) -> NDArray[np.float64]:
-    """Walk from every site to both sides; ``(6, L)``, as ``csrc/include/snvrag/matching.hpp``."""
+    """Walk from every site to both sides; (6, L), as in ``csrc/include/snvrag/matching.hpp``."""
     num_sites = len(query)
     mismatch = (query != neighbour) & observed
     out = np.zeros((6, num_sites))
@@ -184,19 +186,19 @@ def li_stephens_dosage(
     query: NDArray[Any],
     panel: NDArray[Any],
     observed: NDArray[np.bool_],
-    switches: NDArray[np.float64],
-    error: float,
+    cumulative_rho: NDArray[np.float64],
+    mismatch: float,
     exclude: tuple[int, ...] = (),
 ) -> NDArray[np.float64]:
-    """Forward-backward over (H, S) alleles for one (S,) query; ``(S,)`` in double precision."""
+    """Run forward-backward over (H, S) alleles for one (S,) query; (S,) in double precision."""
     left = [h for h in range(len(panel)) if h not in exclude]
     copied = panel[left].astype(np.float64)
     sites = np.flatnonzero(observed)
     num_states = len(left)
     if sites.size == 0:
         return np.asarray(copied.mean(axis=0))
-    emission = np.where(copied[:, sites] == query[sites], 1 - error, error)
-    change = -np.expm1(-np.diff(switches[sites]))
+    emission = np.where(copied[:, sites] == query[sites], 1 - mismatch, mismatch)
+    change = -np.expm1(-np.diff(cumulative_rho[sites]))
     forward = np.empty((sites.size, num_states))
     backward = np.ones((sites.size, num_states))
     forward[0] = emission[:, 0] / num_states
@@ -215,8 +217,8 @@ def li_stephens_dosage(
         after = int(np.searchsorted(sites, s))
         before = after if after < sites.size and sites[after] == s else after - 1
         before, after = max(before, 0), min(after, sites.size - 1)
-        span = switches[sites[after]] - switches[sites[before]]
-        t = (switches[s] - switches[sites[before]]) / span if span > 0 else 0.5
+        first, last = cumulative_rho[sites[before]], cumulative_rho[sites[after]]
+        t = (cumulative_rho[s] - first) / (last - first) if last > first else 0.5
         t = min(max(t, 0.0), 1.0)
         dosage[s] = ((1 - t) * posterior[before] + t * posterior[after]) @ copied[:, s]
     return dosage

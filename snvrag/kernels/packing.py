@@ -1,4 +1,4 @@
-"""Alleles to bits and back: one bit an allele, 64 to a word."""
+"""Packing of alleles to bits and back: one bit for each allele, 64 in a word."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .. import _core
 def pack_haplotypes(
     alleles: NDArray[np.int8] | NDArray[np.uint8] | NDArray[np.bool_],
 ) -> NDArray[np.uint64]:
-    """Pack haplotypes to one bit an allele.
+    """Pack haplotypes to one bit for each allele.
 
     Parameters
     ----------
     alleles : (H, S) int8, uint8 or bool
         0 for REF, 1 for ALT. Any strides, read-only or not; the transpose of an (S, H) array, as
-        VCF readers give it, is packed without a copy. There is no bit for a missing allele (-1).
+        VCF readers return it, is packed without a copy. Missing alleles (-1) are an error.
 
     Returns
     -------
     (H, W) uint64
-        With W = ceil(S / 64): bit j of word w is site 64 * w + j. Bits behind the last site are 0.
+        With W = ceil(S / 64): bit j of word w is site 64 * w + j. Bits past the last site are 0.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def pack_haplotypes(
 
     Notes
     -----
-    Cost: each allele is read once; 64 alleles take a few vector instructions.
+    Cost: one pass over the alleles; 64 of them take a few vector instructions.
 
     Examples
     --------
@@ -47,12 +47,12 @@ def pack_haplotypes(
 
 
 def unpack_haplotypes(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.int8]:
-    """Unpack what `pack_haplotypes` packed.
+    """Unpack haplotypes that `pack_haplotypes` packed.
 
     Parameters
     ----------
     bits : (H, W) uint64
-        Rows contiguous; rows may lie apart.
+        Each row contiguous; there may be gaps between rows.
     num_sites : int
         S, with W = ceil(S / 64).
 
@@ -70,7 +70,7 @@ def unpack_haplotypes(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.in
 
     Notes
     -----
-    Cost: each allele is written once; bits behind the last site are not looked at.
+    Cost: one pass over the alleles. Bits past the last site are ignored.
 
     Examples
     --------

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from . import _device
-from ._arguments import type_error
+from . import _checks, cuda
 
 
 class TopK(NamedTuple):
-    """Nearest haplotypes of each query, ordered by (distance, index) ascending.
+    """The nearest haplotypes of each query, ordered by (distance, index) ascending.
 
     Attributes
     ----------
@@ -27,13 +26,13 @@ class TopK(NamedTuple):
 
 
 class HammingIndex:
-    """The observed sites of a panel, laid out for exact search by Hamming distance.
+    """An index of the observed sites of a panel, for exact search by Hamming distance.
 
     Parameters
     ----------
     panel : (H, W) uint64
-        Packed haplotypes (`pack_haplotypes`), W = ceil(num_sites / 64). Copied, not kept. A CUDA
-        array (DLPack) gives an index on that device.
+        Packed haplotypes (`pack_haplotypes`), W = ceil(num_sites / 64). The index keeps a copy. A
+        CUDA array gives an index on its device.
     num_sites : int
         L, the number of sites of the window.
     observed : (L,) bool, optional
@@ -49,9 +48,9 @@ class HammingIndex:
 
     Notes
     -----
-    Memory: 8 bytes x H x ceil(observed sites / 64), and 8 bytes a site. Build: one pass over the
-    panel. The commonest sites are laid first and apart, since they soonest tell haplotypes from
-    each other; that changes the speed of a search, never its answer.
+    Memory: 8 bytes x H x ceil(observed sites / 64), and 8 bytes for each site. Build: one pass over
+    the panel. Sites are stored by decreasing MAF, because common sites discriminate fastest; the
+    order affects the speed of a search, never its answer.
 
     Examples
     --------
@@ -65,7 +64,7 @@ class HammingIndex:
     TopK(distances=array([[0, 1]], dtype=int32), indices=array([[1, 0]]))
     """
 
-    _index: Any
+    _index: _core.HammingIndex | cuda.DeviceHammingIndex
 
     def __init__(
         self,
@@ -74,8 +73,8 @@ class HammingIndex:
         num_sites: int,
         observed: NDArray[np.bool_] | None = None,
     ) -> None:
-        if _device.is_device_array(panel):
-            self._index = _device.DeviceHammingIndex(panel, num_sites=num_sites, observed=observed)
+        if cuda.is_device_array(panel):
+            self._index = cuda.DeviceHammingIndex(panel, num_sites=num_sites, observed=observed)
         else:
             self._index = _core.HammingIndex.from_haplotypes(panel, num_sites, observed)
 
@@ -87,13 +86,13 @@ class HammingIndex:
         num_haplotypes: int,
         observed: NDArray[np.bool_] | None = None,
     ) -> HammingIndex:
-        """Build from rows of sites, one bit a haplotype: several times cheaper, as a panel lies.
+        """Build from a panel packed by site, several times faster than from haplotypes.
 
         Parameters
         ----------
         site_bits : (L, ceil(H / 64)) uint64
-            Bit j of word w of a row is haplotype 64 * w + j. A CUDA array (DLPack) gives an index
-            on that device.
+            Bit j of word w of a row is haplotype 64 * w + j. A CUDA array gives an index on its
+            device.
         num_haplotypes : int
             H, from 1.
         observed : (L,) bool, optional
@@ -102,7 +101,7 @@ class HammingIndex:
         Returns
         -------
         HammingIndex
-            Equal to the one that `HammingIndex` makes of the haplotypes.
+            Equal to the index that `HammingIndex` makes of the haplotypes.
 
         Raises
         ------
@@ -113,7 +112,7 @@ class HammingIndex:
 
         Notes
         -----
-        Cost: one pass over the rows of the observed sites; hidden ones are not read.
+        Cost: one pass over the rows of the observed sites; hidden sites are not read.
 
         Examples
         --------
@@ -125,8 +124,8 @@ class HammingIndex:
         TopK(distances=array([[0]], dtype=int32), indices=array([[1]]))
         """
         self = cls.__new__(cls)
-        if _device.is_device_array(site_bits):
-            self._index = _device.DeviceHammingIndex.from_sites(
+        if cuda.is_device_array(site_bits):
+            self._index = cuda.DeviceHammingIndex.from_sites(
                 site_bits, num_haplotypes=num_haplotypes, observed=observed
             )
         else:
@@ -145,7 +144,7 @@ class HammingIndex:
 
     @property
     def num_observed(self) -> int:
-        """Number of sites that count. On a device that holds the mask, waits for it once."""
+        """Number of observed sites. If the mask is on a device, the first call waits for it."""
         return int(self._index.num_observed)
 
     @property
@@ -159,8 +158,8 @@ class HammingIndex:
         k: int,
         *,
         exclude: NDArray[np.int64] | None = None,
-        threads: int | None = None,
         weights: NDArray[np.float32] | None = None,
+        threads: int | None = None,
         out: TopK | tuple[NDArray[Any], NDArray[np.int64]] | None = None,
     ) -> TopK:
         """Return the k nearest haplotypes of each query.
@@ -170,26 +169,25 @@ class HammingIndex:
         queries : (Q, W) uint64
             Packed haplotypes over all L sites; hidden sites are ignored. Q may be 0.
         k : int
-            From 1 to H less the distinct haplotypes excluded for any one query.
+            1 <= k <= H - E_max, with E_max the most distinct exclusions of one query.
         exclude : (Q, E) int64, optional
             Haplotypes that a query must not retrieve; -1 for none.
-        threads : int, optional
-            Number of threads; by default as many as the work is worth. The answer does not depend
-            on it.
         weights : (L,) float32, optional
-            What a difference at each site counts, finite and not negative; hidden sites are
-            ignored. By default 1. A learned embedding of the alleles at each site has these
-            distances, with ``weights[s] = |e_ref[s] - e_alt[s]|^2``. Values on a device are not
-            looked at: a wrong one at an observed site makes every distance NaN.
+            Weight of a difference at each site, finite and not negative, with a sum that float32
+            holds; those of hidden sites are ignored. By default 1. The distances of a learned
+            embedding of the alleles are those with ``weights[s] = |e_ref[s] - e_alt[s]|^2``.
+        threads : int, optional
+            Number of threads on the CPU; by default chosen by the amount of work. The answer does
+            not depend on it. Ignored on a device.
         out : pair of arrays, optional
             Contiguous (Q, k) arrays for the distances and the indices, of the dtypes below.
 
         Returns
         -------
         TopK
-            (Q, k) distances, int32: observed sites at which the haplotypes differ, or float32: the
-            sum of their weights; and (Q, k) indices, int64. Ordered by (distance, index) ascending.
-            `out`'s arrays, where given.
+            (Q, k) distances, int32: the number of observed sites at which the haplotypes differ, or
+            with weights, float32: the sum of their weights; and (Q, k) indices, int64. Ordered by
+            (distance, index) ascending. The arrays of `out`, if given.
 
         Raises
         ------
@@ -198,15 +196,17 @@ class HammingIndex:
 
         Notes
         -----
-        Cost: at most Q x H x ceil(observed / 64) word comparisons, and mostly Q x H x 2 of them,
-        as a haplotype is given up when its first words alone put it behind the k-th best. The
-        panel is read from memory once. With weights, a word costs as much as ten.
+        Cost: at most Q x H x ceil(observed / 64) word comparisons, and mostly Q x H x 2, because a
+        haplotype is rejected once its first words exceed the k-th best. The panel is read from
+        memory once. With weights, a word costs about ten times as much.
 
-        Weights are rounded to multiples of a power of two, about 2**-30 of the sum of those
-        observed (none smaller than 2**-126), and added exactly, and the sum is rounded to float32
-        once: the answer depends on neither instruction set, threads nor device. Weights that are
-        small multiples of a power of two are not changed, so weights of 1 give the distances that
-        no weights give.
+        Weights are rounded to multiples of a power of two, about 2**-30 of the sum of the observed
+        ones (but not below 2**-126), and summed exactly; the sum is rounded to float32 once. The
+        answer therefore depends on neither instruction set, threads nor device. Small multiples of
+        a power of two are not changed: weights of 1 give the distances without weights.
+
+        Values in device memory are not checked: an index in `exclude` that is out of range excludes
+        nothing, and a wrong weight at an observed site makes every distance NaN.
 
         Examples
         --------
@@ -220,18 +220,22 @@ class HammingIndex:
         >>> index.search(query, 2, weights=np.array([2.0, 0.5, 0.25], np.float32))
         TopK(distances=array([[0.75, 2.  ]], dtype=float32), indices=array([[0, 1]]))
         """
-        if isinstance(self._index, _device.DeviceHammingIndex):
-            return TopK(*self._index.search(queries, k, exclude=exclude, weights=weights, out=out))
-        distances, indices = _pair(out)
-        return TopK(*self._index.search(queries, k, exclude, threads, weights, distances, indices))
+        index: Any = self._index
+        if isinstance(index, cuda.DeviceHammingIndex):
+            found: Any = index.search(queries, k, exclude=exclude, weights=weights, out=out)
+            return TopK(*found)
+        k = _checks.num_neighbours(k, exclude, index.num_haplotypes)
+        if weights is not None:
+            weights = _checks.site_weights(weights, index.num_sites)
+        return TopK(*index.search(queries, k, exclude, weights, threads, *_pair(out)))
 
 
-def _pair(out: Any) -> tuple[Any, Any]:
-    """Return the two arrays of `out`, or none."""
+def _pair(out: object) -> tuple[Any, Any]:
+    """Return the two arrays of `out`, or None for both."""
     if out is None:
         return None, None
     if not isinstance(out, tuple) or len(out) != 2:
-        type_error("out", "a pair of arrays", type(out).__name__)
+        _checks.type_error("out", "a pair of arrays", type(out).__name__)
     return out[0], out[1]
 
 
@@ -243,17 +247,17 @@ def topk_hamming(
     num_sites: int,
     observed: NDArray[np.bool_] | None = None,
     exclude: NDArray[np.int64] | None = None,
-    threads: int | None = None,
     weights: NDArray[np.float32] | None = None,
+    threads: int | None = None,
     out: TopK | tuple[NDArray[Any], NDArray[np.int64]] | None = None,
 ) -> TopK:
-    """Return the k nearest haplotypes of each query: `HammingIndex` built and searched once.
+    """Build a `HammingIndex`, and search it once for the k nearest haplotypes of each query.
 
     Parameters
     ----------
     panel, num_sites, observed
         As for `HammingIndex`.
-    queries, k, exclude, threads, weights, out
+    queries, k, exclude, weights, threads, out
         As in `HammingIndex.search`.
 
     Returns
@@ -264,11 +268,11 @@ def topk_hamming(
     Raises
     ------
     TypeError, ValueError
-        As there.
+        As for both.
 
     Notes
     -----
-    Cost: one pass over the panel to lay it out, then that of the search.
+    Cost: one pass over the panel to build the index, then that of the search.
 
     Examples
     --------
@@ -279,26 +283,26 @@ def topk_hamming(
     TopK(distances=array([[1]], dtype=int32), indices=array([[1]]))
     """
     index = HammingIndex(panel, num_sites=num_sites, observed=observed)
-    return index.search(queries, k, exclude=exclude, threads=threads, weights=weights, out=out)
+    return index.search(queries, k, exclude=exclude, weights=weights, threads=threads, out=out)
 
 
 def topk_l2(
     queries: NDArray[np.float32],
-    cache: NDArray[np.float32],
+    database: NDArray[np.float32],
     k: int,
     *,
     exclude: NDArray[np.int64] | None = None,
     threads: int | None = None,
     out: TopK | tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
 ) -> TopK:
-    """Return the k rows of a dense cache nearest to each query by squared L2 distance.
+    """Return the k rows of a dense database nearest to each query by squared L2 distance.
 
     Parameters
     ----------
     queries : (Q, D) float32
         Rows contiguous. Q may be 0.
-    cache : (H, D) float32
-        Rows contiguous. Finite values. CUDA arrays (DLPack) are searched on their device.
+    database : (H, D) float32
+        Rows contiguous, values finite. A CUDA array is searched on its device.
     k, exclude, threads, out
         As in `HammingIndex.search`.
 
@@ -306,9 +310,9 @@ def topk_l2(
     -------
     TopK
         (Q, k) squared distances, float32, and (Q, k) indices, int64, ordered by (distance, index)
-        ascending. Distances are sums of squared differences, so equal rows are at exactly 0; they
-        agree with the exact value to about 1e-6 relative, and rows whose distances differ by less
-        may change places between instruction sets.
+        ascending. Distances are sums of squared differences, so equal rows are at exactly 0. They
+        agree with the exact value to about 1e-6 relative; rows whose distances differ by less may
+        be ordered differently by different instruction sets.
 
     Raises
     ------
@@ -317,18 +321,26 @@ def topk_l2(
 
     Notes
     -----
-    Cost: at most Q x H x D differences and fused multiply-adds; with D from 16,384 on, rows are
-    given up when some of their dimensions alone put them behind the k-th best. Memory: a copy of
-    the queries, and Q x 32 sums of up to 16 floats a thread, never (Q, H).
+    Cost: at most Q x H x D differences and fused multiply-adds; from D = 16,384 on, rows are
+    rejected once some of their dimensions exceed the k-th best. Memory: a copy of the queries, and
+    Q x 32 sums of up to 16 floats for each thread, never (Q, H). A call on a device waits for it,
+    to find a distance that is not a number.
 
     Examples
     --------
     >>> import numpy as np
     >>> from snvrag.kernels import topk_l2
-    >>> cache = np.array([[0, 0], [3, 4], [1, 0]], np.float32)
-    >>> topk_l2(np.zeros((1, 2), np.float32), cache, 2)
+    >>> database = np.array([[0, 0], [3, 4], [1, 0]], np.float32)
+    >>> topk_l2(np.zeros((1, 2), np.float32), database, 2)
     TopK(distances=array([[0., 1.]], dtype=float32), indices=array([[0, 2]]))
     """
-    if _device.is_device_array(cache):
-        return TopK(*_device.topk_l2(queries, cache, k, exclude=exclude, out=out))
-    return TopK(*_core.topk_l2(queries, cache, k, exclude, threads, *_pair(out)))
+    found: tuple[Any, Any]
+    if cuda.is_device_array(database):
+        found = cuda.topk_l2(queries, database, k, exclude=exclude, out=out)
+    else:
+        expected = "a float32 (rows, dimensions) array with contiguous rows"
+        num_rows = _checks.array("database", database, np.float32, (None, None), expected).shape[0]
+        _checks.whole_number("rows of database", num_rows, 1, _checks.MAX_HAPLOTYPES)
+        k = _checks.num_neighbours(k, exclude, num_rows)
+        found = _core.topk_l2(queries, database, k, exclude, threads, *_pair(out))
+    return TopK(*found)

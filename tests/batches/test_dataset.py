@@ -386,7 +386,7 @@ def expected_copying(world: World, dataset: WindowDataset, key: Key, flank: int)
                 pack(world.panel_alleles[:, first:last].T),
                 num_haplotypes=48,
                 observed=seen,
-                switches=4 * ne * panel.position[first:last] * 1e-8 / 48,
+                cumulative_rho=4 * ne * panel.position[first:last] * 1e-8 / 48,
                 mismatch=0.01,
                 exclude=np.array([[2 * own, 2 * own + 1] if own >= 0 else [-1, -1]]),
             )

@@ -1,4 +1,4 @@
-"""Raw `_core` with arguments it was not made for: a TypeError or a ValueError, never a crash."""
+"""Raw `_core` with wrong arguments of every kind: a TypeError or a ValueError, never a crash."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import frozen, unaligned
 from snvrag import _core
 
 U8 = np.uint64
@@ -24,7 +25,7 @@ def index() -> Any:
     return _core.HammingIndex.from_haplotypes(np.zeros((9, 2), U8), L, None)
 
 
-# Each function with arguments that it takes; every test spoils one of them.
+# Every raw function with good arguments, one of which each test spoils.
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "pack_rows": (_core.pack_rows, {"alleles": np.zeros((5, L), np.int8)}),
     "unpack_rows": (_core.unpack_rows, {"bits": np.zeros((5, 2), U8), "num_sites": L}),
@@ -58,7 +59,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         _core.topk_l2,
         {
             "queries": np.zeros((3, 7), np.float32),
-            "cache": np.zeros((9, 7), np.float32),
+            "database": np.zeros((9, 7), np.float32),
             "k": 2,
             "exclude": np.full((3, 2), -1),
             "threads": 1,
@@ -78,6 +79,21 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "queries": np.zeros((3, 2), U8),
             "k": 2,
             "exclude": np.full((3, 2), -1),
+            "weights": np.ones(L, np.float32),
+            "threads": 1,
+        },
+    ),
+    "li_stephens_dosage": (
+        _core.li_stephens_dosage,
+        {
+            "queries": np.zeros((3, 2), U8),
+            "site_bits": np.zeros((L, 2), U8),
+            "num_haplotypes": 70,
+            "observed": np.ones(L, bool),
+            "cumulative_rho": np.arange(L) * 0.1,
+            "mismatch": 0.01,
+            "exclude": np.full((3, 2), -1),
+            "missing": np.zeros((3, 2), U8),
             "threads": 1,
         },
     ),
@@ -85,7 +101,13 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
 
 ARRAYS = [(f, a) for f, (_, good) in CALLS.items() for a, v in good.items() if np.ndim(v)]
 NUMBERS = [(f, a) for f, (_, good) in CALLS.items() for a, v in good.items() if not np.ndim(v)]
-OPTIONAL = {"exclude", "threads", "observed"}
+OPTIONAL = {
+    *((f, a) for f in ("topk_l2", "search", "li_stephens_dosage") for a in ("exclude", "threads")),
+    *((f, "observed") for f in ("from_haplotypes", "from_sites")),
+    ("search", "weights"),
+    ("li_stephens_dosage", "missing"),
+}
+FLOATS = {"decay_sites", "mismatch"}
 
 
 def call(function: str, **changed: Any) -> Any:
@@ -94,8 +116,15 @@ def call(function: str, **changed: Any) -> Any:
 
 
 @pytest.mark.parametrize("function", CALLS)
-def test_the_arguments_these_tests_spoil_are_good(function):
+def test_good_arguments(function):
     call(function)
+
+
+def test_every_raw_function_is_spoiled():
+    raw = {name for name in dir(_core) if not name.startswith("_")}
+    index = {"from_haplotypes", "from_sites", "search"}
+    others = {"HammingIndex", "compiler", "simd_level", "simd_levels", "set_simd_level"}
+    assert set(CALLS) == (raw - others) | index
 
 
 def wrong_kinds(array: np.ndarray) -> dict[str, Any]:
@@ -131,7 +160,7 @@ def test_what_is_no_such_array(function, argument):
 
 @pytest.mark.parametrize(("function", "argument"), ARRAYS)
 def test_none(function, argument):
-    if argument in OPTIONAL and function != "match_features":
+    if (function, argument) in OPTIONAL:
         call(function, **{argument: None})
     else:
         with pytest.raises(TypeError):
@@ -161,9 +190,10 @@ FREE = {
     ("read_genotypes", "codes", 1),
     ("match_features", "queries", 0),
     ("match_features", "neighbours", 0),
-    ("topk_l2", "cache", 0),
+    ("topk_l2", "database", 0),
     ("topk_l2", "exclude", 1),
     ("search", "exclude", 1),
+    ("li_stephens_dosage", "exclude", 1),
     ("from_haplotypes", "panel", 0),
 }
 
@@ -210,19 +240,13 @@ def test_columns_apart(function, argument):
 
 
 @pytest.mark.parametrize(("function", "argument"), [(f, a) for f, a in ARRAYS if a != "alleles"])
-def test_unaligned(function, argument, unaligned):
+def test_unaligned(function, argument):
     good = CALLS[function][1][argument]
     if good.dtype.itemsize == 1:
-        call(function, **{argument: unaligned_bytes(good)})
+        call(function, **{argument: unaligned(good)})
         return
     with pytest.raises(TypeError, match=f"^{argument} must be .*, got unaligned memory$"):
         call(function, **{argument: unaligned(good)})
-
-
-def unaligned_bytes(good: np.ndarray) -> np.ndarray:
-    memory = np.zeros(good.size + 1, good.dtype)
-    memory[1:] = good.ravel()
-    return memory[1:].reshape(good.shape)
 
 
 @pytest.mark.parametrize(("function", "argument"), ARRAYS)
@@ -241,7 +265,7 @@ def test_rows_a_broken_number_of_values_apart(function, argument):
 
 
 @pytest.mark.parametrize(("function", "argument"), ARRAYS)
-def test_read_only(function, argument, frozen):
+def test_read_only(function, argument):
     value = frozen(CALLS[function][1][argument])
     if function == "read_genotypes" and argument != "codes":
         with pytest.raises(TypeError, match=f"^{argument} must be a writeable array"):
@@ -255,12 +279,15 @@ HUGE = [-1, -(2**31), -(2**63), 2**31, 2**32, 2**40, 2**62, 2**63 - 1, 2**63, 2*
 
 @pytest.mark.parametrize(("function", "argument"), NUMBERS)
 def test_numbers_out_of_range(function, argument):
-    if argument == "decay_sites":
+    if argument in FLOATS:
+        for value in (1e-30, 1e300, float("inf"), 1, np.float32(2)):
+            call(function, **{argument: value})
         for value in (0.0, -1.0, float("nan"), -float("inf")):
+            if argument == "mismatch":  # any number is safe
+                call(function, mismatch=value)
+                continue
             with pytest.raises(ValueError, match="decay_sites"):
                 call(function, decay_sites=value)
-        for value in (1e-30, 1e300, float("inf"), 1, np.float32(2)):
-            call(function, decay_sites=value)
         return
     for value in HUGE:
         with pytest.raises((TypeError, ValueError)):
@@ -270,10 +297,10 @@ def test_numbers_out_of_range(function, argument):
 @pytest.mark.parametrize(("function", "argument"), NUMBERS)
 def test_what_is_no_number(function, argument):
     values: list[Any] = ["1", None, [1], object(), 1j, np.zeros(2, int)]
-    if argument != "decay_sites":
+    if argument not in FLOATS:
         values += [1.0, np.float64(1)]
     for value in values:
-        if value is None and argument in OPTIONAL:
+        if value is None and (function, argument) in OPTIONAL:
             call(function, **{argument: None})
             continue
         with pytest.raises(TypeError):
@@ -308,20 +335,35 @@ def test_gather_columns_out_of_range(column):
         call("gather_columns", columns=columns)
 
 
-@pytest.mark.parametrize("value", [-2, 9, 2**31, 2**32, 2**63 - 1, -(2**63)])
-def test_excluded_haplotypes_out_of_range(value):
+def arrays_of(answer: Any) -> list[np.ndarray]:
+    return list(answer) if isinstance(answer, tuple) else [answer]
+
+
+@pytest.mark.parametrize("value", [-2, 70, 2**31, 2**32, 2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("function", ["search", "topk_l2", "li_stephens_dosage"])
+def test_an_excluded_index_out_of_range_excludes_nothing(function, value):
+    """The public functions refuse it; here it must not lead to any memory."""
     exclude = np.full((3, 2), -1)
+    expected = arrays_of(call(function, exclude=exclude))
     exclude[2, 1] = value
-    for function in ("search", "topk_l2"):
-        text = f"^exclude must be -1 or an index below 9, got {value} for query 2$"
-        with pytest.raises(ValueError, match=text):
-            call(function, exclude=exclude)
+    got = arrays_of(call(function, exclude=exclude))
+    assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
 def test_everything_excluded():
+    exclude = np.tile(np.arange(70), (3, 1))
     for function in ("search", "topk_l2"):
-        with pytest.raises(ValueError, match=r"^k must be at most 0 \(9 less 9 excluded\), got 1$"):
-            call(function, k=1, exclude=np.tile(np.arange(9), (3, 1)))
+        assert [x.shape for x in call(function, k=9, exclude=exclude)] == [(3, 9)] * 2
+    assert call("li_stephens_dosage", exclude=exclude).shape == (3, L)
+
+
+def test_weights_and_rho_of_any_value():
+    for value in (np.nan, np.inf, -np.inf, -1.0, 3e38):
+        distances, indices = call("search", weights=np.full(L, value, np.float32))
+        assert np.isnan(distances).all()
+        assert indices.tolist() == [[0, 1]] * 3
+        assert call("li_stephens_dosage", cumulative_rho=np.full(L, value)).shape == (3, L)
+    assert call("li_stephens_dosage", cumulative_rho=-np.arange(L) * 1.0).shape == (3, L)
 
 
 def test_genotypes_do_not_write_where_they_may_not():
@@ -369,8 +411,10 @@ def test_zero_sized_everything():
         _core.HammingIndex.from_sites(np.zeros((0, 1), U8), 3, np.zeros(0, bool)),
     ):
         assert (made.num_haplotypes, made.num_sites, made.num_observed) == (3, 0, 0)
-        assert made.search(np.zeros((2, 0), U8), 3, None, 4)[1].tolist() == [[0, 1, 2]] * 2
-        assert made.search(np.zeros((0, 0), U8), 1, np.zeros((0, 4), np.int64), 4)[1].shape == (
+        assert made.search(np.zeros((2, 0), U8), 3, None, None, 4)[1].tolist() == [[0, 1, 2]] * 2
+        assert made.search(np.zeros((0, 0), U8), 1, np.zeros((0, 4), np.int64), None, 4)[
+            1
+        ].shape == (
             0,
             1,
         )
@@ -380,7 +424,8 @@ def test_more_threads_than_work():
     made = index()
     for threads in (1, 2, 7, 100, 4096):
         assert (
-            made.search(np.zeros((3, 2), U8), 9, None, threads)[1].tolist() == [list(range(9))] * 3
+            made.search(np.zeros((3, 2), U8), 9, None, None, threads)[1].tolist()
+            == [list(range(9))] * 3
         )
         assert _core.topk_l2(
             np.zeros((1, 3), np.float32), np.zeros((65, 3), np.float32), 2, None, threads
@@ -409,7 +454,7 @@ def test_an_index_is_made_by_its_two_functions_alone():
 def test_search_of_something_else():
     for other in (None, object(), np.zeros(3), _core.HammingIndex):
         with pytest.raises(TypeError):
-            _core.HammingIndex.search(other, np.zeros((1, 2), U8), 1, None, None)
+            _core.HammingIndex.search(other, np.zeros((1, 2), U8), 1, None, None, None)
 
 
 def test_an_unknown_level_is_refused():

@@ -1,4 +1,4 @@
-"""What a network is told of a neighbour: `_core.match_features` against a walk from every site."""
+"""Features of a neighbour: `_core.match_features` against a walk from every site."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ def test_oracle_on_a_case_made_by_hand():
     assert_near(features(query[None], other[None, None], observed, position, 2.0)[0, 0], expected)
 
 
-@pytest.mark.parametrize("decay_sites", [0.5, 10.0, 1e6])
-@pytest.mark.parametrize("differ", [0.0, 0.05, 1.0])
 @pytest.mark.parametrize("num_sites", SIZES)
-def test_every_size(num_sites, differ, decay_sites):
-    given_pairs = pairs(num_sites, differ=differ)
-    got = features(*given_pairs, decay_sites)
-    assert got.shape == (3, 4, 6, num_sites)
-    assert_near(got, expect(*given_pairs, decay_sites))
+def test_every_size(num_sites):
+    for decay_sites in [0.5, 10.0, 1e6]:
+        for differ in [0.0, 0.05, 1.0]:
+            given_pairs = pairs(num_sites, differ=differ)
+            got = features(*given_pairs, decay_sites)
+            assert got.shape == (3, 4, 6, num_sites)
+            assert_near(got, expect(*given_pairs, decay_sites))
 
 
 def test_a_whole_window():
@@ -160,15 +160,15 @@ def test_a_short_distance_in_a_wide_window_is_not_lost():
 def test_reading_from_the_other_end_swaps_left_and_right(num_sites, seed, differ, decay_sites):
     queries, neighbours, observed, position = pairs(num_sites, seed, differ=differ)
     got = features(queries, neighbours, observed, position, decay_sites)
-    turned = features(
+    reversed_pairs = features(
         np.ascontiguousarray(queries[:, ::-1]),
         np.ascontiguousarray(neighbours[:, :, ::-1]),
         observed[::-1],
         (position[0] + position[-1] - position)[::-1].copy(),
         decay_sites,
     )[..., ::-1]
-    np.testing.assert_allclose(got[:, :, ::2], turned[:, :, 1::2], rtol=1e-5, atol=1e-3)
-    np.testing.assert_allclose(got[:, :, 1::2], turned[:, :, ::2], rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(got[:, :, ::2], reversed_pairs[:, :, 1::2], rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(got[:, :, 1::2], reversed_pairs[:, :, ::2], rtol=1e-5, atol=1e-3)
 
 
 def test_alleles_of_hidden_sites_do_not_count():
@@ -202,7 +202,6 @@ def test_nothing_to_do():
     assert got.shape == (2, 1, 6, 0)
 
 
-WORDS = "queries, neighbours and observed"
 GOOD: dict[str, Any] = {
     "queries": np.zeros((2, 2), np.uint64),
     "neighbours": np.zeros((6, 2), np.uint64),
@@ -216,19 +215,17 @@ GOOD: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("wrong", "error", "text"),
     [
-        ({"num_sites": 129}, ValueError, f"{WORDS} must be of 3 words a row (129 sites), got 2"),
+        ({"num_sites": 129}, ValueError, "queries must be of 3 words a row (129 sites), got 2"),
         ({"num_sites": -1}, ValueError, "num_sites must be from 0 to 2147483647, got -1"),
         (
             {"neighbours": np.zeros((5, 2), np.uint64)},
             ValueError,
-            "neighbours must be of a multiple of the queries' rows, and observed one row, "
-            "got 5 and 1",
+            "neighbours must be of a multiple of 2 rows, got 5",
         ),
         (
             {"observed": np.zeros((2, 2), np.uint64)},
             ValueError,
-            "neighbours must be of a multiple of the queries' rows, and observed one row, "
-            "got 6 and 2",
+            "observed must be of one row, got 2",
         ),
         (
             {"position": np.arange(99)},
@@ -246,7 +243,7 @@ GOOD: dict[str, Any] = {
         (
             {"queries": np.zeros((4, 2), np.uint64)[::2]},
             TypeError,
-            f"{WORDS} must be a uint64 (rows, words) array with contiguous rows, "
+            "queries must be a uint64 (rows, words) array with contiguous rows, "
             "got rows that are not adjacent",
         ),
     ],

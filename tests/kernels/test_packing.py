@@ -9,25 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import LEVELS, frozen, level, pack, random_alleles, unaligned
 from snvrag import _core
 from snvrag.kernels import oracle, pack_haplotypes, unpack_haplotypes
 
 SIZES = [0, 1, 63, 64, 65, 127, 128, 129, 1020]
 ROWS = [0, 1, 2, 63, 64, 65, 130]
-
-
-def random_alleles(num_rows: int, num_columns: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 2, (num_rows, num_columns), np.int8)
-
-
-def pack(alleles: np.ndarray) -> np.ndarray:
-    """Pack with NumPy alone; the test of the oracle says that both agree."""
-    num_rows, num_columns = alleles.shape
-    words = (num_columns + 63) // 64
-    padded = np.zeros((num_rows, 64 * words), np.uint8)
-    padded[:, :num_columns] = alleles
-    packed = np.packbits(padded, axis=1, bitorder="little")
-    return packed.view("<u8").astype(np.uint64).reshape(num_rows, words)
 
 
 # --- the oracle ----------------------------------------------------------------------------------
@@ -56,31 +43,31 @@ def test_oracle_is_numpys_packbits(num_sites):
 # --- packing -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_rows", ROWS)
 @pytest.mark.parametrize("num_sites", SIZES)
-def test_pack_and_unpack(simd_level, num_sites, num_rows):
-    alleles = random_alleles(num_rows, num_sites)
-    bits = pack_haplotypes(alleles)
-    assert bits.dtype == np.uint64
-    assert bits.shape == (num_rows, (num_sites + 63) // 64)
-    assert (bits == pack(alleles)).all()
-    back = unpack_haplotypes(bits, num_sites)
-    assert back.dtype == np.int8
-    assert back.shape == alleles.shape
-    assert (back == alleles).all()
-
-
-@pytest.mark.parametrize("value", [0, 1])
-@pytest.mark.parametrize("num_sites", SIZES)
-def test_bits_behind_the_last_site_are_zero(simd_level, num_sites, value):
-    for order in "CF":
-        alleles = np.full((70, num_sites), value, np.int8, order=order)
+def test_pack_and_unpack(simd_level, num_sites):
+    for num_rows in ROWS:
+        alleles = random_alleles(num_rows, num_sites)
         bits = pack_haplotypes(alleles)
-        assert np.bitwise_count(bits).sum() == value * 70 * num_sites
+        assert bits.dtype == np.uint64
+        assert bits.shape == (num_rows, (num_sites + 63) // 64)
+        assert (bits == pack(alleles)).all()
+        back = unpack_haplotypes(bits, num_sites)
+        assert back.dtype == np.int8
+        assert back.shape == alleles.shape
+        assert (back == alleles).all()
+
+
+@pytest.mark.parametrize("num_sites", SIZES)
+def test_bits_past_the_last_site_are_zero(simd_level, num_sites):
+    for value in [0, 1]:
+        for order in "CF":
+            alleles = np.full((70, num_sites), value, np.int8, order=order)
+            bits = pack_haplotypes(alleles)
+            assert np.bitwise_count(bits).sum() == value * 70 * num_sites
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 65), (65, 3), (64, 64), (129, 127), (70, 1020)])
-def test_pack_any_layout(simd_level, shape, frozen, unaligned):
+def test_pack_any_layout(simd_level, shape):
     alleles = random_alleles(*shape)
     expected = pack(alleles)
     wide = np.ones((2 * shape[0], 3 * shape[1]), np.int8)
@@ -105,7 +92,7 @@ def test_pack_any_layout(simd_level, shape, frozen, unaligned):
         "uint8": alleles.astype(np.uint8),
         "bool": alleles.astype(bool),
         "bool, transposed": np.asfortranarray(alleles.astype(bool)),
-        "unaligned": np.frombuffer(b"\0" + alleles.tobytes(), np.int8)[1:].reshape(shape),
+        "unaligned": unaligned(alleles),
     }
     for name, layout in layouts.items():
         kept = layout.copy()
@@ -150,25 +137,21 @@ def test_the_first_bad_allele_is_named_in_row_order(simd_level):
     num_rows=st.integers(0, 130),
     num_columns=st.integers(0, 200),
     seed=st.integers(0, 99),
-    level=st.sampled_from(_core.simd_levels()),
+    name=st.sampled_from(LEVELS),
     transposed=st.booleans(),
 )
-def test_round_trip(num_rows, num_columns, seed, level, transposed):
-    before = _core.simd_level()
-    _core.set_simd_level(level)
-    try:
+def test_round_trip(num_rows, num_columns, seed, name, transposed):
+    with level(name):
         alleles = random_alleles(num_rows, num_columns, seed)
         bits = pack_haplotypes(np.asfortranarray(alleles) if transposed else alleles)
         assert (unpack_haplotypes(bits, num_columns) == alleles).all()
-        turned = _core.transpose_bits(bits, num_columns)
-        assert (turned == pack(alleles.T)).all()
-        assert (_core.transpose_bits(turned, num_rows) == bits).all()
-    finally:
-        _core.set_simd_level(before)
+        columns = _core.transpose_bits(bits, num_columns)
+        assert (columns == pack(alleles.T)).all()
+        assert (_core.transpose_bits(columns, num_rows) == bits).all()
 
 
 @pytest.mark.parametrize("num_sites", [1, 63, 64, 65, 1020])
-def test_unpack_rows_that_lie_apart(simd_level, num_sites, frozen):
+def test_unpack_rows_with_gaps(simd_level, num_sites):
     alleles = random_alleles(9, num_sites)
     bits = pack(alleles)
     spread = np.full((18, bits.shape[1] + 2), 2**64 - 1, np.uint64)
@@ -179,7 +162,7 @@ def test_unpack_rows_that_lie_apart(simd_level, num_sites, frozen):
     assert (unpack_haplotypes(frozen(bits), num_sites) == alleles).all()
 
 
-def test_unpack_ignores_bits_behind_the_last_site(simd_level):
+def test_unpack_ignores_bits_past_the_last_site(simd_level):
     bits = np.full((2, 2), 2**64 - 1, np.uint64)
     assert unpack_haplotypes(bits, 65).tolist() == [[1] * 65] * 2
 
@@ -262,16 +245,16 @@ def test_unpack_refuses_what_is_no_number_of_sites(num_sites):
 
 
 @pytest.mark.parametrize("num_columns", [0, 1, 63, 64, 65, 129, 1020])
-@pytest.mark.parametrize("num_rows", ROWS)
-def test_transpose(simd_level, num_rows, num_columns):
-    alleles = random_alleles(num_rows, num_columns)
-    got = _core.transpose_bits(pack(alleles), num_columns)
-    assert got.dtype == np.uint64
-    assert got.shape == (num_columns, (num_rows + 63) // 64)
-    assert (got == pack(alleles.T)).all()
+def test_transpose(simd_level, num_columns):
+    for num_rows in ROWS:
+        alleles = random_alleles(num_rows, num_columns)
+        got = _core.transpose_bits(pack(alleles), num_columns)
+        assert got.dtype == np.uint64
+        assert got.shape == (num_columns, (num_rows + 63) // 64)
+        assert (got == pack(alleles.T)).all()
 
 
-def test_transpose_ignores_bits_behind_the_last_column(simd_level):
+def test_transpose_ignores_bits_past_the_last_column(simd_level):
     bits = np.full((3, 2), 2**64 - 1, np.uint64)
     assert _core.transpose_bits(bits, 65).tolist() == [[7]] * 65
 

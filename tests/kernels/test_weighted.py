@@ -1,4 +1,4 @@
-"""Weighted Hamming search, `out=`, and what a scan that gives haplotypes up early might miss."""
+"""Weighted Hamming search, `out=`, and scans that reject haplotypes early."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snvrag import _core
-from snvrag.kernels import HammingIndex, TopK, oracle, pack_haplotypes, topk_hamming, topk_l2
+import helpers
+from helpers import LEVELS, frozen, level, mosaic_haplotypes, random_alleles
+from snvrag.kernels import (
+    HammingIndex,
+    TopK,
+    oracle,
+    pack_haplotypes,
+    topk_hamming,
+    topk_l2,
+)
 
 
 def assert_same(got: Any, expected: Any) -> None:
-    assert got.distances.dtype == np.float32
-    assert got.indices.dtype == np.int64
-    np.testing.assert_array_equal(got.distances, expected[0])
-    np.testing.assert_array_equal(got.indices, expected[1])
-
-
-def alleles_of(num_rows: int, num_sites: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 2, (num_rows, num_sites), np.int8)
+    helpers.assert_same(got, expected, dtype=np.float32)
 
 
 # --- the oracle ----------------------------------------------------------------------------------
@@ -51,23 +52,25 @@ def test_integer_weights_of_none():
 
 
 @pytest.mark.parametrize("num_sites", [0, 1, 31, 32, 33, 63, 64, 65, 127, 128, 129, 300])
-@pytest.mark.parametrize("num_haplotypes", [1, 7, 8, 9, 130])
-def test_every_size(simd_level, num_sites, num_haplotypes):
-    panel = pack_haplotypes(alleles_of(num_haplotypes, num_sites, 1))
-    queries = pack_haplotypes(alleles_of(5, num_sites, 2))
-    random = np.random.default_rng(num_sites)
-    weights = random.gamma(0.5, 1.0, num_sites).astype(np.float32)
-    for observed in (None, random.random(num_sites) < 0.5):
-        index = HammingIndex(panel, num_sites=num_sites, observed=observed)
-        for k in {1, min(8, num_haplotypes), num_haplotypes}:
-            expected = oracle.topk_hamming(
-                queries, panel, k, num_sites=num_sites, observed=observed, weights=weights
-            )
-            for threads in (1, 3):
-                assert_same(index.search(queries, k, weights=weights, threads=threads), expected)
+def test_every_size(simd_level, num_sites):
+    for num_haplotypes in [1, 7, 8, 9, 130]:
+        panel = pack_haplotypes(random_alleles(num_haplotypes, num_sites, 1))
+        queries = pack_haplotypes(random_alleles(5, num_sites, 2))
+        random = np.random.default_rng(num_sites)
+        weights = random.gamma(0.5, 1.0, num_sites).astype(np.float32)
+        for observed in (None, random.random(num_sites) < 0.5):
+            index = HammingIndex(panel, num_sites=num_sites, observed=observed)
+            for k in {1, min(8, num_haplotypes), num_haplotypes}:
+                expected = oracle.topk_hamming(
+                    queries, panel, k, num_sites=num_sites, observed=observed, weights=weights
+                )
+                for threads in (1, 3):
+                    assert_same(
+                        index.search(queries, k, weights=weights, threads=threads), expected
+                    )
 
 
-def test_a_panel_of_relatives(simd_level, mosaic_haplotypes):
+def test_a_panel_of_relatives(simd_level):
     alleles = mosaic_haplotypes(3050, 500, num_founders=40, seed=3)
     panel, queries = pack_haplotypes(alleles[50:]), pack_haplotypes(alleles[:50:5])
     random = np.random.default_rng(0)
@@ -124,8 +127,8 @@ def test_a_difference_in_every_site_of_the_head(simd_level):
 @pytest.mark.parametrize("weight", [1.0, 0.25, 2.0**90, 2.0**-90])
 def test_equal_weights_give_the_plain_search(simd_level, weight):
     panel, queries = (
-        pack_haplotypes(alleles_of(200, 129, 1)),
-        pack_haplotypes(alleles_of(4, 129, 2)),
+        pack_haplotypes(random_alleles(200, 129, 1)),
+        pack_haplotypes(random_alleles(4, 129, 2)),
     )
     plain = topk_hamming(queries, panel, 20, num_sites=129)
     weights = np.full(129, weight, np.float32)
@@ -134,7 +137,10 @@ def test_equal_weights_give_the_plain_search(simd_level, weight):
 
 
 def test_a_weight_of_zero_hides_a_site(simd_level):
-    panel, queries = pack_haplotypes(alleles_of(90, 200, 1)), pack_haplotypes(alleles_of(4, 200, 2))
+    panel, queries = (
+        pack_haplotypes(random_alleles(90, 200, 1)),
+        pack_haplotypes(random_alleles(4, 200, 2)),
+    )
     observed = np.random.default_rng(3).random(200) < 0.5
     hidden = topk_hamming(queries, panel, 9, num_sites=200, observed=observed)
     got = topk_hamming(queries, panel, 9, num_sites=200, weights=observed.astype(np.float32))
@@ -142,7 +148,10 @@ def test_a_weight_of_zero_hides_a_site(simd_level):
 
 
 def test_weights_of_hidden_sites_do_not_count(simd_level):
-    panel, queries = pack_haplotypes(alleles_of(90, 100, 1)), pack_haplotypes(alleles_of(4, 100, 2))
+    panel, queries = (
+        pack_haplotypes(random_alleles(90, 100, 1)),
+        pack_haplotypes(random_alleles(4, 100, 2)),
+    )
     observed = np.arange(100) % 3 == 0
     weights = np.random.default_rng(3).random(100).astype(np.float32)
     other = np.where(observed, weights, np.float32(1e30))
@@ -152,14 +161,14 @@ def test_weights_of_hidden_sites_do_not_count(simd_level):
 
 
 def test_no_weight_at_all_gives_the_lowest_indices(simd_level):
-    panel = pack_haplotypes(alleles_of(90, 100, 1))
+    panel = pack_haplotypes(random_alleles(90, 100, 1))
     got = topk_hamming(panel[:3], panel, 5, num_sites=100, weights=np.zeros(100, np.float32))
     assert_same(got, (np.zeros((3, 5)), np.tile(np.arange(5), (3, 1))))
 
 
 def test_weights_are_the_distances_of_a_learned_embedding(simd_level):
     random = np.random.default_rng(5)
-    alleles = alleles_of(300, 70, 1)
+    alleles = random_alleles(300, 70, 1)
     reference, alternative = random.normal(size=(2, 70, 3)).astype(np.float32)
     embedded = np.where(alleles[..., None] == 1, alternative, reference).reshape(300, -1)
     weights = ((reference - alternative) ** 2).sum(axis=1)
@@ -183,13 +192,13 @@ def test_the_sum_is_as_exact_as_promised(seed, num_sites, num_haplotypes, scale)
     bits = pack_haplotypes(alleles)
     weights = (random.gamma(0.3, 1.0, num_sites) * scale).astype(np.float32)
     answers = []
-    before = _core.simd_level()
-    for level in _core.simd_levels():
-        _core.set_simd_level(level)
-        answers.append(
-            topk_hamming(bits[:2], bits[2:], num_haplotypes, num_sites=num_sites, weights=weights)
-        )
-    _core.set_simd_level(before)
+    for name in LEVELS:
+        with level(name):
+            answers.append(
+                topk_hamming(
+                    bits[:2], bits[2:], num_haplotypes, num_sites=num_sites, weights=weights
+                )
+            )
     exact = (alleles[:2, None] != alleles[None, 2:]) @ weights.astype(np.float64)
     for got in answers:
         assert_same(got, answers[0])
@@ -203,7 +212,10 @@ def test_the_sum_is_as_exact_as_promised(seed, num_sites, num_haplotypes, scale)
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_out_is_written_and_returned(simd_level, weighted):
-    panel, queries = pack_haplotypes(alleles_of(90, 100, 1)), pack_haplotypes(alleles_of(4, 100, 2))
+    panel, queries = (
+        pack_haplotypes(random_alleles(90, 100, 1)),
+        pack_haplotypes(random_alleles(4, 100, 2)),
+    )
     weights = np.random.default_rng(0).random(100).astype(np.float32) if weighted else None
     index = HammingIndex(panel, num_sites=100)
     expected = index.search(queries, 7, weights=weights)
@@ -219,10 +231,10 @@ def test_out_is_written_and_returned(simd_level, weighted):
 
 
 def test_out_of_a_dense_search(simd_level):
-    cache = np.random.default_rng(0).random((50, 9)).astype(np.float32)
-    expected = topk_l2(cache[:3], cache, 4)
+    database = np.random.default_rng(0).random((50, 9)).astype(np.float32)
+    expected = topk_l2(database[:3], database, 4)
     out = (np.empty((3, 4), np.float32), np.empty((3, 4), np.int64))
-    got = topk_l2(cache[:3], cache, 4, out=out)
+    got = topk_l2(database[:3], database, 4, out=out)
     assert got.distances is out[0]
     np.testing.assert_array_equal(out[0], expected.distances)
     np.testing.assert_array_equal(out[1], expected.indices)
@@ -230,11 +242,6 @@ def test_out_of_a_dense_search(simd_level):
 
 def good_out(dtype: Any = np.int32) -> list[Any]:
     return [np.empty((4, 7), dtype), np.empty((4, 7), np.int64)]
-
-
-def frozen(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array
 
 
 @pytest.mark.parametrize(
@@ -255,7 +262,7 @@ def frozen(array: np.ndarray) -> np.ndarray:
     ],
 )
 def test_wrong_out(out, error, text):
-    panel = pack_haplotypes(alleles_of(90, 100, 1))
+    panel = pack_haplotypes(random_alleles(90, 100, 1))
     with pytest.raises(error, match=text):
         topk_hamming(panel[:4], panel, 7, num_sites=100, out=out)
 
@@ -275,6 +282,6 @@ def test_wrong_out(out, error, text):
     ],
 )
 def test_wrong_weights(weights, error, text):
-    panel = pack_haplotypes(alleles_of(90, 100, 1))
+    panel = pack_haplotypes(random_alleles(90, 100, 1))
     with pytest.raises(error, match=text):
         topk_hamming(panel[:4], panel, 7, num_sites=100, weights=weights)

@@ -252,7 +252,7 @@ def test_threads_change_nothing(panel, alleles):
         panel.site_bits,
         num_haplotypes=40,
         observed=observed,
-        switches=4e5 * (panel.position - panel.position[0]) * 1e-8 / 40,
+        cumulative_rho=4e5 * (panel.position - panel.position[0]) * 1e-8 / 40,
         mismatch=0.01,
     )
     np.testing.assert_allclose(one[:, 0], direct, rtol=0, atol=1e-6)

@@ -1,8 +1,8 @@
 // Bit layout of packed alleles.
 //
 // A row of n alleles takes num_words(n) little-endian 64-bit words; bit j of word w is allele
-// 64*w + j, and the bits behind the last allele are zero. Rows are haplotypes (one bit a site) or,
-// in a panel at rest, sites (one bit a haplotype): the layout is the same.
+// 64*w + j, and the bits past the last allele are zero. A row is a haplotype (one bit for each
+// site) or a site (one bit for each haplotype, as a panel is stored): the layout is the same.
 #pragma once
 
 #include <cstdint>

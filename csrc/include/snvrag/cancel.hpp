@@ -1,4 +1,4 @@
-// How a caller ends a long call.
+// Cancellation of long calls.
 #pragma once
 
 #include <atomic>

@@ -1,6 +1,6 @@
 // Philox4x64-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy
-// as 1, 2, 3" (SC 2011), laid out as NumPy does: the counter is incremented before a block is
-// drawn, so block b of a fresh generator is made from counter b + 1.
+// as 1, 2, 3" (SC 2011), in NumPy's order: the counter is incremented before a block is drawn, so
+// block b of a new generator has counter b + 1.
 #pragma once
 
 #include <cstdint>
@@ -51,13 +51,13 @@ SNVRAG_HOST_DEVICE inline PhiloxBlock philox4x64(PhiloxBlock counter, PhiloxKey 
   return counter;
 }
 
-// A word as NumPy's Generator.random() makes a double of it: 53 bits in [0, 1).
+// Converts a word to a double as NumPy's Generator.random() does: 53 bits in [0, 1).
 SNVRAG_HOST_DEVICE inline double unit_double(std::uint64_t word) {
   return static_cast<double>(word >> 11) * (1.0 / 9007199254740992.0);
 }
 
-// Key of a window's mask. The quotient in the upper half keeps windows from 10,000 on apart from
-// the next seed's.
+// Key of a window's mask. The quotient in the upper half keeps the keys of windows from 10,000 on
+// distinct from those of the next seed.
 SNVRAG_HOST_DEVICE inline PhiloxKey mask_key(std::uint64_t seed, std::uint64_t window) {
   return {seed * 10000u + window, window / 10000u};
 }

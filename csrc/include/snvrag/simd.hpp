@@ -7,12 +7,12 @@
 
 namespace snvrag {
 
-// In ascending order of what the machine must have. A build holds those of its architecture.
+// In ascending order of requirements. A build contains the levels of its architecture.
 enum class SimdLevel : int { scalar = 0, neon = 1, avx2 = 2, avx512 = 3 };
 
 const char* simd_level_name(SimdLevel level);
 
-// Levels that this build holds and this machine runs, ascending; always has scalar.
+// Levels that this build contains and this machine runs, ascending; scalar is always among them.
 const std::vector<SimdLevel>& available_simd_levels();
 
 // The level in use: the highest available one, unless set. Safe to call from any thread.

@@ -6,14 +6,16 @@
 #include <memory>
 #include <vector>
 
+#include "snvrag/search.hpp"
+
 namespace snvrag {
 
-// Distance and index as one key whose order is the contract's: distance first, then index.
+// Distance and index as one key, ordered by distance, then index.
 inline constexpr std::uint64_t pack_key(std::uint32_t distance, std::uint32_t index) {
   return (static_cast<std::uint64_t>(distance) << 32) | index;
 }
 
-// The bits of a float >= 0 order as the float does.
+// The bits of a float >= 0, which are ordered as the floats are.
 inline std::uint32_t float_key(float distance) {
   std::uint32_t bits;
   std::memcpy(&bits, &distance, sizeof bits);
@@ -31,31 +33,33 @@ inline constexpr std::uint32_t kNoThreshold = 0xffffffffu;
 // Candidates of one query. A scan appends haplotypes whose distance is below `threshold`. Plain
 // data, so that code of any instruction set can share it.
 //
-// Contract with the scans: indices come in ascending order, so a candidate whose distance equals
-// that of the k-th best so far can never displace it, and `distance < threshold` loses nothing.
+// Scans append indices in ascending order. A candidate at the distance of the k-th best so far can
+// therefore never displace it, and `distance < threshold` loses nothing.
 struct Candidates {
-  std::uint64_t* keys;
-  std::int64_t size;
-  std::int64_t capacity;
-  std::uint32_t threshold;
-  std::uint32_t k;
-  const std::int64_t* exclude;
-  std::int64_t num_exclude;
+  std::uint64_t* keys = nullptr;
+  std::int64_t size = 0;
+  std::int64_t capacity = 0;
+  std::uint32_t threshold = kNoThreshold;
+  std::uint32_t k = 0;
+  const std::int64_t* exclude = nullptr;
+  std::int64_t num_exclude = 0;
 
-  // Where distances are small integers: how many candidates have each, how many have one below
-  // `limit`, and the least limit that keeps k of them. The threshold then follows every candidate.
-  std::uint32_t* counts;
-  std::uint32_t limit;
-  std::int64_t num_below;
+  // Where distances are small integers: the number of candidates at each distance, the least limit
+  // that keeps k of them, and the number below that limit. Every candidate then lowers the
+  // threshold. Null for other distances.
+  std::uint32_t* counts = nullptr;
+  std::uint32_t limit = 0;
+  std::int64_t num_below = 0;
 };
 
-// Appends haplotypes first + i for the bits i of `lanes`, at distances[i], leaving out those that
-// are excluded, and makes room for at least as many again.
-// Not inline: code of a wider instruction set must call this one text, not a copy of its own.
+// Appends haplotypes first + i for the bits i of `lanes`, at distances[i], except those excluded,
+// and makes room for another burst.
+// Not inline: code of a wider instruction set must call this function, not a copy of its own.
 void append(Candidates& candidates, unsigned lanes, const std::uint32_t* distances,
             std::int64_t first);
 
-// Lowers the threshold by the distances of any haplotypes that are not excluded, if there are k.
+// Lowers the threshold by the distances of some haplotypes that are not excluded. Fewer than k of
+// them change nothing.
 void lower_threshold(Candidates& candidates, std::uint32_t* distances, std::int64_t num_distances);
 
 bool is_excluded(const Candidates& candidates, std::int64_t haplotype);
@@ -66,28 +70,28 @@ class CandidateSet {
   // The most haplotypes in one call of append().
   static constexpr std::int64_t kBurst = 32;
 
-  // `max_distance` is the largest distance where distances are integers, or negative for others.
+  // `max_distance` is the largest distance if distances are integers, otherwise negative.
   CandidateSet(std::int64_t num_queries, std::int64_t k, std::int64_t max_distance,
-               const std::int64_t* exclude, std::int64_t num_exclude);
+               const Exclude& exclude);
 
   Candidates* data() { return queries_.data(); }
 
-  // Takes over the candidates of a set of the same shape whose indices are all higher.
+  // Adds the candidates of a set of the same shape whose indices are all higher.
   void merge(CandidateSet& other);
 
-  // The k smallest keys of a query, ascending. There are always k: the callers check that
-  // k <= H - E. The pointer holds until the next call.
+  // The k smallest keys of a query, ascending; all ones where there are fewer candidates. The
+  // pointer is valid until the next call.
   const std::uint64_t* sorted(std::int64_t query);
 
  private:
-  std::unique_ptr<std::uint64_t[]> keys_;  // not cleared: most of the room is never used
+  std::unique_ptr<std::uint64_t[]> keys_;  // not cleared: most of it is never used
   std::vector<std::uint32_t> counts_;
   std::vector<std::uint64_t> sorted_;
   std::vector<Candidates> queries_;
 };
 
-// Candidates of a search that several threads share: one set a thread, each over a range of
-// haplotypes above the one before. `take(query, keys)` gets the k smallest of each query.
+// Merges the candidates of a search by several threads: found[i] is thread i's, over a range of
+// haplotypes above that of thread i - 1. Calls take(query, keys) with the k smallest of each query.
 template <class Take>
 void take_sorted(std::vector<CandidateSet>& found, std::int64_t num_queries, Take take) {
   for (std::size_t part = 1; part < found.size(); ++part) found[0].merge(found[part]);

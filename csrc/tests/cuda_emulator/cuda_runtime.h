@@ -1,5 +1,5 @@
-// CUDA C++ as plain C++: what nvcc knows by itself and what its cuda_runtime.h adds, as far as
-// csrc/cuda uses it. The semantics of threads, barriers and warps are in emulator.hpp.
+// CUDA C++ as plain C++: the built-ins of nvcc and the parts of its cuda_runtime.h that csrc/cuda
+// uses. The semantics of threads, barriers and warps are in emulator.hpp.
 #pragma once
 
 #include <math.h>  // kernels call isnan, fmaf, ... unqualified
@@ -18,8 +18,8 @@
 #define __host__
 #define __launch_bounds__(threads)
 #define __align__(bytes) __attribute__((aligned(bytes)))
-// Blocks run one after the other, so one copy is enough; that of the block before is left in it,
-// as on a device.
+// Blocks run one after another, so one copy is enough; as on a device, it keeps the values of the
+// preceding block.
 #define __shared__ static
 
 struct alignas(16) uint4 {
@@ -67,7 +67,7 @@ inline unsigned __ballot_sync(unsigned lanes, int predicate) {
 }
 
 // --- atomics -------------------------------------------------------------------------------------
-// Nothing is ever interrupted, but __atomic tells the thread sanitizer that they are no race.
+// Threads are never interrupted; __atomic marks these for the thread sanitizer as no race.
 
 template <class T>
 T atomicAdd(T* place, T value) {
@@ -97,8 +97,7 @@ inline unsigned __float_as_uint(float x) {
 
 // --- launches ------------------------------------------------------------------------------------
 
-// Arguments are copied at the launch, as CUDA does; pointers are followed when the stream gets
-// here.
+// As in CUDA, arguments are copied at the launch, and pointers are read when the stream runs it.
 template <class... Parameters>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Parameters... arguments) {

@@ -1,5 +1,5 @@
 // The part of the CUDA runtime's interface that csrc/cuda uses, with CUDA's own names and values.
-// Memory of the device is memory of the host here; see emulator.hpp.
+// Device memory is host memory; see emulator.hpp.
 #pragma once
 
 #include <cstddef>

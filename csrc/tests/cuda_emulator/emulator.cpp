@@ -34,9 +34,9 @@ struct Thread {
   explicit Thread(void (*entry)()) : fiber(entry) {}
   Fiber fiber;
   State state = State::done;
-  const char* file = nullptr;  // where it waits
+  const char* file = nullptr;  // where the thread waits
   int line = 0;
-  unsigned lanes = 0;         // with which it waits
+  unsigned lanes = 0;         // the lanes it waits for
   std::uint64_t brought = 0;  // to its warp
 };
 
@@ -48,9 +48,9 @@ std::vector<std::unique_ptr<Thread>> threads;  // kept from block to block
 const std::function<void()>* body = nullptr;
 char* dynamic_shared = nullptr;
 
-// What the thread sanitizer is told: threads that wait hand what they did to the scheduler, and
-// take what all had done when it let them go on. Two places, as one would also order a thread that
-// goes on before another that has come to the next barrier already.
+// Synchronisation as the thread sanitizer sees it: waiting threads release to the scheduler, and
+// acquire from it when they continue. Two objects, because one would also order a thread that
+// continues before another that has already reached the next barrier.
 char waiting, going_on;
 void release([[maybe_unused]] char& place) {
 #if defined(SNVRAG_THREAD_SANITIZER)
@@ -86,7 +86,7 @@ void run_threads() {
 template <class Visit>
 void in_order(unsigned n, Visit visit) {
   if (order == Order::mixed) {
-    // A start and a step without a factor in common with n, others each time.
+    // A start, and a step coprime to n, which differ each time.
     ++num_orders;
     const std::uint64_t start = num_orders * 0x9E3779B9u % n;
     std::uint64_t step = num_orders * 0x85EBCA6Bu % n;
@@ -97,7 +97,7 @@ void in_order(unsigned n, Visit visit) {
   }
 }
 
-// Lets the warps go on whose lanes have all come; returns whether there was one.
+// Continues the warps whose lanes have all arrived; returns whether there was one.
 bool open_warp_barriers(unsigned num_threads) {
   bool opened = false;
   for (unsigned first = 0; first < num_threads; first += kWarpSize) {

@@ -1,4 +1,4 @@
-// Stacks of their own that take turns on one thread of the CPU.
+// Fibers: stacks that are switched on one CPU thread.
 #pragma once
 
 #include <cstddef>
@@ -8,13 +8,13 @@ namespace cuda_emulator {
 
 class Fiber {
  public:
-  Fiber();                          // what runs now, on the stack that it has
-  explicit Fiber(void (*entry)());  // a fiber that has not begun; entry must never return
+  Fiber();                          // the code that runs now, on its own stack
+  explicit Fiber(void (*entry)());  // a fiber not started yet; entry must never return
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
   ~Fiber();
 
-  // Goes on with `to`, until something switches back to `from`, which must be what runs now.
+  // Continues `to`, until something switches back to `from`, which must be running now.
   static void switch_to(Fiber& from, Fiber& to);
 
  private:

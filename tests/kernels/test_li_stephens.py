@@ -1,0 +1,424 @@
+"""The Li-Stephens kernel gives its twin's answer at every instruction set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers import LEVELS, frozen, level, pack, unaligned
+from snvrag.kernels import li_stephens_dosage, oracle
+
+# Of a probability; sums of float32 over a few hundred haplotypes and sites.
+TOLERANCE = 2e-5
+
+
+class Problem:
+    """A panel of mosaics, and queries that copy it with errors."""
+
+    def __init__(self, num_haplotypes, num_sites, num_queries=3, *, share=0.5, seed=0, step=0.05):
+        random = np.random.default_rng([num_haplotypes, num_sites, seed])
+        founders = random.integers(0, 2, (4, num_sites))
+        segment = np.cumsum(random.random((num_haplotypes + num_queries, num_sites)) < 0.05, 1)
+        alleles = founders[(segment + np.arange(len(segment))[:, None]) % 4, np.arange(num_sites)]
+        alleles = (alleles ^ (random.random(alleles.shape) < 0.03)).astype(np.int8)
+        self.panel, self.queries = alleles[:num_haplotypes], alleles[num_haplotypes:]
+        self.observed = random.random(num_sites) < share
+        self.cumulative_rho = np.cumsum(random.exponential(step, num_sites))
+        self.mismatch = 0.01
+        self.exclude = None
+        self.missing = None
+
+    def run(self, **changes):
+        given = {
+            "queries": pack(self.queries),
+            "site_bits": pack(self.panel.T),
+            "num_haplotypes": len(self.panel),
+            "observed": self.observed,
+            "cumulative_rho": self.cumulative_rho,
+            "mismatch": self.mismatch,
+            "exclude": self.exclude,
+            "missing": None if self.missing is None else pack(self.missing),
+            **changes,
+        }
+        return li_stephens_dosage(given.pop("queries"), given.pop("site_bits"), **given)
+
+    def expected(self):
+        rows = []
+        for q, query in enumerate(self.queries):
+            exclude = () if self.exclude is None else tuple(self.exclude[q].tolist())
+            observed = self.observed
+            if self.missing is not None:
+                observed = observed & ~self.missing[q].astype(bool)
+            rows.append(
+                oracle.li_stephens_dosage(
+                    query, self.panel, observed, self.cumulative_rho, self.mismatch, exclude
+                )
+            )
+        return np.array(rows).reshape(len(self.queries), self.panel.shape[1])
+
+    def check(self):
+        got = self.run(threads=1)
+        assert got.dtype == np.float32
+        assert got.shape == self.queries.shape
+        np.testing.assert_allclose(got, self.expected(), rtol=0, atol=TOLERANCE)
+        return got
+
+
+# --- against the twin -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_sites", [1, 63, 64, 65, 129, 300])
+def test_sizes_at_the_edges(simd_level, num_sites):
+    for num_haplotypes in [1, 2, 63, 64, 65, 127, 129]:
+        Problem(num_haplotypes, num_sites).check()
+
+
+@pytest.mark.parametrize("num_sites", [0, 1, 2, 70])
+@pytest.mark.parametrize("which", ["none", "first", "middle", "last", "all"])
+def test_few_observed_sites(simd_level, num_sites, which):
+    problem = Problem(67, num_sites)
+    places = {
+        "none": [],
+        "all": range(num_sites),
+        "first": [0],
+        "last": [num_sites - 1],
+        "middle": [num_sites // 2],
+    }[which]
+    problem.observed[:] = False
+    if num_sites:
+        problem.observed[list(places)] = True
+    got = problem.check()
+    if which == "none":
+        frequency = np.broadcast_to(problem.panel.mean(0), got.shape)
+        np.testing.assert_allclose(got, frequency, rtol=0, atol=TOLERANCE)
+
+
+# Blocks of kept forward probabilities are the root of the number of observed sites long.
+@pytest.mark.parametrize("num_observed", [2, 3, 4, 5, 6, 7, 8, 12, 13, 99, 100, 101])
+def test_every_length_of_the_last_block(simd_level, num_observed):
+    problem = Problem(5, num_observed, share=1.1)
+    problem.check()
+
+
+def test_no_query(simd_level):
+    problem = Problem(5, 70)
+    assert problem.run(queries=np.zeros((0, 2), np.uint64)).shape == (0, 70)
+    exclude = np.zeros((0, 2), np.int64)
+    nothing = np.zeros((0, 2), np.uint64)
+    assert problem.run(queries=nothing, exclude=exclude, missing=nothing).shape == (0, 70)
+
+
+@pytest.mark.parametrize("num_haplotypes", [3, 64, 130])
+@pytest.mark.parametrize("what", ["none", "pair", "nothing to it", "all but one"])
+def test_excluded_haplotypes(simd_level, num_haplotypes, what):
+    problem = Problem(num_haplotypes, 90)
+    wanted = {
+        "none": [[-1, -1]] * 3,
+        "pair": [[0, 1], [1, -1], [num_haplotypes - 1, num_haplotypes - 1]],
+        "nothing to it": [[]] * 3,
+        "all but one": [[h for h in range(num_haplotypes) if h != q] for q in range(3)],
+    }[what]
+    problem.exclude = np.array(wanted, np.int64).reshape(3, -1)
+    got = problem.check()
+    if what == "all but one":
+        np.testing.assert_allclose(got, problem.panel[:3], rtol=0, atol=TOLERANCE)
+    if what in ("none", "nothing to it"):
+        assert np.array_equal(got, problem.run(exclude=None, threads=1))
+
+
+@pytest.mark.parametrize("mismatch", [0.01, 1e-6])
+def test_an_excluded_haplotype_that_alone_agrees_counts_for_nothing(simd_level, mismatch):
+    """A sample of the panel: its own haplotype agrees where no other does, site after site."""
+    problem = Problem(66, 300, share=1.1)
+    problem.mismatch = mismatch
+    problem.queries = np.ones_like(problem.queries[:2])
+    problem.panel[:] = 0
+    problem.panel[:, ::5] = Problem(66, 60, seed=1).panel
+    problem.panel[[7, 65]] = problem.queries
+    problem.exclude = np.array([[7, 65], [65, 7]])
+    got = problem.check()
+    others = np.delete(problem.panel, [7, 65], 0)
+    rest = np.arange(300) % 5 != 0
+    assert not others[:, rest].any()
+    assert (got[:, rest] < TOLERANCE).all()
+
+
+@pytest.mark.parametrize("num_haplotypes", [1, 3, 63, 65, 100])
+def test_padding_past_the_last_haplotype_counts_for_nothing(simd_level, num_haplotypes):
+    """Its bits are REF, as is all of a query that no haplotype agrees with."""
+    problem = Problem(num_haplotypes, 200, share=1.1)
+    problem.panel[:] = 1
+    problem.queries[:] = 0
+    np.testing.assert_allclose(problem.check(), 1, rtol=0, atol=TOLERANCE)
+    problem.panel[0, ::3] = 0
+    problem.check()
+
+
+def test_missing_alleles(simd_level):
+    problem = Problem(65, 130)
+    problem.missing = (np.random.default_rng(1).random((3, 130)) < 0.3).astype(np.int8)
+    problem.missing[1] = 1  # a query that lacks all
+    got = problem.check()
+    frequency = problem.panel.mean(0)
+    np.testing.assert_allclose(got[1], frequency, rtol=0, atol=TOLERANCE)
+    # Alleles at sites that a query lacks, and marks at sites that are hidden anyway, are ignored.
+    other = problem.queries ^ problem.missing
+    assert np.array_equal(got, problem.run(queries=pack(other)))
+    marks = problem.missing & problem.observed
+    assert np.array_equal(got, problem.run(missing=pack(marks)))
+    assert np.array_equal(
+        problem.run(missing=np.zeros((3, 3), np.uint64)), problem.run(missing=None)
+    )
+
+
+def test_threads_and_other_queries_change_no_bit(simd_level):
+    problem = Problem(130, 129, 9)
+    one = problem.run(threads=1)
+    for threads in (2, 4, 64, None):
+        assert np.array_equal(one, problem.run(threads=threads))
+    for q in range(9):
+        alone = problem.run(queries=pack(problem.queries[q : q + 1]))
+        assert np.array_equal(alone[0], one[q])
+
+
+def test_layouts(simd_level):
+    problem = Problem(70, 66)
+    expected = problem.run()
+    bits = pack(problem.panel.T)
+    wide = np.full((66, 5), ~np.uint64(0))
+    wide[:, 1:3] = bits
+    assert np.array_equal(problem.run(site_bits=wide[:, 1:3]), expected)
+    upside_down = bits[::-1].copy()
+    assert np.array_equal(problem.run(site_bits=upside_down[::-1]), expected)
+    twice = bits.repeat(2, 0)
+    assert np.array_equal(problem.run(site_bits=twice[::2]), expected)
+    read_only = {
+        "queries": frozen(pack(problem.queries)),
+        "site_bits": frozen(bits),
+        "observed": frozen(problem.observed),
+        "cumulative_rho": frozen(problem.cumulative_rho),
+        "exclude": frozen(np.full((3, 1), -1)),
+        "missing": frozen(np.zeros((3, 2), np.uint64)),
+    }
+    assert np.array_equal(problem.run(**read_only), expected)
+    for name in ("queries", "site_bits", "cumulative_rho", "exclude", "missing"):
+        with pytest.raises(TypeError, match=f"{name} must be .*got unaligned memory"):
+            problem.run(**{name: unaligned(read_only[name])})
+
+
+def test_what_was_given_is_not_changed(simd_level):
+    problem = Problem(66, 70)
+    given = [pack(problem.panel.T), pack(problem.queries)]
+    before = [array.copy() for array in given]
+    problem.run(site_bits=given[0], queries=given[1])
+    assert all(np.array_equal(a, b) for a, b in zip(given, before, strict=True))
+
+
+# --- known answers --------------------------------------------------------------------------------
+
+
+def test_two_haplotypes_and_two_sites_by_hand(simd_level):
+    """Haplotypes 00 and 11, the query 01, 0.5 switches between: four paths."""
+    problem = Problem(2, 2, 1, share=1.1)
+    problem.panel[:] = [[0, 0], [1, 1]]
+    problem.queries[:] = [[0, 1]]
+    problem.cumulative_rho[:] = [3.0, 3.5]
+    problem.mismatch = e = 0.1
+    jump = 1 - np.exp(-0.5)
+    stay, change = 1 - jump / 2, jump / 2  # to itself and to the other
+    paths = {
+        (0, 0): (1 - e) * stay * e,
+        (0, 1): (1 - e) * change * (1 - e),
+        (1, 0): e * change * e,
+        (1, 1): e * stay * (1 - e),
+    }
+    total = sum(paths.values())
+    first = (paths[1, 0] + paths[1, 1]) / total
+    second = (paths[0, 1] + paths[1, 1]) / total
+    np.testing.assert_allclose(problem.check(), [[first, second]], rtol=1e-5)
+    # A third of the way between them lies a hidden site at which haplotype 1 alone has ALT.
+    problem.panel = np.array([[0, 0, 0], [1, 1, 1]], np.int8)
+    problem.queries = np.array([[0, 0, 1]], np.int8)
+    problem.observed = np.array([True, False, True])
+    problem.cumulative_rho = np.array([3.0, 3.0 + 0.5 / 3, 3.5])
+    between = first * 2 / 3 + second / 3
+    np.testing.assert_allclose(problem.check(), [[first, between, second]], rtol=1e-5)
+
+
+def test_a_mosaic_without_errors_is_followed(simd_level):
+    problem = Problem(40, 300, 1, step=0.001)
+    problem.panel = np.random.default_rng(0).integers(0, 2, (40, 300)).astype(np.int8)
+    problem.queries = np.concatenate([problem.panel[8, :150], problem.panel[31, 150:]])[None]
+    problem.observed[:] = np.arange(300) % 2 == 0
+    got = problem.check()
+    away = np.abs(np.arange(300) - 150) > 10
+    np.testing.assert_allclose(got[0, away], problem.queries[0, away], atol=0.02)
+
+
+# --- extremes -------------------------------------------------------------------------------------
+
+
+def test_an_error_of_one_half_gives_the_frequency(simd_level):
+    problem = Problem(65, 130)
+    problem.mismatch = 0.5
+    frequency = np.broadcast_to(problem.panel.mean(0), (3, 130))
+    np.testing.assert_allclose(problem.check(), frequency, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("mismatch", [0.1, 1e-4, 1e-6, 1e-12])
+def test_small_errors(simd_level, mismatch):
+    problem = Problem(65, 130)
+    problem.mismatch = mismatch
+    problem.check()
+
+
+@pytest.mark.parametrize("mismatch", [1e-13, 1e-45, 1e-300])
+def test_errors_too_small_for_float32_count_as_the_least(simd_level, mismatch):
+    problem = Problem(65, 130)
+    problem.panel[:, ::2] = 1 - problem.queries[0, ::2]  # agree nowhere with one query
+    least = problem.run(mismatch=1e-12)
+    assert np.isfinite(least).all()
+    np.testing.assert_allclose(problem.run(mismatch=mismatch), least, rtol=0, atol=TOLERANCE)
+
+
+def test_huge_switches_leave_each_site_to_itself(simd_level):
+    """Every site draws anew: the frequency, weighed by what the site itself shows."""
+    problem = Problem(65, 130, share=1.1)
+    problem.cumulative_rho = np.arange(130) * 1e6
+    frequency, mismatch = problem.panel.mean(0), problem.mismatch
+    alt = frequency * np.where(problem.queries, 1 - mismatch, mismatch)
+    ref = (1 - frequency) * np.where(problem.queries, mismatch, 1 - mismatch)
+    np.testing.assert_allclose(problem.check(), alt / (alt + ref), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-300, 1e-12])
+def test_no_switch_between_sites(simd_level, step):
+    """Distances of zero, as within one place of a map; other haplotypes stay in reach."""
+    problem = Problem(65, 300, share=0.9)
+    problem.cumulative_rho = step * np.arange(300)
+    got = problem.run()
+    assert np.isfinite(got).all()
+    assert ((got >= 0) & (got <= 1)).all()
+    # By the least probability of a switch, which the twin does not know.
+    problem.cumulative_rho = 1e-7 * np.cumsum(problem.observed)
+    between = problem.observed  # interpolation between observed sites differs by design
+    np.testing.assert_allclose(got[:, between], problem.expected()[:, between], rtol=0, atol=1e-3)
+
+
+def test_equal_switches_in_part(simd_level):
+    problem = Problem(65, 130)
+    problem.cumulative_rho = np.floor(problem.cumulative_rho / 0.5) * 0.5
+    got = problem.run()
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got, problem.expected(), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("mismatch", [0.01, 1e-6])
+def test_a_long_run_of_mismatches(simd_level, mismatch):
+    """No haplotype matches at a thousand sites; after them, matches reveal the copied one again."""
+    problem = Problem(33, 1200, 2, share=1.1, step=1e-4)
+    problem.mismatch = mismatch
+    problem.panel[:, 100:1100] = 1 - problem.queries[0, 100:1100]
+    problem.check()
+
+
+# --- what must not matter, and what must ----------------------------------------------------------
+
+SIZES = st.tuples(st.integers(2, 70), st.integers(1, 80), st.integers(0, 10**6))
+
+
+@given(SIZES)
+def test_order_of_the_haplotypes_does_not_matter(sizes):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    before = problem.run()
+    order = np.random.default_rng(sizes[2]).permutation(sizes[0])
+    problem.panel = problem.panel[order]
+    np.testing.assert_allclose(problem.run(), before, rtol=0, atol=TOLERANCE)
+
+
+@given(SIZES, st.integers(2, 4))
+def test_a_panel_several_times_over_is_that_panel(sizes, times):
+    """A haplotype is drawn uniformly: its copies together are drawn as often as it was."""
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    before = problem.run()
+    problem.panel = np.tile(problem.panel, (times, 1))
+    np.testing.assert_allclose(problem.run(), before, rtol=0, atol=TOLERANCE)
+
+
+@given(SIZES)
+def test_ref_and_alt_are_alike(sizes):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    before = problem.run()
+    problem.panel, problem.queries = 1 - problem.panel, 1 - problem.queries
+    np.testing.assert_allclose(problem.run(), 1 - before, rtol=0, atol=TOLERANCE)
+
+
+@given(SIZES)
+def test_left_and_right_are_alike(sizes):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    before = problem.run()
+    for name in ("panel", "queries"):
+        setattr(problem, name, getattr(problem, name)[:, ::-1])
+    problem.observed = problem.observed[::-1].copy()
+    problem.cumulative_rho = problem.cumulative_rho[-1] - problem.cumulative_rho[::-1]
+    np.testing.assert_allclose(problem.run()[:, ::-1], before, rtol=0, atol=TOLERANCE)
+
+
+@given(SIZES)
+def test_hidden_alleles_of_a_query_do_not_matter(sizes):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    before = problem.run()
+    problem.queries = np.where(problem.observed, problem.queries, 1 - problem.queries)
+    assert np.array_equal(problem.run(), before)
+
+
+@given(SIZES)
+def test_excluded_haplotypes_are_as_if_not_there(sizes):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    out = np.random.default_rng(sizes[2]).permutation(sizes[0])[: sizes[0] // 2]
+    problem.exclude = np.tile(out, (3, 1)).astype(np.int64)
+    with_them = problem.run()
+    problem.panel, problem.exclude = np.delete(problem.panel, out, 0), None
+    np.testing.assert_allclose(with_them, problem.run(), rtol=0, atol=TOLERANCE)
+
+
+@given(SIZES, st.integers(1, 70))
+def test_hidden_sites_added_at_the_ends_change_no_other(sizes, num):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    before = problem.run()
+    sides = ((0, 0), (num, num))
+    problem.panel, problem.queries = np.pad(problem.panel, sides), np.pad(problem.queries, sides)
+    problem.observed = np.pad(problem.observed, num)
+    problem.cumulative_rho = np.pad(problem.cumulative_rho, num, mode="edge")
+    after = problem.run()
+    np.testing.assert_allclose(after[:, num:-num], before, rtol=0, atol=TOLERANCE)
+    assert not after[:, :num].any()
+
+
+def test_bits_past_the_last_site_and_haplotype_do_not_matter(simd_level):
+    problem = Problem(70, 70)
+    expected = problem.run()
+    queries, bits = pack(problem.queries), pack(problem.panel.T)
+    queries[:, 1] |= ~np.uint64(2**6 - 1)
+    bits[:, 1] |= ~np.uint64(2**6 - 1)
+    assert np.array_equal(problem.run(queries=queries), expected)
+    np.testing.assert_allclose(problem.run(site_bits=bits), expected, rtol=0, atol=TOLERANCE)
+
+
+@given(SIZES)
+def test_it_is_a_probability(sizes):
+    problem = Problem(*sizes[:2], seed=sizes[2])
+    got = problem.run()
+    assert ((got >= 0) & (got <= 1)).all()
+
+
+def test_levels_agree():
+    problem = Problem(129, 300, share=0.3)
+    answers = []
+    for name in LEVELS:
+        with level(name):
+            answers.append(problem.run())
+    for answer in answers[1:]:
+        np.testing.assert_allclose(answer, answers[0], rtol=0, atol=TOLERANCE)
