@@ -43,9 +43,9 @@ class VcfZarrSource(ArraySource):
 
     def contig_length(self, chrom: str) -> int | None:
         """Return the length in bp from ``contig_length``."""
-        if "contig_length" not in self._arrays:
-            return None
         try:
+            if "contig_length" not in self._arrays:
+                return None
             length = int(self._arrays["contig_length"][self._contigs.index(chrom)])
         except Exception as error:
             raise self._damage(0, error) from error
