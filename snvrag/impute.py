@@ -27,7 +27,7 @@ from .io.atomic import atomic_file
 from .io.genetic_map import read_genetic_map
 from .io.imputed_vcf import ImputedWriter, Provenance, check_output
 from .io.reading import HaplotypeReader, open_haplotypes
-from .io.records import DroppedSite, Unphased
+from .io.records import DroppedSite, Unphased, UnphasedGenotypeError
 from .log import close_log, log, open_console
 from .network.device import choose_device
 from .panel.regions import NoChromosomeError, Region, plain_chrom
@@ -145,7 +145,6 @@ def impute(options: Options) -> MatchSummary:
             chrom=chrom,
             contig_length=files.panel.contig_length,
             provenance=Provenance(snvrag.__version__, options.command, model.sha256),
-            overwrite=options.overwrite,
             threads=torch.get_num_threads(),
         )
         bar = tqdm(desc="windows x samples", disable=None, leave=False)
@@ -190,7 +189,7 @@ class _Files:
             except InputError as error:
                 raise _with_hint(error) from error
 
-        region = None if options.place is None else options.place.widened(_FLANK_BP).text
+        region = None if options.place is None else options.place.with_flanks(_FLANK_BP).text
         panel = open_haplotypes(options.panel, region=region)
         if region is not None:
             target = open_target(region)
@@ -240,7 +239,7 @@ def _check_common(files: _Files, options: Options) -> None:
 
 
 def _with_hint(error: InputError) -> InputError:
-    if "has an unphased genotype" not in str(error):
+    if not isinstance(error, UnphasedGenotypeError):
         return error
     return InputError(f"{error}, or hide such genotypes by --allow-unphased")
 

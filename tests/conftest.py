@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 import helpers
+import panel_files
 from snvrag import _core
 
 settings.register_profile(
@@ -61,89 +62,22 @@ def mosaic_haplotypes() -> Callable[..., NDArray[np.int8]]:
 # --- Fixtures of the upper half: panels, files and runs -------------------------------------------
 
 
-def _make_panel(
-    alleles: NDArray[Any],
-    *,
-    position: NDArray[np.int64] | None = None,
-    populations: list[str] | None = None,
-    prefix: str = "s",
-) -> Any:
-    """Return a Panel of (H, S) alleles, packed by NumPy, not by the kernels."""
-    from snvrag.panel.panel import Panel
-
-    num_haplotypes, num_sites = alleles.shape
-    padded = np.zeros((num_sites, -(-num_haplotypes // 64) * 64), np.uint8)
-    padded[:, :num_haplotypes] = alleles.T
-    bits = np.packbits(padded, axis=1, bitorder="little").view("<u8").astype(np.uint64)
-    panel = Panel(
-        chrom="1",
-        position=1000 + 37 * np.arange(num_sites) if position is None else position,
-        alleles=np.array([["A", "G"]] * num_sites),
-        samples=tuple(f"{prefix}{i}" for i in range(num_haplotypes // 2)),
-        site_bits=bits,
-    )
-    return panel if populations is None else panel.with_populations(populations)
-
-
 @pytest.fixture(scope="session")
 def make_panel() -> Callable[..., Any]:
     """Return the function that makes a Panel of (H, S) alleles."""
-    return _make_panel
-
-
-VCF_HEADER = (
-    "##fileformat=VCFv4.2\n"
-    "##contig=<ID=1,length=1000000>\n"
-    "##contig=<ID=2,length=1000000>\n"
-    '##INFO=<ID=END,Number=1,Type=Integer,Description="End">\n'
-    '##ALT=<ID=DEL,Description="Deletion">\n'
-    '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
-    '##FORMAT=<ID=DP,Number=1,Type=Integer,Description="Depth">\n'
-)
-
-
-def _write_vcf(
-    path: Path,
-    records: list[tuple[Any, ...]],
-    samples: list[str] | tuple[str, ...] = ("a", "b", "c"),
-    *,
-    header: str = VCF_HEADER,
-) -> Path:
-    """Write records (chrom, position, REF, ALT, genotypes[, FORMAT]) to a plain VCF."""
-    columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
-    lines = ["\t".join([*columns, *(["FORMAT", *samples] if samples else [])])]
-    for chrom, position, ref, alt, genotypes, *rest in records:
-        fields = [chrom, str(position), ".", ref, alt, ".", "PASS", "."]
-        if samples:
-            fields += [rest[0] if rest else "GT", *genotypes.split()]
-        lines.append("\t".join(fields))
-    path.write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
-    return path
+    return panel_files.make_panel
 
 
 @pytest.fixture(scope="session")
 def write_vcf() -> Callable[..., Path]:
     """Return the function that writes records to a plain VCF."""
-    return _write_vcf
-
-
-def _write_panel_vcf(path: Path, panel: Any, alleles: NDArray[Any]) -> Path:
-    """Write a panel, whose (H, S) alleles are given, to a plain VCF."""
-    records = []
-    for s, (position, (ref, alt)) in enumerate(
-        zip(panel.position.tolist(), panel.alleles.tolist(), strict=True)
-    ):
-        column = alleles[:, s].tolist()
-        pairs = zip(column[::2], column[1::2], strict=True)
-        genotypes = " ".join(f"{first}|{second}" for first, second in pairs)
-        records.append((panel.chrom, position, ref, alt, genotypes))
-    return _write_vcf(path, records, panel.samples)
+    return panel_files.write_vcf
 
 
 @pytest.fixture(scope="session")
 def write_panel_vcf() -> Callable[..., Path]:
     """Return the function that writes a panel to a plain VCF."""
-    return _write_panel_vcf
+    return panel_files.write_panel_vcf
 
 
 @pytest.fixture(scope="session")
@@ -162,7 +96,7 @@ def tiny_alleles() -> NDArray[np.int8]:
 def tiny_vcf(tmp_path_factory: pytest.TempPathFactory, tiny_alleles: NDArray[np.int8]) -> Path:
     """Return the path of a plain VCF of `tiny_alleles`."""
     path = tmp_path_factory.mktemp("tiny") / "tiny.vcf"
-    return _write_panel_vcf(path, _make_panel(tiny_alleles), tiny_alleles)
+    return panel_files.write_panel_vcf(path, panel_files.make_panel(tiny_alleles), tiny_alleles)
 
 
 @pytest.fixture(scope="session")

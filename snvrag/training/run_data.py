@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-import snvrag
-
 from ..batches.dataset import Targets
+from ..demo import DEMO_PANEL, DEMO_POPULATIONS, demo_file
 from ..errors import InputError
 from ..io.genetic_map import read_genetic_map
 from ..io.reading import read_panel
-from ..io.sample_tables import _read_names, read_populations
+from ..io.sample_tables import read_names, read_populations
 from ..kernels import align_sites
 from ..panel.genetic_map import GeneticMap
 from ..panel.panel import Panel
 from .options import Config
-
-DEMO_PANEL = "demo.vcf.gz"
-DEMO_POPULATIONS = "demo_samples.tsv"
 
 
 @dataclass(frozen=True)
@@ -57,12 +52,6 @@ def fingerprint(sources: RunData) -> str:
     return "-".join(parts)
 
 
-def demo_file(name: str) -> str:
-    """Return the path of a file that ships with the package."""
-    # Not importlib.resources: at the root of a checkout it would find the source folder.
-    return str(Path(str(snvrag.__file__)).parent / "demo" / name)
-
-
 def held_out(num_samples: int, fraction: float) -> NDArray[np.int64]:
     """Return indices of about that fraction of the samples, evenly spread, the first among them."""
     steps = np.floor(np.arange(-1, num_samples) * fraction + 1e-9)
@@ -88,8 +77,10 @@ def load_run_data(config: Config) -> RunData:
         everyone = everyone.with_populations(_look_up(table, everyone.samples, table_path))
 
     if config.data.val_samples:
-        names = _read_names(config.data.val_samples)
-        chosen = everyone.sample_indices(names, f"--val-samples {config.data.val_samples}")
+        names = read_names(config.data.val_samples)
+        chosen = everyone.sample_indices(
+            names, argument="val_samples", path=config.data.val_samples
+        )
     else:
         chosen = held_out(everyone.num_samples, config.data.val_fraction)
     rest = np.setdiff1d(np.arange(everyone.num_samples), chosen)

@@ -1,4 +1,4 @@
-"""What is written of dosages: text, statistics, formats, indexes, and nothing half done."""
+"""Imputed files in every format with their index; an error leaves no part of one."""
 
 from __future__ import annotations
 
@@ -11,75 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from snvrag.errors import InputError
 from snvrag.io import imputed_vcf
-from snvrag.io.imputed_vcf import (
-    ImputedWriter,
-    Provenance,
-    genotype_probabilities,
-    sample_columns,
-    site_statistics,
-)
+from snvrag.io.imputed_vcf import ImputedWriter, Provenance, check_output
 
+# All pairs of haplotype dosages in steps of an eighth.
+DOSAGE = np.stack(np.meshgrid(*2 * [np.arange(0, 1001, 125)], indexing="ij"), -1)
+DOSAGE = DOSAGE.reshape(-1, 2).astype(np.uint16)
 PROVENANCE = Provenance("1.2.3", "snvrag.impute --panel 'a b.vcf'", "ab" * 32)
-
-
-def _every_pair(step: int = 1) -> NDArray[np.uint16]:
-    values = np.arange(0, 1001, step)
-    return np.stack(np.meshgrid(values, values, indexing="ij"), -1).astype(np.uint16)
-
-
-def test_probabilities_and_genotype_of_every_pair_of_dosages() -> None:
-    pairs = _every_pair()
-    probabilities, alt = genotype_probabilities(pairs)
-    assert (probabilities.sum(-1) == 1000).all()
-    assert probabilities.min() == 0
-    first, second = pairs[..., 0] / 1000, pairs[..., 1] / 1000
-    exact = np.stack(
-        [(1 - first) * (1 - second), first * (1 - second) + second * (1 - first), first * second],
-        -1,
-    )
-    assert np.abs(probabilities / 1000 - exact).max() <= 0.001 + 1e-9
-    assert (alt.sum(-1) == probabilities.argmax(-1)).all()
-    het = alt.sum(-1) == 1
-    carrier = np.take_along_axis(pairs, alt.argmax(-1)[..., None], -1)[..., 0]
-    assert (carrier[het] == pairs.max(-1)[het]).all()
-
-
-def test_text_of_cells() -> None:
-    dosage = np.array([[[0, 0], [1, 1000], [600, 600], [12, 340]]], np.uint16)
-    (text,) = sample_columns(dosage, np.zeros(4, bool))
-    assert text == (
-        "\t0|0:0:0,0:1,0,0\t0|1:1.001:0.001,1:0,0.999,0.001"
-        "\t1|0:1.2:0.6,0.6:0.16,0.48,0.36\t0|0:0.352:0.012,0.34:0.652,0.344,0.004"
-    )
-    (text,) = sample_columns(dosage, np.array([True, False, True, True]))
-    assert text == (
-        "\t0:0:0:1,0\t0|1:1.001:0.001,1:0,0.999,0.001\t1:0.6:0.6:0.4,0.6\t0:0.012:0.012:0.988,0.012"
-    )
-
-
-def test_statistics_by_their_definition() -> None:
-    random = np.random.default_rng(1)
-    dosage = random.integers(0, 1001, (50, 7, 2)).astype(np.uint16)
-    dosage[0] = 0
-    dosage[1] = 1000
-    dosage[2] = np.where(random.random((7, 2)) < 0.5, 0, 1000)
-    dosage[2, 0] = [0, 1000]
-    haploid = np.array([True] + [False] * 5 + [True])
-    af, dr2 = site_statistics(dosage, haploid)
-    for n in range(50):
-        h = [dosage[n, i, j] / 1000 for i in range(7) for j in range(1 if haploid[i] else 2)]
-        assert af[n] == pytest.approx(np.mean(h))
-        p = float(np.mean(h))
-        expected = np.var(h) / (p * (1 - p)) if 0 < p < 1 else 0.0
-        assert dr2[n] == pytest.approx(expected)
-    assert (af[:2] == [0, 1]).all()
-    assert (dr2[:2] == 0).all()
-    # A site whose alleles are all known is known with certainty.
-    assert site_statistics(dosage[2:3], np.zeros(7, bool))[1] == pytest.approx(1)
 
 
 def _write(path: Path, **changes: Any) -> None:
@@ -91,7 +31,7 @@ def _write(path: Path, **changes: Any) -> None:
     }
     samples = ["a", "b", "c"]
     haploid = np.array([False, True, False])
-    dosage = _every_pair(125).reshape(-1, 1, 2).repeat(3, 1)
+    dosage = DOSAGE[:, None].repeat(3, 1)
     with ImputedWriter(path, samples, haploid, **settings) as writer:
         for part in (slice(0, 1), slice(1, 40), slice(40, 40), slice(40, None)):
             d = dosage[part]
@@ -125,9 +65,8 @@ def test_formats_hold_the_same(tmp_path: Path, name: str, index: str | None) -> 
     assert f"##snvragModelSHA256={'ab' * 32}" in header
     records = list(reader)
     assert [r.POS for r in records] == list(range(100, 181))
-    dosage = _every_pair(125).reshape(-1, 2)
     for n, record in enumerate(records):
-        first, second = dosage[n] / 1000
+        first, second = DOSAGE[n] / 1000
         assert f"rs{100 + n}" == record.ID
         assert record.FILTER is None
         assert (record.INFO.get("TYPED"), record.INFO.get("IMP")) == (
@@ -146,8 +85,8 @@ def test_formats_hold_the_same(tmp_path: Path, name: str, index: str | None) -> 
 def test_long_contigs_are_indexed_by_csi(tmp_path: Path) -> None:
     path = tmp_path / "o.vcf.gz"
     _write(path)
-    _write(path, contig_length=1 << 30, overwrite=True)
-    # The index of what was replaced is gone: htslib would take it.
+    _write(path, contig_length=1 << 30)
+    # The index of the replaced file is gone: htslib would take it.
     assert {p.name for p in tmp_path.iterdir()} == {"o.vcf.gz", "o.vcf.gz.csi"}
 
 
@@ -182,37 +121,42 @@ def test_rows_are_cut_to_fit_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "a.vcf").read_bytes() == (tmp_path / "b.vcf").read_bytes()
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_interrupted_run_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+def test_an_error_leaves_no_part_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "o.vcf.gz"
 
-    def interrupted() -> None:
+    def fail(error: type[BaseException]) -> None:
         with ImputedWriter(
             path, ["a"], np.zeros(1, bool), chrom="1", contig_length=None, provenance=PROVENANCE
         ) as writer:
-            writer.write(
-                np.array([1]), ["."], np.array([["A", "C"]]), np.array([True]),
-                np.zeros((1, 1, 2), np.uint16),
-            )  # fmt: skip
+            dosage = np.zeros((1, 1, 2), np.uint16)
+            alleles = np.array([["A", "C"]])
+            writer.write(np.array([1]), ["."], alleles, np.array([True]), dosage)
             raise error
 
-    with pytest.raises(error):
-        interrupted()
-    assert list(tmp_path.iterdir()) == []
+    for error in (RuntimeError, KeyboardInterrupt):
+        with pytest.raises(error):
+            fail(error)
+        assert list(tmp_path.iterdir()) == []
     path.write_text("old")
-    with pytest.raises(InputError, match="--overwrite"):
-        interrupted()
+    with pytest.raises(RuntimeError):
+        fail(RuntimeError)
     assert path.read_text() == "old"
 
 
-def test_places_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--output .*x\.txt: must end in"):
-        _write(tmp_path / "x.txt")
-    with pytest.raises(InputError, match="there is no folder"):
-        _write(tmp_path / "none" / "o.vcf")
+def test_check_output(tmp_path: Path) -> None:
+    for suffix in (".vcf", ".vcf.gz", ".bcf"):
+        assert check_output(tmp_path / f"o.x{suffix}", overwrite=False) == suffix
     (tmp_path / "d.vcf").mkdir()
-    with pytest.raises(InputError, match="is a folder"):
-        _write(tmp_path / "d.vcf")
+    (tmp_path / "old.vcf").touch()
+    assert check_output(tmp_path / "old.vcf", overwrite=True) == ".vcf"
+    for name, words in {
+        "x.txt": "must end in .vcf.gz, .bcf or .vcf",
+        "none/o.vcf": "there is no folder",
+        "d.vcf": "is a folder",
+        "old.vcf": "already exists",
+    }.items():
+        with pytest.raises(InputError, match=f"^output {tmp_path / name}: {words}"):
+            check_output(tmp_path / name, overwrite=False)
 
 
 @pytest.mark.parametrize("name", ["o.vcf", "o.vcf.gz", "o.bcf"])

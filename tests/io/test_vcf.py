@@ -1,28 +1,19 @@
-"""Reading VCF and BCF: every kind of record has one rule, and alleles are those of the text."""
+"""Reading VCF and BCF, plain and compressed: alleles are those of the text, damage is refused."""
 
 from __future__ import annotations
 
 import gzip
-import subprocess
-import sys
 from pathlib import Path
 
-import cyvcf2
 import numpy as np
 import pytest
 
-from snvrag import _core
+from panel_files import alleles_of, convert_vcf, write_vcf
+from snvrag.demo import DEMO_PANEL, demo_file
 from snvrag.errors import InputError
-from snvrag.io.reading import read_panel
-from snvrag.panel.panel import Panel
-from snvrag.training.run_data import demo_file
+from snvrag.io.reading import open_haplotypes, read_panel
 
 GOOD = "0|0 0|1 1|1"
-
-
-def unpacked(panel: Panel) -> np.ndarray:
-    """(H, S) alleles."""
-    return _core.unpack_rows(panel.site_bits, panel.num_haplotypes).T
 
 
 def naive(path: str | Path) -> tuple[np.ndarray, list[tuple[int, str, str]], list[str]]:
@@ -53,68 +44,56 @@ def naive(path: str | Path) -> tuple[np.ndarray, list[tuple[int, str, str]], lis
     return np.array(rows).T, variants, samples
 
 
-def convert(source: Path, target: Path, mode: str) -> Path:
-    reader = cyvcf2.VCF(str(source))
-    writer = cyvcf2.Writer(str(target), reader, mode)
-    for record in reader:
-        writer.write_record(record)
-    writer.close()
-    reader.close()
-    return target
-
-
-@pytest.fixture
-def read(tmp_path, write_vcf):
-    def run(*records, **options):
-        return read_panel(write_vcf(tmp_path / "input.vcf", list(records), **options))
-
-    return run
-
-
-# --- what is read ---------------------------------------------------------------------------------
-
-
 def same_as_text(path: str | Path) -> None:
     panel, report = read_panel(path)
     alleles, variants, samples = naive(path)
-    np.testing.assert_array_equal(unpacked(panel), alleles)
+    np.testing.assert_array_equal(alleles_of(panel), alleles)
     assert [*zip(panel.position.tolist(), *panel.alleles.T.tolist(), strict=True)] == variants
     assert list(panel.samples) == samples
     assert report.num_records - sum(report.dropped.values()) == len(variants)
 
 
-def test_demo_panel_is_what_its_text_says():
-    same_as_text(demo_file("demo.vcf.gz"))
+def test_the_demo_panel_is_its_text():
+    same_as_text(demo_file(DEMO_PANEL))
 
 
 @pytest.mark.parametrize("folder", ["kgp_chr20", "kgp_chr1"])
-def test_real_panels_are_what_their_text_says(shared_data, folder):
+def test_real_panels_are_their_text(shared_data, folder):
     same_as_text(shared_data / folder / "panel.vcf.gz")
 
 
-@pytest.mark.parametrize(("name", "mode"), [("p.vcf.gz", "wz"), ("p.bcf", "wb"), ("p.vcf", "w")])
-def test_plain_bgzipped_and_bcf_are_the_same(tmp_path, tiny_vcf, tiny_alleles, name, mode):
-    panel, report = read_panel(convert(tiny_vcf, tmp_path / name, mode))
-    np.testing.assert_array_equal(unpacked(panel), tiny_alleles)
-    assert panel.fingerprint == read_panel(tiny_vcf)[0].fingerprint
-    assert report.num_records == 200
-    assert not report.dropped
+def test_every_container_holds_the_same(tmp_path, tiny_vcf, tiny_alleles):
+    unblocked = tmp_path / "gzip.vcf.gz"
+    unblocked.write_bytes(gzip.compress(tiny_vcf.read_bytes()))
+    converted = [
+        convert_vcf(tiny_vcf, tmp_path / name, mode)
+        for name, mode in (("p.vcf.gz", "wz"), ("p.bcf", "wb"), ("p.vcf", "w"))
+    ]
+    for path in (tiny_vcf, unblocked, *converted):
+        panel, report = read_panel(path)
+        np.testing.assert_array_equal(alleles_of(panel), tiny_alleles)
+        assert panel.fingerprint == read_panel(tiny_vcf)[0].fingerprint
+        assert (report.num_records, dict(report.dropped)) == (200, {})
 
 
-def test_gzip_without_blocks_is_read(tmp_path, tiny_vcf, tiny_alleles):
-    path = tmp_path / "plain.vcf.gz"
-    path.write_bytes(gzip.compress(tiny_vcf.read_bytes()))
-    np.testing.assert_array_equal(unpacked(read_panel(path)[0]), tiny_alleles)
+def test_ids_and_a_contig_without_a_length(tmp_path):
+    path = tmp_path / "input.vcf"
+    path.write_text(
+        "##fileformat=VCFv4.2\n##contig=<ID=10,length=7>\n##contig=<ID=1>\n"
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
+        "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\ts\n"
+        "1\t5\trs7\tA\tC\t.\t.\t.\tGT\t0|1\n1\t6\t.\tA\tC\t.\t.\t.\tGT\t0|1\n"
+        "1\t7\ta;b\tA\tC\t.\t.\t.\tGT\t0|1\n"
+    )
+    reader = open_haplotypes(path)
+    assert reader.contig_length is None
+    assert next(reader.blocks()).ids == ["rs7", ".", "a;b"]
 
 
-def test_more_sites_than_the_buffer_holds(tmp_path, make_panel, write_panel_vcf, mosaic_haplotypes):
-    for num_sites in (1023, 1024, 1025, 2600):
-        alleles = mosaic_haplotypes(6, num_sites, seed=num_sites)
-        path = write_panel_vcf(tmp_path / "long.vcf", make_panel(alleles), alleles)
-        np.testing.assert_array_equal(unpacked(read_panel(path)[0]), alleles)
+# --- regions --------------------------------------------------------------------------------------
 
 
-def test_region_reads_only_its_sites(shared_data):
+def test_a_region_has_its_sites(shared_data):
     path = shared_data / "kgp_chr20" / "panel.vcf.gz"
     whole, _ = read_panel(path)
     part, _ = read_panel(path, region="20:1000341-1002000")
@@ -122,127 +101,29 @@ def test_region_reads_only_its_sites(shared_data):
     assert part.fingerprint == whole.select_sites(wanted).fingerprint
 
 
-# --- a rule for each kind of record ---------------------------------------------------------------
+def test_a_region_that_holds_nothing(shared_data, capfd):
+    for region in ("21", "20:5-6", "20:bad", "20:2000-1000"):
+        with pytest.raises(InputError, match=region):
+            read_panel(shared_data / "kgp_chr20" / "panel.vcf.gz", region=region)
+    assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize(
-    ("record", "reason"),
-    [
-        (("1", 20, "A", "C,G", "0|0 0|1 1|2"), "multi-allelic"),
-        (("1", 20, "A", "C,G", "0|0 0|1 1|1"), "multi-allelic"),
-        (("1", 20, "A", "C", "0|0 0|1 1|2"), "multi-allelic"),
-        (("1", 20, "AT", "A", GOOD), "not an SNV"),
-        (("1", 20, "A", "AT", GOOD), "not an SNV"),
-        (("1", 20, "AC", "GT", GOOD), "not an SNV"),
-        (("1", 20, "A", "<DEL>", GOOD), "not an SNV"),
-        (("1", 20, "A", "*", GOOD), "not an SNV"),
-        (("1", 20, "A", ".", "0|0 0|0 0|0"), "not an SNV"),
-        (("1", 20, "N", "A", GOOD), "not an SNV"),
-        (("1", 20, "A", "a", GOOD), "not an SNV"),
-        (("1", 20, "A", "C", "0|0 .|. 1|1"), "missing genotype"),
-        (("1", 20, "A", "C", "0|0 ./. 1|1"), "missing genotype"),
-        (("1", 20, "A", "C", "0|0 .|1 1|1"), "missing genotype"),
-        (("1", 20, "A", "C", "0|0 1|. 1|1"), "missing genotype"),
-        (("1", 10, "A", "C", GOOD), "duplicate"),
-        (("1", 10, "a", "c", "1|1 0|0 0|1"), "duplicate"),
-    ],
-)
-def test_dropped_and_counted(read, record, reason):
-    panel, report = read(("1", 10, "A", "C", GOOD), record, ("1", 30, "G", "T", "1|0 0|0 0|0"))
-    assert dict(report.dropped) == {reason: 1}
-    assert report.num_records == 3
-    assert f"3 records, 2 kept, dropped: 1 {reason}" in str(report)
-    assert panel.position.tolist() == [10, 30]
-    np.testing.assert_array_equal(unpacked(panel).T, [[0, 0, 0, 1, 1, 1], [1, 0, 0, 0, 0, 0]])
-
-
-@pytest.mark.parametrize("missing", [". 0|1 1|1", ". . ."])
-def test_a_missing_genotype_may_be_one_dot(read, missing):
-    panel, report = read(("1", 10, "A", "C", GOOD), ("1", 20, "A", "C", missing))
-    assert dict(report.dropped) == {"missing genotype": 1}
-    assert panel.position.tolist() == [10]
-
-
-def test_same_position_other_alleles_are_kept_and_the_first_duplicate_wins(read):
-    panel, report = read(
-        ("1", 10, "A", "C", GOOD),
-        ("1", 10, "A", "G", "1|0 0|0 0|0"),
-        ("1", 10, "A", "C", "1|1 1|1 1|1"),
-        ("1", 10, "C", "A", "0|1 0|0 0|0"),
-        ("1", 11, "A", "C", "0|0 0|0 0|1"),
-    )
-    assert panel.position.tolist() == [10, 10, 10, 11]
-    assert panel.alleles.tolist() == [["A", "C"], ["A", "G"], ["C", "A"], ["A", "C"]]
-    assert report.dropped["duplicate"] == 1
-    np.testing.assert_array_equal(unpacked(panel)[:, 0], [0, 0, 0, 1, 1, 1])
-
-
-def test_a_dropped_record_does_not_make_the_next_a_duplicate(read):
-    panel, report = read(
-        ("1", 10, "A", "C", "0|0 .|. 1|1"), ("1", 10, "A", "C", GOOD), ("1", 10, "A", "C", GOOD)
-    )
-    assert dict(report.dropped) == {"missing genotype": 1, "duplicate": 1}
-    assert panel.num_sites == 1
-
-
-def test_unphased_homozygotes_are_phased_by_nature(read):
-    panel, _ = read(("1", 10, "A", "C", "0/0 0|1 1/1"))
-    np.testing.assert_array_equal(unpacked(panel)[:, 0], [0, 0, 0, 1, 1, 1])
-
-
-def test_lower_case_letters_are_nucleotides(read):
-    panel, report = read(("1", 10, "a", "c", GOOD), ("1", 11, "g", "T", GOOD))
-    assert panel.alleles.tolist() == [["A", "C"], ["G", "T"]]
-    assert not report.dropped
-
-
-def test_other_format_fields_do_not_matter(read):
-    panel, _ = read(("1", 10, "A", "C", "0|0:4 0|1 1|1:.", "GT:DP"))
-    np.testing.assert_array_equal(unpacked(panel)[:, 0], [0, 0, 0, 1, 1, 1])
-
-
-@pytest.mark.parametrize(
-    ("record", "words"),
-    [
-        (("1", 20, "A", "C", "0|0 0/1 1|1"), ["unphased", "sample b", "1:20", "phase"]),
-        (("1", 20, "A", "C", "0|0 0|1 1"), ["haploid", "sample c", "1:20"]),
-        (("1", 20, "A", "C", "0 1 1"), ["1:20", "diploid"]),
-        (("1", 20, "A", "C", "0|0|1 0|1 1|1"), ["1:20", "diploid"]),
-        (("2", 20, "A", "C", GOOD), ["two chromosomes", "1 and 2", "--region"]),
-        (("1", 9, "A", "C", GOOD), ["not sorted", "1:9", "1:10"]),
-        (("1", 20, "A", "C", "1 2 3", "DP"), ["no genotypes", "GT", "1:20"]),
-        (("1", 20, "A", "C", "1:0|0 2 3:0|1", "DP:GT"), ["GT is not the first", "1:20"]),
-        (("1", 20, "A", "C", "1 2 3", "DP:GT"), ["GT is not the first", "1:20"]),
-    ],
-)
-def test_refused(read, record, words):
-    with pytest.raises(InputError) as refused:
-        read(("1", 10, "A", "C", GOOD), record)
-    message = str(refused.value)
-    assert "input.vcf" in message
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-
-
-def test_no_samples(read):
-    with pytest.raises(InputError, match=r"input\.vcf: no samples"):
-        read(("1", 10, "A", "C", ""), samples=())
-
-
-def test_a_sample_twice(read):
-    with pytest.raises(InputError, match=r"input\.vcf"):
-        read(("1", 10, "A", "C", GOOD), samples=("a", "b", "a"))
-
-
-@pytest.mark.parametrize("records", [[], [("1", 10, "AT", "C", GOOD)]])
-def test_empty_after_filtering(read, records):
-    with pytest.raises(InputError, match="no phased biallelic SNV left") as refused:
-        read(*records)
-    assert "\n" not in str(refused.value)
+def test_a_region_without_an_index(tiny_vcf):
+    with pytest.raises(InputError, match="a region needs an index: run 'bcftools index"):
+        read_panel(tiny_vcf, region="1:1-2")
 
 
 # --- damaged files --------------------------------------------------------------------------------
+
+
+def refused_quietly(path: Path, capfd: pytest.CaptureFixture[str], words: str = "") -> None:
+    """Check that reading raises one line that names the file, and htslib writes nothing."""
+    with pytest.raises(InputError) as refused:
+        read_panel(path)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert capfd.readouterr().err == ""
 
 
 def block_starts(data: bytes) -> list[int]:
@@ -253,118 +134,51 @@ def block_starts(data: bytes) -> list[int]:
     return starts
 
 
-@pytest.fixture(scope="module")
-def demo_bytes() -> bytes:
-    return Path(demo_file("demo.vcf.gz")).read_bytes()
+def test_truncated(tmp_path, tiny_vcf, capfd):
+    """A file cut between two blocks looks intact but for the end mark."""
+    packed = Path(demo_file(DEMO_PANEL)).read_bytes()
+    plain = tiny_vcf.read_bytes()
+    bcf = convert_vcf(tiny_vcf, tmp_path / "p.bcf", "wb").read_bytes()
+    starts = block_starts(packed)
+    for name, data in {
+        "inside_a_block.vcf.gz": packed[: starts[3] + 1000],
+        "between_blocks.vcf.gz": packed[: starts[3]],
+        "without_the_end_mark.vcf.gz": packed[: starts[-1]],
+        "text.vcf": plain[:-60],
+        "half.bcf": bcf[: len(bcf) // 2],
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        refused_quietly(tmp_path / name, capfd, "" if name == "text.vcf" else "truncated")
 
 
-def refused_quietly(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """An InputError of one line, and htslib says nothing beside it."""
-    with pytest.raises(InputError) as refused:
-        read_panel(path)
-    assert path.name in str(refused.value)
-    assert "\n" not in str(refused.value)
-    assert capfd.readouterr().err == ""
-
-
-@pytest.mark.parametrize("where", ["inside a block", "between blocks", "end mark only"])
-def test_truncated_bgzip_is_refused(tmp_path, demo_bytes, capfd, where):
-    """Cut between two blocks, what is left looks whole but for the mark at the end."""
-    starts = block_starts(demo_bytes)
-    cut = {
-        "inside a block": starts[3] + 1000,
-        "between blocks": starts[3],
-        "end mark only": starts[-1],
-    }
-    path = tmp_path / "cut.vcf.gz"
-    path.write_bytes(demo_bytes[: cut[where]])
-    refused_quietly(path, capfd)
-
-
-def test_truncated_plain_text_is_refused(tmp_path, tiny_vcf, capfd):
-    path = tmp_path / "cut.vcf"
-    path.write_bytes(tiny_vcf.read_bytes()[:-60])
-    refused_quietly(path, capfd)
-
-
-def test_truncated_bcf_is_refused(tmp_path, tiny_vcf, capfd):
-    path = convert(tiny_vcf, tmp_path / "cut.bcf", "wb")
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    refused_quietly(path, capfd)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"hello\n",
-        b"#CHROM\tPOS\n",
-        b"\x1f\x8b",
-        b"\x1f\x8b\x08\x00" + bytes(6) + b"\xff" * 100,
-        gzip.compress(b"hello"),
-        b"BCF\x02\x02" + bytes(20),
-        b"##fileformat=VCFv4.2\n",
-        b"##fileformat=VCFv4.2\nnot a header\n",
-    ],
-    ids=["empty", "text", "headless", "gzip magic", "bad deflate", "gzip", "bcf", "no line", "bad"],
-)
-def test_not_a_vcf(tmp_path, capfd, content):
+def test_not_a_vcf(tmp_path, capfd):
     path = tmp_path / "thing.vcf.gz"
-    path.write_bytes(content)
-    refused_quietly(path, capfd)
+    for content, words in (
+        (b"", "not a VCF or BCF file"),
+        (b"hello\n", "not a VCF or BCF file"),
+        (b"#CHROM\tPOS\n", "not a VCF or BCF file"),
+        (b"\x1f\x8b", "cannot be read"),
+        (b"\x1f\x8b\x08\x00" + bytes(6) + b"\xff" * 100, "cannot be read"),
+        (gzip.compress(b"hello"), "not a VCF or BCF file"),
+        (b"BCF\x02\x02" + bytes(20), "BCF that is not bgzipped"),
+        (b"##fileformat=VCFv4.2\n", "not a readable VCF"),
+        (b"##fileformat=VCFv4.2\nnot a header\n", "not a readable VCF"),
+    ):
+        path.write_bytes(content)
+        refused_quietly(path, capfd, words)
 
 
-def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
-        read_panel(tmp_path / "none.vcf")
-    with pytest.raises(InputError, match="folder"):
-        read_panel(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "1\tten\t.\tA\tC\t.\tPASS\t.\tGT\t0|0\t0|1\t1|1",
-        "1\t20\t.\tA",
-        "1\t20\t.\tA\tC\t.\tPASS\t.\tGT\t0|0",
-        "1\t20\t.\tA\tC\t.\tPASS\t.\tGT\tx|y\t0|1\t1|1",
-    ],
-    ids=["position", "columns", "samples", "genotype"],
-)
-def test_malformed_line(tmp_path, write_vcf, capfd, line):
-    path = write_vcf(tmp_path / "input.vcf", [("1", 10, "A", "C", GOOD)])
-    path.write_text(path.read_text() + line + "\n")
-    refused_quietly(path, capfd)
-
-
-def test_a_contig_missing_from_the_header(tmp_path, write_vcf, capfd):
-    """Such files are common; htslib's warning must not stand beside the one line of an error."""
+def test_a_contig_missing_from_the_header(tmp_path, capfd):
+    """Such files are common; htslib warns of them on standard error."""
     path = write_vcf(tmp_path / "input.vcf", [("7", 10, "A", "C", GOOD)])
     assert read_panel(path)[0].chrom == "7"
-    capfd.readouterr()
+    assert capfd.readouterr().err == ""
     write_vcf(path, [("7", 10, "A", "C", "0|0 0/1 1|1")])
     refused_quietly(path, capfd)
 
 
-def test_region_that_holds_nothing(shared_data):
-    code = (
-        "import sys\nfrom snvrag.errors import InputError\nfrom snvrag.reading import read_panel\n"
-        "for region in sys.argv[2:]:\n"
-        "    try:\n        read_panel(sys.argv[1], region=region)\n"
-        "    except InputError as error:\n        print(error)\n"
-    )
-    path = str(shared_data / "kgp_chr20" / "panel.vcf.gz")
-    regions = ["21", "20:5-6", "20:bad", "20:2000-1000"]
-    ran = subprocess.run(
-        [sys.executable, "-c", code, path, *regions], capture_output=True, text=True, check=False
-    )
-    lines = ran.stdout.splitlines()
-    assert len(lines) == 4
-    assert all(region in line for region, line in zip(regions, lines, strict=True))
-    assert ran.stderr == ""
-
-
-def test_region_without_index(tiny_vcf):
-    with pytest.raises(InputError, match="index"):
-        read_panel(tiny_vcf, region="1:1-2")
+def test_samples_of_the_header(tmp_path, capfd):
+    path = write_vcf(tmp_path / "input.vcf", [("1", 10, "A", "C", "")], samples=())
+    refused_quietly(path, capfd, "no samples")
+    write_vcf(path, [("1", 10, "A", "C", GOOD)], samples=("a", "b", "a"))
+    refused_quietly(path, capfd)

@@ -7,17 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from panel_files import alleles_of, make_panel
 from snvrag import _core
 from snvrag.errors import InputError
-from snvrag.io.sample_tables import read_populations
 from snvrag.panel import panel
 
 POPULATIONS = ["north", "south", "west"]
-
-
-def unpacked(it) -> np.ndarray:
-    """(H, S) alleles."""
-    return _core.unpack_rows(it.site_bits, it.num_haplotypes).T
 
 
 @pytest.fixture(scope="module", params=[2, 62, 64, 66, 130])
@@ -26,7 +21,7 @@ def alleles(request, mosaic_haplotypes):
 
 
 @pytest.fixture
-def made(alleles, make_panel, monkeypatch):
+def made(alleles, monkeypatch):
     monkeypatch.setattr(panel, "_SITES_AT_ONCE", 64)  # several parts, the last one short
     names = [POPULATIONS[i % 3] for i in range(len(alleles) // 2)]
     return make_panel(alleles, populations=names)
@@ -35,7 +30,7 @@ def made(alleles, make_panel, monkeypatch):
 def test_sizes(made, alleles):
     assert made.num_sites == 150
     assert made.num_haplotypes == len(alleles) == 2 * made.num_samples
-    np.testing.assert_array_equal(unpacked(made), alleles)
+    np.testing.assert_array_equal(alleles_of(made), alleles)
 
 
 def test_allele_frequency(made, alleles):
@@ -57,13 +52,13 @@ def test_population_frequencies(made, alleles):
         np.testing.assert_allclose(made.population_af[p], own.mean(0) / 2, atol=1e-7)
 
 
-def test_one_population_by_default(alleles, make_panel):
+def test_one_population_by_default(alleles):
     made = make_panel(alleles)
     assert made.populations == ("all",)
     np.testing.assert_allclose(made.population_af, made.af[None], atol=1e-7)
 
 
-def test_a_population_without_samples_has_no_frequency(make_panel, mosaic_haplotypes):
+def test_a_population_without_samples_has_no_frequency(mosaic_haplotypes):
     made = make_panel(mosaic_haplotypes(6, 10), populations=["a", "a", "b"]).select_samples([0, 1])
     with pytest.raises(InputError, match="population b"):
         _ = made.population_af
@@ -73,7 +68,7 @@ def test_select_samples(made, alleles):
     chosen = np.random.default_rng(0).permutation(made.num_samples)[: max(1, made.num_samples // 2)]
     part = made.select_samples(chosen)
     rows = np.stack([2 * chosen, 2 * chosen + 1], axis=1).reshape(-1)
-    np.testing.assert_array_equal(unpacked(part), alleles[rows])
+    np.testing.assert_array_equal(alleles_of(part), alleles[rows])
     assert part.samples == tuple(made.samples[i] for i in chosen)
     np.testing.assert_array_equal(part.sample_population, made.sample_population[chosen])
     # Cached figures of the whole panel do not follow.
@@ -85,7 +80,7 @@ def test_select_sites(made, alleles):
     _ = made.af
     chosen = np.arange(1, made.num_sites, 7)
     part = made.select_sites(chosen)
-    np.testing.assert_array_equal(unpacked(part), alleles[:, chosen])
+    np.testing.assert_array_equal(alleles_of(part), alleles[:, chosen])
     np.testing.assert_array_equal(part.position, made.position[chosen])
     np.testing.assert_array_equal(part.alleles, made.alleles[chosen])
     np.testing.assert_array_equal(part.af, alleles[:, chosen].mean(0))
@@ -99,14 +94,7 @@ def test_haplotype_bits(made, alleles, start, stop):
     np.testing.assert_array_equal(_core.unpack_rows(bits, stop - start), alleles[order, start:stop])
 
 
-def test_no_stray_bits_behind_the_last_haplotype(made):
-    for part in (made, made.select_samples([0]), made.select_sites(np.array([3]))):
-        behind = part.num_haplotypes % 64
-        if behind:
-            assert not (part.site_bits[:, -1] >> np.uint64(behind)).any()
-
-
-def test_fingerprint_tells_everything_apart(make_panel, mosaic_haplotypes):
+def test_fingerprint_tells_everything_apart(mosaic_haplotypes):
     alleles = mosaic_haplotypes(8, 20)
     names = ["a", "a", "b", "b"]
     base = make_panel(alleles, populations=names)
@@ -133,7 +121,7 @@ def test_fingerprint_tells_everything_apart(make_panel, mosaic_haplotypes):
 
 
 @pytest.fixture
-def mixed(mosaic_haplotypes, make_panel, monkeypatch):
+def mixed(mosaic_haplotypes, monkeypatch):
     """A panel in which every third sample is haploid, its (n, 2, S) alleles and populations."""
     monkeypatch.setattr(panel, "_SITES_AT_ONCE", 64)
     num_samples = 50
@@ -142,11 +130,7 @@ def mixed(mosaic_haplotypes, make_panel, monkeypatch):
     pairs[ploidy == 1, 1] = pairs[ploidy == 1, 0]
     rows = pairs[np.arange(2) < ploidy[:, None]]
     names = [POPULATIONS[i % 2] for i in range(num_samples)]
-    made = replace(
-        make_panel(rows),
-        samples=tuple(f"s{i}" for i in range(num_samples)),
-        ploidy=ploidy,
-    ).with_populations(names)
+    made = make_panel(rows, ploidy=ploidy, populations=names)
     return made, pairs, rows, np.arange(num_samples) % 2
 
 
@@ -180,7 +164,7 @@ def test_selections_of_haploid_samples(mixed):
     part = made.select_samples(chosen)
     assert part.sample_ploidy.tolist() == [2, 1, 1, 2, 1]
     expected = [pairs[49, 0], pairs[49, 1], pairs[0, 0], pairs[3, 0], *pairs[4], pairs[48, 0]]
-    np.testing.assert_array_equal(unpacked(part), expected)
+    np.testing.assert_array_equal(alleles_of(part), expected)
     some = made.select_sites(np.array([5, 90]))
     np.testing.assert_array_equal(some.sample_alleles(chosen, 0, 2), pairs[chosen][..., [5, 90]])
     assert made.fingerprint != replace(made, ploidy=made.sample_ploidy[::-1]).fingerprint
@@ -189,50 +173,6 @@ def test_selections_of_haploid_samples(mixed):
 def test_sample_indices(made):
     names = list(made.samples[::-1])
     expected = np.arange(made.num_samples)[::-1]
-    np.testing.assert_array_equal(made.sample_indices(names, "--x"), expected)
-    with pytest.raises(InputError, match=r"--x f: sample nobody is not in the panel \(1 of 2"):
-        made.sample_indices([made.samples[0], "nobody"], "--x f")
-
-
-# --- the table of populations ---------------------------------------------------------------------
-
-
-def test_read_populations(tmp_path):
-    path = tmp_path / "samples.tsv"
-    path.write_text("sample\tsex\tpopulation\tsuper\ns1\tm\tGBR\tEUR\n\ns2\tf\tYRI\tAFR\n")
-    assert read_populations(path, "population") == {"s1": "GBR", "s2": "YRI"}
-    assert read_populations(path, "super") == {"s1": "EUR", "s2": "AFR"}
-
-
-def test_read_populations_of_the_shared_data(shared_data):
-    table = read_populations(shared_data / "kgp_samples.tsv", "superpopulation")
-    assert len(table) == 2504
-    assert set(table.values()) == {"AFR", "AMR", "EAS", "EUR", "SAS"}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "no column 'sample'"),
-        ("name\tpopulation\ns1\tA\n", "no column 'sample'"),
-        ("sample\tsuper\ns1\tA\n", "no column 'population'"),
-        ("sample population\ns1 A\n", "no column 'sample'"),
-        ("sample\tpopulation\ns1\tA\ns1\tB\n", "s1 stands twice"),
-        ("sample\tpopulation\ns1\n", "line 2"),
-    ],
-)
-def test_bad_table_of_populations(tmp_path, text, message):
-    path = tmp_path / "samples.tsv"
-    path.write_text(text)
-    with pytest.raises(InputError, match=message) as refused:
-        read_populations(path, "population")
-    assert str(path) in str(refused.value)
-    assert "\n" not in str(refused.value)
-
-
-def test_unreadable_table_of_populations(tmp_path):
-    binary = tmp_path / "binary.tsv"
-    binary.write_bytes(b"\xff\xfe\x00\x81")
-    for path in (tmp_path / "none.tsv", tmp_path, binary):
-        with pytest.raises(InputError, match="cannot be read"):
-            read_populations(path, "population")
+    np.testing.assert_array_equal(made.sample_indices(names), expected)
+    with pytest.raises(InputError, match=r"^x f: sample nobody is not in the panel \(1 of 2"):
+        made.sample_indices([made.samples[0], "nobody"], argument="x", path="f")

@@ -38,19 +38,18 @@ def test_as_the_file_names_it(text: str, chroms: list[str], expected: str) -> No
 
 
 def test_no_such_chromosome() -> None:
-    with pytest.raises(NoChromosomeError, match=r"--region 2: file has no .* 2 \(it has 1, 20\)"):
+    with pytest.raises(NoChromosomeError, match=r"region must .* of file \(1, 20\), got 2"):
         Region.parse("2").within("file", ["1", "20"])
 
 
-def test_widened() -> None:
+def test_with_flanks() -> None:
     for text, expected in (
         ("20:500-900", "20:400-1000"),
         ("20:50-90", "20:1-190"),
         ("20:500-", "20:400-"),
         ("20", "20"),
     ):
-        widened = Region.parse(text).widened(100)
-        assert widened == Region.parse(expected)
+        assert Region.parse(text).with_flanks(100) == Region.parse(expected)
 
 
 def test_positions_and_names_that_it_holds() -> None:

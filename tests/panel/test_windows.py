@@ -43,5 +43,5 @@ def test_one_site():
 
 
 def test_window_larger_than_the_panel():
-    with pytest.raises(InputError, match="--window-size 65: larger than the panel, which has 64"):
+    with pytest.raises(InputError, match=r"window_size must be at most 64, .*, got 65"):
         Windows.split(64, 65)
