@@ -9,9 +9,9 @@ from pathlib import Path
 
 from .config.command_line import Formatter, Parser, parse_bool
 from .errors import InputError
-from .evaluation.accuracy import MAF_EDGES
 from .evaluation.evaluation import evaluate_files
 from .evaluation.report import report_lines, write_reports
+from .evaluation.strata import MAF_EDGES
 
 
 def _named(arguments: Sequence[str]) -> dict[str, str]:

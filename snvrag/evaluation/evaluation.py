@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..io.genotypes import SiteStream
 from ..io.sample_tables import read_sites
-from .accuracy import MAF_EDGES, Strata, resamples
+from .accuracy import resamples
 from .comparison import Comparison
+from .strata import MAF_EDGES, Strata
 
 
 @dataclass(frozen=True)

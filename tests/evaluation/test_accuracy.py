@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from snvrag.errors import InputError
-from snvrag.evaluation.accuracy import Accuracy, Strata, resamples
+from snvrag.evaluation.accuracy import Accuracy, resamples
+from snvrag.evaluation.strata import Strata
 
 
 def made(seed: int, num_sites: int = 120, num_samples: int = 8) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def made(seed: int, num_sites: int = 120, num_samples: int = 8) -> dict[str, Any
         "call": np.rint(dosage),
         "ploidy": ploidy,
         "maf": random.random(num_sites) ** 3 / 2,
-        "flipped": random.random(num_sites) < 0.5,
+        "alt_is_major": random.random(num_sites) < 0.5,
     }
 
 
@@ -82,7 +83,7 @@ def test_alleles_may_change_places():
     other = dict(data)
     for name in ("truth", "dosage", "call"):
         other[name] = data["ploidy"] - data[name]
-    other["flipped"] = ~data["flipped"]
+    other["alt_is_major"] = ~data["alt_is_major"]
     one, two = summed(data).compute(), summed(other).compute()
     for name in ("r2", "site_r2", "concordance"):
         kept = [t for t, stratum in enumerate(Strata().names) if stratum != "rare_alt"]
@@ -109,7 +110,7 @@ def test_strata_are_unions_of_cells():
 
 @pytest.mark.parametrize("edges", [(), (0.1,), (0.1, 0.1), (0.2, 0.1), (-0.1, 0.5), (0, 0.6)])
 def test_edges_that_make_no_bins(edges):
-    with pytest.raises(InputError, match="--maf-edges must be two or more ascending numbers"):
+    with pytest.raises(InputError, match="maf_edges must be two or more ascending numbers"):
         Strata(edges)
 
 
@@ -127,7 +128,7 @@ def test_a_constant_is_no_correlation_by_rounding(constant):
     data = made(5, num_sites=1000, num_samples=101)
     data["ploidy"][:] = 2
     data["dosage"][:] = constant
-    data["flipped"][:] = False
+    data["alt_is_major"][:] = False
     results = summed(data).compute()
     assert all(map(math.isnan, results["r2"]))
     assert results["site_r2"][0] == 0

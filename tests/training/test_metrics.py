@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from snvrag.training.metrics import STRATA, Metrics
+from snvrag.evaluation.strata import STRATA
+from snvrag.training.metrics import Metrics
 
 CPU = torch.device("cpu")
 
@@ -72,7 +73,7 @@ def test_limits_of_the_strata():
     af = torch.tensor([[0.05, 0.95, 0.0499, 0.951]], dtype=torch.float64).float()
     metrics = Metrics(CPU)
     metrics.update(torch.ones(1, 2, 4), torch.ones(1, 2, 4).byte(), torch.ones(1, 4).bool(), af)
-    assert dict(zip(STRATA, metrics.counts[:, 0].tolist(), strict=True)) == {
+    assert dict(zip(STRATA, metrics.sums[:, 0].tolist(), strict=True)) == {
         "overall": 8, "rare": 4, "common": 4, "rare_alt": 2,
     }  # fmt: skip
 
@@ -85,7 +86,7 @@ def test_frequencies_of_a_panel_fall_where_the_mask_rule_puts_them():
         one = torch.ones(1, 2, exact.size)
         metrics = Metrics(CPU)
         metrics.update(one, one.byte(), torch.ones(1, exact.size).bool(), af)
-        assert metrics.counts[STRATA.index("rare_alt"), 0] == 2 * (exact < 0.05).sum()
+        assert metrics.sums[STRATA.index("rare_alt"), 0] == 2 * (exact < 0.05).sum()
 
 
 def test_folding_to_the_minor_allele():
