@@ -21,8 +21,9 @@ Mask = TypeVar("Mask", bound=Any)
 def strata_members(rare: Mask, alt_is_major: Mask) -> tuple[Mask, ...]:
     """Return which sites belong to each of `STRATA`.
 
-    ``overall`` has all; ``rare``, those with MAF < 0.05; ``common``, the others; ``rare_alt``, those
-    with AF < 0.05: where AF > 0.95, calling everything ALT already scores, so ``rare`` flatters.
+    ``overall`` has all; ``rare``, those with MAF < 0.05; ``common``, the others; ``rare_alt``,
+    those with AF < 0.05 (where AF > 0.95, calling everything ALT already scores, so ``rare``
+    flatters).
 
     Parameters
     ----------
