@@ -11,15 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..io.genotypes import (
-    Alleles,
-    Genotypes,
-    SiteRecord,
-    SiteStream,
-    alt_count,
-    read_calls,
-    read_dosages,
-)
+from ..io.genotypes import Alleles, Genotypes, SiteStream, alt_count, read_calls, read_dosages
 from ..panel.regions import plain_chrom
 from .accuracy import Accuracy
 from .strata import Strata
@@ -134,10 +126,10 @@ class Comparison:
                 if not stream.at_end and stream.position == truth.position:
                     num_others = len(stream.records.keys() - truth.records.keys())
                     self.num_not_in_truth[stream] += num_others
-            for alleles, record in truth.records.items():
+            for alleles in truth.records:
                 reason = self._reason_to_leave_out(alleles)
                 if reason is None:
-                    site = self._read(alleles, record)
+                    site = self._read(alleles)
                     if site is not None:
                         yield site
                         continue
@@ -179,12 +171,10 @@ class Comparison:
                     return "typed"
         return None
 
-    def _read(self, alleles: Alleles, record: SiteRecord) -> _Site | None:
-        true = read_calls(self.truth, record)
-        if self.panel is not None:
-            num_alt, num_known = alt_count(self.panel, self.panel.records[alleles])
-        else:
-            num_alt, num_known = alt_count(self.truth, record)
+    def _read(self, alleles: Alleles) -> _Site | None:
+        true = read_calls(self.truth, self.truth.records[alleles])
+        reference = self.panel or self.truth
+        num_alt, num_known = alt_count(reference, reference.records[alleles])
         if num_known == 0 or np.isnan(true.dosage[self.columns[0]]).all():
             return None
         maf = min(num_alt, num_known - num_alt) / num_known
