@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers import Row, random_files, write_rows
 
+from evaluation_files import Row, random_files, write_rows
 from snvrag.evaluate import main
 
 TRUTH = [Row(10, ["0|0", "0|1", "1|1"]), Row(20, ["1|0", "0|0", "0|1"])]

@@ -7,7 +7,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from helpers import Row, evaluated, write_rows
+
+from evaluation_files import Row, evaluated, write_rows
 
 TRUTH = [Row(10, ["0|0", "0|1", "1|1"]), Row(20, ["1|0", "0|0", "0|1"])]
 NAMES = ["a", "b", "c"]

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Row, evaluated, random_files, write_rows
+
+from evaluation_files import Row, evaluated, random_files, write_rows
 
 
 def parse(path: Path) -> dict[tuple[str, str, str], dict[str, dict[str, str]]]:

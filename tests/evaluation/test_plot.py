@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import Row, evaluated, random_files, write_rows
 
+from evaluation_files import Row, evaluated, random_files, write_rows
 from snvrag.evaluation.plot import accuracy_figure
 
 

@@ -6,8 +6,8 @@ import json
 import sys
 
 import pytest
-from helpers import Row, evaluated, random_files, write_rows
 
+from evaluation_files import Row, evaluated, random_files, write_rows
 from snvrag.evaluation.report import report_lines, write_reports
 
 

@@ -1,4 +1,4 @@
-"""Functions that several test modules use."""
+"""Files to evaluate, and their evaluation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import numpy as np
 
 from snvrag.evaluation.evaluation import Evaluation, evaluate_files
 from snvrag.evaluation.options import EvaluateOptions
-
-# --- evaluated files ------------------------------------------------------------------------------
 
 _FORMATS = {
     "GT": ("1", "String"),
