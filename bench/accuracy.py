@@ -24,6 +24,7 @@ from markdown_table import markdown_table
 
 from snvrag.errors import InputError
 from snvrag.evaluation.evaluation import Evaluation, evaluate_files
+from snvrag.evaluation.options import EvaluateOptions
 from snvrag.evaluation.report import json_text, tsv_text, write_reports
 from snvrag.io.reading import read_panel
 
@@ -174,10 +175,12 @@ def run(options: argparse.Namespace) -> None:
         if not files:
             continue
         evaluation = evaluate_files(
-            options.output / "truth.vcf.gz",
-            files,
-            panel=options.output / f"{options.maf_of}.vcf.gz",
-            maf_edges=options.maf_edges,
+            EvaluateOptions(
+                truth=str(options.output / "truth.vcf.gz"),
+                imputed=tuple(f"{name}={path}" for name, path in files.items()),
+                panel=str(options.output / f"{options.maf_of}.vcf.gz"),
+                maf_edges=tuple(options.maf_edges),
+            )
         )
         for line in evaluation.notes:
             print(line)

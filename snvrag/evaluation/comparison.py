@@ -1,4 +1,4 @@
-"""Truth and imputed files walked through side by side, site by site."""
+"""Comparison of imputed files with the truth, read side by side."""
 
 from __future__ import annotations
 
@@ -8,19 +8,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..io.genotypes import (
-    Alleles,
-    Genotypes,
-    SiteStream,
-    alt_count,
-    read_calls,
-    read_dosages,
-)
-from ..io.records import Record
+from ..io.genotypes import Alleles, Genotypes, SiteStream, alt_count, read_calls, read_dosages
 from ..panel.regions import plain_chrom
-from .accuracy import Accuracy, Strata
+from .accuracy import Accuracy
+from .strata import Strata
 
 _SITES_AT_ONCE = 256
 
@@ -29,7 +23,7 @@ class _Site(NamedTuple):
     """A site to score, with the genotypes of all samples of each file."""
 
     maf: float
-    flipped: bool
+    alt_is_major: bool
     true: Genotypes
     imputed: list[Genotypes]
 
@@ -39,9 +33,12 @@ class Comparison:
 
     Parameters
     ----------
-    truth, imputed, panel
-        The files, the imputed ones by name; without a panel, frequencies are those of the truth.
-    sites : set of (chromosome, position, REF, ALT), optional
+    truth : SiteStream
+    imputed : dict
+        Imputed files by name.
+    panel : SiteStream or None
+        Without it, frequencies are those of the truth.
+    sites : set of (chromosome, position, REF, ALT), or None
         Score these alone.
     exclude_typed : bool
         Leave out sites that an imputed file has as typed.
@@ -53,6 +50,11 @@ class Comparison:
         `Accuracy` of each imputed file by name, after `run`.
     num_samples, num_scored : int
         Samples in common; sites scored.
+
+    Raises
+    ------
+    InputError
+        If no sample is in all of the files.
     """
 
     def __init__(
@@ -73,20 +75,27 @@ class Comparison:
         shared = [name for name in truth.samples if all(name in column for column in columns)]
         if not shared:
             raise InputError(
-                f"--truth {truth.path}: no sample in common with "
-                + ", ".join(stream.path for stream in imputed.values())
+                "no sample in common with " + ", ".join(stream.path for stream in imputed.values()),
+                argument="truth",
+                path=truth.path,
             )
         self.num_samples = len(shared)
         self.columns = [np.array([column[name] for name in shared]) for column in columns]
         self.accuracies = {name: Accuracy(len(shared), strata) for name in imputed}
         self.num_scored = 0
-        self.num_skipped: Counter[str] = Counter()
+        self.num_not_in_truth: Counter[SiteStream] = Counter()
         self.left_out: Counter[str] = Counter()
         self.num_unknown_genotypes = 0
-        self.untold: set[str] = set()
+        self.without_typed_flags: set[str] = set()
 
     def run(self) -> None:
-        """Score every site."""
+        """Score every site.
+
+        Raises
+        ------
+        InputError
+            If a file is damaged, unsorted or of another chromosome, or no site is left to score.
+        """
         block: list[_Site] = []
         for site in self._scored_sites():
             block.append(site)
@@ -96,56 +105,60 @@ class Comparison:
         if block:
             self._score(block)
         if not self.num_scored:
-            reasons = ", ".join(f"{n} {reason}" for reason, n in self.left_out.most_common())
+            reasons = _listed(self.left_out) or "no site in it"
             raise InputError(
-                f"--truth {self.truth.path}: no site left to score ({reasons or 'no site in it'})"
+                f"no site left to score ({reasons})", argument="truth", path=self.truth.path
             )
 
     def _scored_sites(self) -> Iterator[_Site]:
         """Yield the sites to score; count the others."""
         truth = self.truth
-        others = dict(self.imputed)
-        if self.panel is not None:
-            others["--panel"] = self.panel
+        others = [*self.imputed.values(), *([self.panel] if self.panel else [])]
         truth.advance()
-        for stream in others.values():
+        for stream in others:
             stream.advance()
-            if stream.chrom and plain_chrom(stream.chrom) != plain_chrom(truth.chrom):
-                raise stream.error(
-                    f"chromosome {stream.chrom}, the truth has {truth.chrom or 'none'}: choose a "
-                    "region"
-                )
+            self._check_chrom(stream)
         while not truth.at_end:
-            for name, stream in others.items():
+            for stream in others:
                 if not stream.at_end and stream.position < truth.position:
-                    self.num_skipped[name] += len(stream.records)
-                    self.num_skipped[name] += stream.advance(truth.position)
+                    self.num_not_in_truth[stream] += len(stream.records)
+                    self.num_not_in_truth[stream] += stream.advance(truth.position)
                 if not stream.at_end and stream.position == truth.position:
-                    self.num_skipped[name] += len(stream.records.keys() - truth.records.keys())
-            for alleles, record in truth.records.items():
+                    num_others = len(stream.records.keys() - truth.records.keys())
+                    self.num_not_in_truth[stream] += num_others
+            for alleles in truth.records:
                 reason = self._reason_to_leave_out(alleles)
                 if reason is None:
-                    site = self._read(alleles, record)
+                    site = self._read(alleles)
                     if site is not None:
                         yield site
                         continue
                     reason = "with no known genotype or frequency"
                 self.left_out[reason] += 1
-            for stream in others.values():
+            for stream in others:
                 if stream.position == truth.position:
                     stream.advance()
             truth.advance()
-        for name, stream in others.items():
-            self.num_skipped[name] += len(stream.records) + stream.advance(sys.maxsize)
+        for stream in others:
+            self.num_not_in_truth[stream] += len(stream.records) + stream.advance(sys.maxsize)
+
+    def _check_chrom(self, stream: SiteStream) -> None:
+        if stream.chrom and plain_chrom(stream.chrom) != plain_chrom(self.truth.chrom):
+            raise InputError(
+                f"chromosome {stream.chrom}, the truth has {self.truth.chrom or 'none'}: "
+                "choose a region",
+                argument="panel" if stream is self.panel else "imputed",
+                path=stream.path,
+            )
 
     def _reason_to_leave_out(self, alleles: Alleles) -> str | None:
         position = self.truth.position
         if self.sites is not None:
             key = (plain_chrom(self.truth.chrom), position, *alleles)
             if key not in self.sites:
-                return "not in --sites"
+                return "not in the list of sites"
         if self.panel is not None and not _has(self.panel, position, alleles):
-            return "not in --panel"
+            return "not in the panel"
         for name, stream in self.imputed.items():
             if not _has(stream, position, alleles):
                 return f"not in {name}"
@@ -153,17 +166,15 @@ class Comparison:
             for name, stream in self.imputed.items():
                 typed = stream.is_typed(stream.records[alleles])
                 if typed is None:
-                    self.untold.add(name)
+                    self.without_typed_flags.add(name)
                 elif typed:
                     return "typed"
         return None
 
-    def _read(self, alleles: Alleles, record: Record) -> _Site | None:
-        true = read_calls(self.truth, record)
-        if self.panel is not None:
-            num_alt, num_known = alt_count(self.panel, self.panel.records[alleles])
-        else:
-            num_alt, num_known = alt_count(self.truth, record)
+    def _read(self, alleles: Alleles) -> _Site | None:
+        true = read_calls(self.truth, self.truth.records[alleles])
+        reference = self.panel or self.truth
+        num_alt, num_known = alt_count(reference, reference.records[alleles])
         if num_known == 0 or np.isnan(true.dosage[self.columns[0]]).all():
             return None
         maf = min(num_alt, num_known - num_alt) / num_known
@@ -174,57 +185,69 @@ class Comparison:
 
     def _score(self, block: list[_Site]) -> None:
         maf = np.array([site.maf for site in block])
-        flipped = np.array([site.flipped for site in block])
-        truth = np.stack([site.true.dosage for site in block])[:, self.columns[0]]
-        ploidy = np.stack([site.true.ploidy for site in block])[:, self.columns[0]]
-        every = []
-        for i, column in enumerate(self.columns[1:]):
-            dosage, call, own = (
-                np.stack([getattr(site.imputed[i], name) for site in block])[:, column]
-                for name in ("dosage", "call", "ploidy")
-            )
-            own = np.where(own == 0, ploidy, own)
-            scale = np.where(ploidy == own, 1.0, ploidy / np.maximum(own, 1))
-            every.append((np.minimum(dosage * scale, ploidy), np.rint(call * scale)))
-        unknown = np.isnan(truth) | np.any([np.isnan(dosage) for dosage, _ in every], axis=0)
+        alt_is_major = np.array([site.alt_is_major for site in block])
+        true = _stacked([site.true for site in block], self.columns[0])
+        ploidy = true.ploidy
+        scaled = []
+        for i, columns in enumerate(self.columns[1:]):
+            imputed = _stacked([site.imputed[i] for site in block], columns)
+            own_ploidy = np.where(imputed.ploidy == 0, ploidy, imputed.ploidy)
+            scale = np.where(ploidy == own_ploidy, 1.0, ploidy / np.maximum(own_ploidy, 1))
+            dosage = np.minimum(imputed.dosage * scale, ploidy)
+            scaled.append((dosage, np.rint(imputed.call * scale)))
+        unknown = np.isnan(true.dosage) | np.any([np.isnan(dosage) for dosage, _ in scaled], axis=0)
         self.num_unknown_genotypes += int(unknown.sum())
-        truth = np.where(unknown, np.nan, truth)
-        for accuracy, (dosage, call) in zip(self.accuracies.values(), every, strict=True):
-            accuracy.update(truth, dosage, call, ploidy.astype(np.float64), maf, flipped)
+        truth = np.where(unknown, np.nan, true.dosage)
+        for accuracy, (dosage, call) in zip(self.accuracies.values(), scaled, strict=True):
+            accuracy.update(truth, dosage, call, ploidy.astype(np.float64), maf, alt_is_major)
         self.num_scored += len(block)
 
     def notes(self) -> Iterator[str]:
-        """Yield lines that tell what was read and left out."""
-        yield _describe(self.truth, self.num_samples, None)
+        """Yield lines that say what was read, and what was left out and why."""
+        yield self._description(self.truth, has_samples_in_common=True)
         for name, stream in self.imputed.items():
-            yield f"{name}: " + _describe(stream, self.num_samples, self.num_skipped[name])
+            yield f"{name}: " + self._description(stream, has_samples_in_common=True)
         if self.panel is not None:
-            yield "frequencies: " + _describe(self.panel, None, self.num_skipped["--panel"])
-        reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.most_common())
+            yield "frequencies: " + self._description(self.panel, has_samples_in_common=False)
         yield f"scored: {self.num_scored} sites, {self.num_samples} samples" + (
-            f"; left out: {reasons}" if reasons else ""
+            f"; left out: {_listed(self.left_out)}" if self.left_out else ""
         )
         if self.num_unknown_genotypes:
             yield (
                 f"{self.num_unknown_genotypes} genotypes at these sites left out: missing in the "
                 "truth or in one of the imputed files"
             )
-        for name in sorted(self.untold):
+        for name in sorted(self.without_typed_flags):
             yield (
                 f"note: {name} does not tell typed from imputed sites (INFO TYPED, IMP or IMPUTED):"
                 " all count as imputed"
             )
+
+    def _description(self, stream: SiteStream, *, has_samples_in_common: bool) -> str:
+        text = f"{stream.path}: {stream.num_records} records, {len(stream.samples)} samples"
+        parts = [_listed(stream.dropped)] if stream.dropped else []
+        if num_skipped := self.num_not_in_truth[stream]:
+            parts.append(f"{num_skipped} not in the truth")
+        num_others = len(stream.samples) - self.num_samples
+        if has_samples_in_common and num_others:
+            parts.append(f"{num_others} samples not in every file")
+        return text + ("; left out: " + ", ".join(parts) if parts else "")
+
+
+def _stacked(genotypes: list[Genotypes], columns: NDArray[np.int64]) -> Genotypes:
+    """Return the genotypes of some samples at several sites, each part (sites, samples)."""
+    return Genotypes(
+        *(
+            np.stack([getattr(site, part) for site in genotypes])[:, columns]
+            for part in ("dosage", "call", "ploidy")
+        )
+    )
 
 
 def _has(stream: SiteStream, position: int, alleles: Alleles) -> bool:
     return stream.position == position and alleles in stream.records
 
 
-def _describe(stream: SiteStream, num_shared: int | None, num_skipped: int | None) -> str:
-    text = f"{stream.path}: {stream.num_records} records, {len(stream.samples)} samples"
-    parts = [f"{count} {reason}" for reason, count in stream.dropped.most_common()]
-    if num_skipped:
-        parts.append(f"{num_skipped} not in the truth")
-    if num_shared is not None and num_shared < len(stream.samples):
-        parts.append(f"{len(stream.samples) - num_shared} samples not in every file")
-    return text + ("; left out: " + ", ".join(parts) if parts else "")
+def _listed(counts: Counter[str]) -> str:
+    """Return counts of what was left out, the largest first: ``3 multi-allelic, 1 duplicate``."""
+    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())

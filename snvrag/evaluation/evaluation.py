@@ -1,34 +1,33 @@
-"""Score imputed files against the truth."""
+"""Evaluation of imputed files against the truth."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
 from ..io.genotypes import SiteStream
 from ..io.sample_tables import read_sites
-from .accuracy import MAF_EDGES, Strata, resamples
+from .accuracy import resamples
 from .comparison import Comparison
+from .options import EvaluateOptions
+from .strata import Strata
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out, for every imputed file by name.
+    """Accuracy of every imputed file, by the file's name.
 
     Attributes
     ----------
     strata : Strata
         What the rows of the measures are.
     measures : dict of dict
-        By file and measure: (T,) float64 over the strata (`Accuracy.compute`).
+        By file and measure: (strata,) float64 (`Accuracy.compute`).
     intervals : dict of dict
-        By file and measure: (2, T) float64, 95% bootstrap intervals over samples; empty without
-        resamples.
+        By file and measure: (2, strata) float64, 95% bootstrap intervals over samples; empty
+        without resamples.
     calibration : dict of list
         By file (`Accuracy.calibration`).
     num_sites, num_samples : int
@@ -46,47 +45,12 @@ class Evaluation:
     notes: tuple[str, ...]
 
 
-def evaluate_files(
-    truth: str | Path,
-    imputed: Mapping[str, str | Path],
-    *,
-    panel: str | Path | None = None,
-    sites: str | Path | None = None,
-    region: str | None = None,
-    exclude_typed: bool | None = None,
-    maf_edges: Sequence[float] = MAF_EDGES,
-    num_resamples: int = 1000,
-    seed: int = 0,
-) -> Evaluation:
+def evaluate_files(options: EvaluateOptions) -> Evaluation:
     """Score imputed files on the genotypes that the truth and all of them have.
 
-    Sites meet by chromosome (with or without ``chr``), position, REF and ALT; samples by name. All
+    Sites match by chromosome (with or without ``chr``), position, REF and ALT; samples by name. All
     files are scored on the same genotypes: those at biallelic sites that every file has, and, by
     default, that none of them has as typed (`SiteStream.is_typed`).
-
-    Parameters
-    ----------
-    truth : str or Path
-        VCF or BCF with FORMAT/GT, diploid or haploid.
-    imputed : mapping
-        VCF or BCF by name, with FORMAT/DS, HDS, GP or GT.
-    panel : str or Path, optional
-        Take allele frequencies from these genotypes, and leave out sites that it lacks. By default
-        they are those of the truth's own samples.
-    sites : str or Path, optional
-        Score these alone: tab-separated lines of chromosome, position, REF and ALT.
-    region : str, optional
-        ``chrom`` or ``chrom:first-last``; the files need indexes.
-    exclude_typed : bool, optional
-        By default True without ``sites``, False with them.
-    maf_edges : sequence of float
-        See `Strata`.
-    num_resamples, seed : int
-        Of the bootstrap over samples; 0 for none.
-
-    Returns
-    -------
-    Evaluation
 
     Raises
     ------
@@ -98,28 +62,32 @@ def evaluate_files(
     Files are read once, side by side: memory holds 256 sites and sums for each sample, however many
     sites there are.
     """
-    if not imputed:
-        raise InputError("--imputed must be given at least once")
-    true = SiteStream("truth", truth, region)
+    strata = Strata(options.maf_edges)
+    truth = SiteStream("truth", options.truth, options.region)
     comparison = Comparison(
-        true,
-        {name: SiteStream("imputed", path, region) for name, path in imputed.items()},
-        SiteStream("panel", panel, region) if panel else None,
-        read_sites(sites) if sites else None,
-        exclude_typed if exclude_typed is not None else sites is None,
-        Strata(maf_edges),
+        truth,
+        {
+            name: SiteStream("imputed", path, options.region)
+            for name, path in options.imputed_by_name().items()
+        },
+        SiteStream("panel", options.panel, options.region) if options.panel else None,
+        read_sites(options.sites) if options.sites else None,
+        options.sites is None if options.exclude_typed is None else options.exclude_typed,
+        strata,
     )
-    with true.quiet():
+    with truth.quiet():
         comparison.run()
     accuracies = comparison.accuracies
-    weights = resamples(comparison.num_samples, num_resamples, seed)
+    weights = resamples(comparison.num_samples, options.bootstrap, options.seed)
     return Evaluation(
-        comparison.strata,
+        strata,
         {name: accuracy.compute() for name, accuracy in accuracies.items()},
-        {name: accuracy.bootstrap(weights) if num_resamples else {}
-         for name, accuracy in accuracies.items()},
+        {
+            name: accuracy.bootstrap(weights) if options.bootstrap else {}
+            for name, accuracy in accuracies.items()
+        },
         {name: accuracy.calibration() for name, accuracy in accuracies.items()},
         comparison.num_scored,
         comparison.num_samples,
         tuple(comparison.notes()),
-    )  # fmt: skip
+    )

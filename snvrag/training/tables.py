@@ -1,4 +1,4 @@
-"""What a run tells: log lines, the table at the end, metrics.csv, timing.csv and the plot."""
+"""Reports of a run: log lines of metrics, the closing table, CSV files and the plot."""
 
 from __future__ import annotations
 
@@ -8,53 +8,61 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..io.atomic import atomic_file, write_text
+from ..evaluation.figures import NO_MATPLOTLIB, add_legend, empty_figure, save_figure
+from ..evaluation.strata import STRATA
+from ..io.atomic import write_text
 from ..log import log
-from .metrics import STRATA
 
-METRICS = ("recall", "precision", "f1", "r2")
-COLUMNS = ("epoch", "mask_rate", "train_loss", "val_loss",
-           *(f"{metric}_{stratum}" for stratum in STRATA for metric in METRICS))  # fmt: skip
+_METRICS = {"recall": "Recall", "precision": "Precision", "f1": "F1", "r2": "R2"}
+COLUMNS = (
+    "epoch",
+    "mask_rate",
+    "train_loss",
+    "val_loss",
+    *(f"{metric}_{stratum}" for stratum in STRATA for metric in _METRICS),
+)
 TIMING_COLUMNS = ("epoch", "seconds", "data_share")
-# Lines that tell of the machine and of interruptions begin with these; all others tell of the
-# result, and are the same in every run of the same configuration on a CPU.
-RUN_LINES = ("JIT cache: ", "Time: ", "Memory: ", "Saved ", "Resumed ", "Note: ", "Warning: ",
-             "Plot: ", "No plot: ")  # fmt: skip
 
-
-def result_lines(text: str) -> list[str]:
-    """Return the lines of a log that tell of the result, not of the machine or interruptions."""
-    return [line for line in text.splitlines() if not line.startswith(RUN_LINES)]
+# Columns of the closing table by title.
+_SUMMARY = {
+    "Recall": "recall_overall",
+    "Precision": "precision_overall",
+    "F1": "f1_overall",
+    "R2": "r2_overall",
+    "F1 rare": "f1_rare",
+    "R2 rare": "r2_rare",
+    "F1 rare ALT": "f1_rare_alt",
+    "F1 common": "f1_common",
+    "R2 common": "r2_common",
+}
+# What is drawn: metrics by the title of their axes, strata by their colour.
+_PLOTTED = {"recall": "ALT recall", "f1": "ALT F1", "r2": "dosage R2"}
+_COLORS = {"overall": "#1f4e79", "rare": "#c0504d", "common": "#4f9d69"}
 
 
 def metrics_lines(results: dict[str, float]) -> list[str]:
     """Return one line a stratum."""
     return [
         f"  {stratum:<9}"
-        + "  ".join(f"{_TITLES[metric]} {results[f'{metric}_{stratum}']:.4f}" for metric in METRICS)
+        + "  ".join(
+            f"{title} {results[f'{metric}_{stratum}']:.4f}" for metric, title in _METRICS.items()
+        )
         for stratum in STRATA
     ]
-
-
-_TITLES = {"recall": "Recall", "precision": "Precision", "f1": "F1", "r2": "R2"}
 
 
 def summary_table(
     history: Sequence[dict[str, Any]], baselines: dict[str, dict[str, float]]
 ) -> list[str]:
     """Return the table of all epochs beside the baselines, line by line."""
-    columns = [
-        ("recall", "overall"), ("precision", "overall"), ("f1", "overall"), ("r2", "overall"),
-        ("f1", "rare"), ("r2", "rare"), ("f1", "rare_alt"), ("f1", "common"), ("r2", "common"),
-    ]  # fmt: skip
-    titles = ["Recall", "Precision", "F1", "R2", "F1 rare", "R2 rare", "F1 rare ALT", "F1 common",
-              "R2 common"]  # fmt: skip
-    rows = [("allele frequency alone", baselines["allele frequency"])]
-    rows.append(("nearest haplotype", baselines["nearest haplotype"]))
-    rows += [(f"epoch {row['epoch'] + 1}", row) for row in history]
-    lines = [f"{'':<24}" + "".join(f"{title:>12}" for title in titles)]
-    for name, results in rows:
-        values = (results[f"{metric}_{stratum}"] for metric, stratum in columns)
+    rows = {
+        "allele frequency alone": baselines["allele frequency"],
+        "nearest haplotype": baselines["nearest haplotype"],
+        **{f"epoch {row['epoch'] + 1}": row for row in history},
+    }
+    lines = [f"{'':<24}" + "".join(f"{title:>12}" for title in _SUMMARY)]
+    for name, results in rows.items():
+        values = (results[column] for column in _SUMMARY.values())
         lines.append(f"{name:<24}" + "".join(f"{value:>12.4f}" for value in values))
     return lines
 
@@ -70,11 +78,11 @@ def log_summary(
     if plot and plot_metrics(plot, history, baselines):
         log.info("Plot: %s", plot)
     elif plot:
-        log.info("No plot: matplotlib is not installed (pip install 'snvrag[plot]')")
+        log.info("No plot: %s", NO_MATPLOTLIB)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Write a CSV file anew: one line a row, whole or not at all."""
+    """Write a CSV file of these columns, a line a row; a file of that name is replaced."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -85,29 +93,35 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any
 def plot_metrics(
     path: Path, history: Sequence[dict[str, Any]], baselines: dict[str, dict[str, float]]
 ) -> bool:
-    """Draw recall, F1 and R2 by epoch; return False where matplotlib is not installed."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
-    figure = Figure(figsize=(12, 4.1), layout="constrained")
-    FigureCanvasAgg(figure)
-    colors = {"overall": "#1f4e79", "rare": "#c0504d", "common": "#4f9d69"}
+    """Write the figure of `metrics_figure`; return False where matplotlib is missing."""
+    figure = metrics_figure(history, baselines)
+    if figure is not None:
+        save_figure(path, figure)
+    return figure is not None
+
+
+def metrics_figure(
+    history: Sequence[dict[str, Any]], baselines: dict[str, dict[str, float]]
+) -> Any:
+    """Return a figure of recall, F1 and R2 by epoch, or None where matplotlib is missing.
+
+    Dotted lines of the same colours show the nearest haplotype's.
+    """
+    figure = empty_figure(12, 4.1)
+    if figure is None:
+        return None
     epochs = [row["epoch"] + 1 for row in history]
     nearest = baselines["nearest haplotype"]
-    for axes, metric in zip(figure.subplots(1, 3), ("recall", "f1", "r2"), strict=True):
-        for stratum, color in colors.items():
-            values = [row[f"{metric}_{stratum}"] for row in history]
+    for axes, (metric, title) in zip(figure.subplots(1, 3), _PLOTTED.items(), strict=True):
+        for stratum, color in _COLORS.items():
+            column = f"{metric}_{stratum}"
+            values = [row[column] for row in history]
             axes.plot(epochs, values, color=color, marker="o", markersize=4, label=stratum)
-            axes.axhline(nearest[f"{metric}_{stratum}"], color=color, linestyle=":", linewidth=1.2)
-        axes.set_title({"recall": "ALT recall", "f1": "ALT F1", "r2": "dosage R2"}[metric])
+            axes.axhline(nearest[column], color=color, linestyle=":", linewidth=1.2)
+        axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
     axes.plot([], [], color="grey", linestyle=":", label="copying the nearest")
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
-    with atomic_file(path) as stream:
-        figure.savefig(stream, dpi=130, format="png")
-    return True
+    add_legend(figure, axes, 4)
+    return figure
