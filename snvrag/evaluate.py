@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .config.command_line import run_main
+from .errors import printable
 from .evaluation.evaluation import evaluate_files
 from .evaluation.options import EvaluateOptions
 from .evaluation.report import report_lines, write_reports
-from .io.atomic import printable
 
 DESCRIPTION = "Score imputed VCF or BCF files against the truth, all on the same genotypes."
 
