@@ -20,7 +20,7 @@ from tqdm import tqdm
 import snvrag
 
 from .errors import InputError
-from .imputation.imputer import Imputer
+from .imputation.imputer import Imputer, PanelAndTarget
 from .imputation.matching import MatchedBlock, MatchSummary, match_blocks
 from .imputation.trained import load_model
 from .io.atomic import atomic_file
@@ -115,16 +115,14 @@ def impute(options: Options) -> MatchSummary:
     )  # fmt: skip
     if chrom != other:
         log.info("Note: chromosome %s of the target is %s of the panel", other, chrom)
-    imputer = Imputer(
-        model,
+    data = PanelAndTarget(
         chrom,
         first.panel.samples,
         first.panel.ploidy,
         first.target.samples,
-        device=device,
-        genetic_map=(read_genetic_map(options.genetic_map, chrom) if options.genetic_map else None),
-        threads=options.threads or None,
+        read_genetic_map(options.genetic_map, chrom) if options.genetic_map else None,
     )
+    imputer = Imputer(model, data, threads=options.threads or None)
     own = int((imputer.panel_sample >= 0).sum())
     if own:
         log.info("Note: %d samples are in the panel by name: they are not copied from", own)
@@ -224,7 +222,7 @@ def _check_common(files: _Files, options: Options) -> None:
     region = options.place
     has_site, has_typed = region is None, False
     for block in files.matched(MatchSummary()):
-        position = block.panel.position
+        position = block.position
         if region is not None:
             has_site |= bool(((position >= region.first) & (position <= region.last)).any())
         has_typed |= bool(block.typed.any())

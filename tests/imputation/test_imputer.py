@@ -15,11 +15,12 @@ from snvrag.training.setup import network_config
 
 from snvrag.errors import InputError
 from snvrag.imputation.chunks import WindowPlan
-from snvrag.imputation.imputer import Imputer, Model, load_model
+from snvrag.imputation.imputer import Imputer, PanelAndTarget
 from snvrag.imputation.matching import MatchedBlock
+from snvrag.imputation.trained import Model, load_model
 from snvrag.io.checkpoint import load_checkpoint
 from snvrag.network.transformer import ImputationNetwork
-from snvrag.panel.site_block import SiteBlock
+from snvrag.panel.genetic_map import GeneticMap
 from snvrag.training.options import Config
 
 CPU = torch.device("cpu")
@@ -76,23 +77,22 @@ class _Data:
             part = slice(start, min(start + size, num_sites))
             position = self._panel.position[part]
             yield MatchedBlock(
-                SiteBlock(
-                    position,
-                    self._panel.alleles[part],
-                    [f"rs{p}" for p in position.tolist()],
-                    self._bits[part],
-                ),
-                self.typed[part],
-                self._target_bits[part],
-                self._missing_bits[part],
+                position,
+                self._panel.alleles[part],
+                [f"rs{p}" for p in position.tolist()],
+                self._bits[part],
+                alt_count=self.panel_alleles[:, part].sum(0, dtype=np.int64),
+                typed=self.typed[part],
+                target_bits=self._target_bits[part],
+                target_missing_bits=self._missing_bits[part],
             )
+
+    def samples(self, genetic_map: GeneticMap | None = None) -> PanelAndTarget:
+        return PanelAndTarget("1", self.names, self.ploidy, self.target_names, genetic_map)
 
     def impute(self, model: Model, **options: Any) -> NDArray[np.uint16]:
         """Return (S, T, 2) dosages."""
-        imputer = Imputer(
-            model, "1", self.names, self.ploidy, self.target_names,
-            **{"device": CPU, "threads": 1, **options},
-        )  # fmt: skip
+        imputer = Imputer(model, self.samples(), **{"threads": 1, **options})
         parts = list(imputer.run(self.blocks()))
         position = np.concatenate([part.position for part in parts])
         assert position.tolist() == self._panel.position.tolist()
@@ -173,11 +173,11 @@ def test_chunks_and_batches_do_not_matter(data: _Data, li_stephens: bool) -> Non
     whole = data.impute(model).astype(int)
     assert len(np.unique(whole)) > 100
     plan = WindowPlan.of(config, 40, 8)
-    # Li-Stephens models see all of a chunk: its reach must cover the panel to give the same.
-    reach = 400 if li_stephens else plan.flank
+    # Li-Stephens models see all of a chunk: its flank must cover the panel to give the same.
+    flank = 400 if li_stephens else plan.flank
     for changes in (
-        {"plan": replace(plan, windows_per_chunk=1, reach=reach)},
-        {"plan": replace(plan, windows_per_chunk=3, reach=reach)},
+        {"plan": replace(plan, windows_per_chunk=1, chunk_flank=flank)},
+        {"plan": replace(plan, windows_per_chunk=3, chunk_flank=flank)},
         {"batch_size": 1},
         {"batch_size": 5},
         {"batch_size": 1000},
@@ -250,8 +250,8 @@ def test_tiny_inputs(
 
 
 def test_nobody_to_copy_from(data: _Data) -> None:
-    with pytest.raises(InputError, match="nobody to copy from"):
-        Imputer(_model(SMALL), "1", ["a"], np.array([2]), ["b", "a"], device=CPU)
+    with pytest.raises(InputError, match="samples to copy from"):
+        Imputer(_model(SMALL), PanelAndTarget("1", ["a"], np.array([2]), ["b", "a"]))
 
 
 def test_a_network_of_nan_is_an_error(data: _Data) -> None:
@@ -264,9 +264,7 @@ def test_a_network_of_nan_is_an_error(data: _Data) -> None:
 
 def test_progress_counts_samples_times_windows(data: _Data) -> None:
     done: list[int] = []
-    imputer = Imputer(
-        _model(SMALL), "1", data.names, data.ploidy, data.target_names, device=CPU, threads=1
-    )
+    imputer = Imputer(_model(SMALL), data.samples(), threads=1)
     polymorphic = int((np.ptp(data.panel_alleles, axis=0) > 0).sum())
     for _ in imputer.run(data.blocks(), done.append):
         pass
@@ -292,7 +290,7 @@ def test_what_else_a_checkpoint_holds_does_not_matter(
     content = load_checkpoint(tiny_model)
     config = {**content["config"], "resume_epoch": 7, "resume": "x", "of_the_future": 3}
     monkeypatch.setattr(
-        "snvrag.imputation.imputer.load_checkpoint",
+        "snvrag.imputation.trained.load_checkpoint",
         lambda *_: {"config": config, "model": content["model"]},
     )
     assert load_model(tiny_model, CPU).config.resume == ""

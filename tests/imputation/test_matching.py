@@ -14,9 +14,9 @@ from snvrag.imputation.matching import (
     MatchedBlock,
     MatchSummary,
     Outcome,
+    keep_positions_together,
     match_blocks,
     match_sites,
-    whole_positions,
 )
 from snvrag.io.records import DroppedSite
 from snvrag.panel.site_block import SiteBlock
@@ -103,15 +103,8 @@ def _block(
 
 
 def _pieces(block: SiteBlock, size: int) -> Iterator[SiteBlock]:
-    for start in range(0, block.position.size, size):
-        part = slice(start, start + size)
-        yield SiteBlock(
-            block.position[part],
-            block.alleles[part],
-            block.ids[part],
-            block.site_bits[part],
-            None if block.missing_bits is None else block.missing_bits[part],
-        )
+    for start in range(0, block.num_sites, size):
+        yield block.slice(start, start + size)
 
 
 def _letters(bits: NDArray[np.uint64], count: int) -> list[str]:
@@ -163,10 +156,10 @@ def _match(panel_size: int, target_size: int, **more: Any) -> tuple[Any, ...]:
     )
     count = 4
     return (
-        [p for block in blocks for p in block.panel.position.tolist()],
+        [p for block in blocks for p in block.position.tolist()],
         [t for block in blocks for t in block.typed.tolist()],
         [row for block in blocks for row in _letters(block.target_bits, count)],
-        [row for block in blocks for row in _letters(block.missing_bits, count)],
+        [row for block in blocks for row in _letters(block.target_missing_bits, count)],
         summary,
         dropped,
     )
@@ -210,7 +203,7 @@ def test_haploid_samples_are_repeated() -> None:
         match_blocks([PANEL], [target], np.array([1, 1, 1]), "20", summary)
     )
     assert _letters(blocks[0].target_bits, 6)[:2] == ["110011", "001100"]
-    assert _letters(blocks[0].missing_bits, 6)[:2] == ["000000", "000011"]
+    assert _letters(blocks[0].target_missing_bits, 6)[:2] == ["000000", "000011"]
     assert summary.num_missing == 1
     mixed = list(match_blocks([PANEL], [target], np.array([1, 2]), "20", MatchSummary()))
     assert _letters(mixed[0].target_bits, 4)[:2] == ["1101", "0010"]
@@ -218,12 +211,12 @@ def test_haploid_samples_are_repeated() -> None:
 
 def test_positions_are_not_parted() -> None:
     for size in range(1, 8):
-        blocks = list(whole_positions(_pieces(PANEL, size)))
+        blocks = list(keep_positions_together(_pieces(PANEL, size)))
         joined = np.concatenate([block.position for block in blocks])
         assert joined.tolist() == PANEL.position.tolist()
         for before, after in pairwise(blocks):
             assert before.position[-1] < after.position[0]
-    assert list(whole_positions([])) == []
+    assert list(keep_positions_together([])) == []
 
 
 def test_only_overlapping_blocks_are_held() -> None:
