@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from snvrag.imputation.chunks import Chunk, WindowPlan, cut_chunks
 from snvrag.imputation.matching import MatchedBlock
-from snvrag.training.options import Config
+from snvrag.li_stephens.model import LiStephensConfig
+from snvrag.panel.windows import WindowConfig
 
 NUM_HAPLOTYPES = 70
 
@@ -147,19 +147,20 @@ def test_memory_is_bounded() -> None:
 def test_windows_are_read_as_in_training(
     window_size: int, flank: int, expected: tuple[int, int]
 ) -> None:
-    config = Config(window_size=window_size, flank=flank, li_stephens=False)
-    plan = WindowPlan.of(config, 100, 10)
+    windows = WindowConfig(window_size=window_size, flank=flank)
+    plan = WindowPlan.of(windows, LiStephensConfig(li_stephens=False), 100, 10)
     assert (plan.size, plan.flank) == expected
     assert plan.size + 2 * plan.flank <= window_size + 2 * flank
     assert plan.chunk_flank == plan.flank
 
 
 def test_chunks_of_large_panels_and_many_targets_are_shorter() -> None:
-    config = Config()
-    plans = [WindowPlan.of(config, h, t) for h, t in ((5008, 100), (2_000_000, 100), (100, 10**6))]
+    li_stephens = LiStephensConfig(li_stephens_flank=100)
+    plans = [
+        WindowPlan.of(WindowConfig(), li_stephens, num_haplotypes, num_targets)
+        for num_haplotypes, num_targets in ((5008, 100), (2_000_000, 100), (100, 10**6))
+    ]
     assert [plan.windows_per_chunk for plan in plans] == [32, 2, 1]
-    assert plans[0].chunk_flank == 255 + config.li_stephens_flank
-    whole = WindowPlan.of(Config(li_stephens_flank=-1), 100, 1)
-    assert whole.chunk_flank > plans[0].chunk_flank
-    for before, after in pairwise(plans):
-        assert before.size == after.size
+    assert {(plan.size, plan.flank, plan.chunk_flank) for plan in plans} == {(510, 255, 355)}
+    whole = WindowPlan.of(WindowConfig(), LiStephensConfig(li_stephens_flank=-1), 100, 1)
+    assert whole.chunk_flank > 4000
