@@ -4,11 +4,14 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from snvrag import evaluate, impute, prepare
+from snvrag import evaluate, prepare
+from snvrag.config.command_line import parse
+from snvrag.imputation.options import ImputeOptions
 from snvrag.training.options import parse_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +32,7 @@ def test_there_are_commands():
 
 PARSERS = {
     "train": parse_arguments,
-    "impute": impute.parse_arguments,
+    "impute": partial(parse, "impute", ImputeOptions, ""),
     "evaluate": evaluate.build_parser().parse_args,
     "prepare": prepare.build_parser().parse_args,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -137,6 +138,15 @@ def test_memory_is_bounded() -> None:
             assert chunk.sites.num_sites <= most
             assert read - done <= most
         assert done == 5000
+
+
+def test_a_chunk_is_freed_when_it_is_written() -> None:
+    chunks = cut_chunks(_blocks(np.ones(100, bool), 16), NUM_HAPLOTYPES, WindowPlan(10, 4, 2, 8))
+    chunk = next(chunks)
+    memory = weakref.ref(chunk.sites.site_bits.base)
+    assert memory() is not None
+    del chunk
+    assert memory() is None
 
 
 @pytest.mark.parametrize(

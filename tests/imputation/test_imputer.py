@@ -14,19 +14,18 @@ from numpy.typing import NDArray
 from snvrag.batches.batch import Neighbours
 from snvrag.errors import InputError
 from snvrag.imputation.chunks import WindowPlan
-from snvrag.imputation.imputer import Imputer, PanelAndTarget, repeat_neighbours
+from snvrag.imputation.imputer import ImputedBlock, Imputer, PanelAndTarget, repeat_neighbours
 from snvrag.imputation.matching import MatchedBlock
 from snvrag.imputation.trained import Model
+from snvrag.kernels import oracle
 from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.network.options import NetworkConfig
 from snvrag.network.transformer import ImputationNetwork
-from snvrag.panel.genetic_map import GeneticMap
 from snvrag.panel.windows import WindowConfig
 from snvrag.retrieval.options import RetrievalConfig
 
 WINDOWS = WindowConfig(window_size=64)
 RETRIEVAL = RetrievalConfig(k=4, segment_size=16, segment_flank=8)
-MakePanel = Callable[..., Any]
 MakeAlleles = Callable[..., NDArray[np.int8]]
 
 
@@ -46,72 +45,58 @@ def _model(
 
 
 class _Data:
-    """A panel and a target of the same sites, as blocks."""
+    """A panel and a target at the same sites."""
 
     def __init__(
         self,
-        make_panel: MakePanel,
         panel: NDArray[np.int8],
         target: NDArray[np.int8],
         typed: NDArray[np.bool_],
         missing: NDArray[np.bool_] | None = None,
         ploidy: list[int] | None = None,
     ) -> None:
-        self.genetic_map: GeneticMap | None = None
         self.typed = typed
         self.panel_alleles = panel
         self.target_alleles = target
-        self.names = [f"p{i}" for i in range(len(panel) // 2)]
-        self.ploidy = np.full(len(self.names), 2)
-        if ploidy is not None:
-            self.ploidy, self.names = np.array(ploidy), [f"p{i}" for i in range(len(ploidy))]
+        self.ploidy = np.array(ploidy or [2] * (len(panel) // 2))
+        self.names = [f"p{i}" for i in range(self.ploidy.size)]
         self.target_names = [f"t{i}" for i in range(len(target) // 2)]
-        num_haplotypes, num_sites = panel.shape
-        padded = np.zeros((num_haplotypes + num_haplotypes % 2, num_sites), np.int8)
-        padded[:num_haplotypes] = panel
-        self._panel = make_panel(padded)
-        self._bits = self._panel.site_bits
-        known = target * typed  # whatever stands in the place of missing alleles
-        self._target_bits = make_panel(known.astype(np.int8)).site_bits
+        position = 1000 + 37 * np.arange(typed.size)
         lacks = np.zeros_like(target) if missing is None else (missing & typed).astype(np.int8)
-        self._missing_bits = make_panel(lacks).site_bits
+        self._sites = MatchedBlock(
+            position,
+            np.array([["A", "G"]] * typed.size),
+            [f"rs{p}" for p in position.tolist()],
+            oracle.pack_haplotypes(panel.T),
+            alt_count=panel.sum(0, dtype=np.int64),
+            typed=typed,
+            # Whatever stands in the place of a missing allele.
+            target_bits=oracle.pack_haplotypes((target * typed).T.astype(np.int8)),
+            target_missing_bits=oracle.pack_haplotypes(lacks.T),
+        )
 
     def blocks(self, size: int = 50) -> Iterator[MatchedBlock]:
-        num_sites = self.typed.size
-        for start in range(0, num_sites, size):
-            part = slice(start, min(start + size, num_sites))
-            position = self._panel.position[part]
-            yield MatchedBlock(
-                position,
-                self._panel.alleles[part],
-                [f"rs{p}" for p in position.tolist()],
-                self._bits[part],
-                alt_count=self.panel_alleles[:, part].sum(0, dtype=np.int64),
-                typed=self.typed[part],
-                target_bits=self._target_bits[part],
-                target_missing_bits=self._missing_bits[part],
-            )
+        for start in range(0, self._sites.num_sites, size):
+            yield self._sites.slice(start, start + size)
 
     def samples(self) -> PanelAndTarget:
-        return PanelAndTarget("1", self.names, self.ploidy, self.target_names, self.genetic_map)
+        return PanelAndTarget("1", self.names, self.ploidy, self.target_names)
 
     def impute(self, model: Model, **options: Any) -> NDArray[np.uint16]:
         """Return (S, T, 2) dosages."""
         imputer = Imputer(model, self.samples(), **{"threads": 1, **options})
-        parts = list(imputer.run(self.blocks()))
-        position = np.concatenate([part.position for part in parts])
-        assert position.tolist() == self._panel.position.tolist()
-        assert [name for part in parts for name in part.ids] == [f"rs{p}" for p in position]
-        assert np.concatenate([part.typed for part in parts]).tolist() == self.typed.tolist()
-        dosage = np.concatenate([part.hap_dosage for part in parts])
-        assert dosage.max() <= 1000
-        return dosage
+        imputed = ImputedBlock.concat([*imputer.run(self.blocks())])
+        assert (imputed.position == self._sites.position).all()
+        assert imputed.ids == self._sites.ids
+        assert (imputed.typed == self.typed).all()
+        assert imputed.hap_dosage.max() <= 1000
+        return imputed.hap_dosage
 
 
 @pytest.fixture(scope="module")
-def data(make_panel: MakePanel, mosaic_haplotypes: MakeAlleles) -> _Data:
+def data(mosaic_haplotypes: MakeAlleles) -> _Data:
     alleles = mosaic_haplotypes(56, 400, seed=5)
-    return _Data(make_panel, alleles[:40], alleles[40:], np.arange(400) % 3 == 0)
+    return _Data(alleles[:40], alleles[40:], np.arange(400) % 3 == 0)
 
 
 def test_typed_alleles_stay_and_others_are_predicted(data: _Data) -> None:
@@ -130,9 +115,7 @@ def test_typed_alleles_stay_and_others_are_predicted(data: _Data) -> None:
         assert (dosage[fixed] == 1000 * allele).all()
 
 
-def test_sites_at_which_the_panel_has_one_allele(
-    make_panel: MakePanel, mosaic_haplotypes: MakeAlleles
-) -> None:
+def test_sites_at_which_the_panel_has_one_allele(mosaic_haplotypes: MakeAlleles) -> None:
     """What the target has there stays, and what it lacks is the panel's allele."""
     alleles = mosaic_haplotypes(56, 200, seed=7)
     fixed = {20: 0, 21: 1, 63: 0, 64: 1, 199: 1}
@@ -142,7 +125,7 @@ def test_sites_at_which_the_panel_has_one_allele(
     typed[list(fixed)] = True
     missing = np.zeros((16, 200), bool)
     missing[::3, list(fixed)] = True
-    data = _Data(make_panel, alleles[:40], alleles[40:], typed, missing)
+    data = _Data(alleles[:40], alleles[40:], typed, missing)
     dosage = data.impute(_model(trained=True))
     for site, allele in fixed.items():
         expected = np.where(missing[:, site], allele, 1 - allele)
@@ -151,7 +134,6 @@ def test_sites_at_which_the_panel_has_one_allele(
 
 @pytest.mark.parametrize("li_stephens", [False, True])
 def test_missing_alleles_are_imputed_one_by_one(
-    make_panel: MakePanel,
     mosaic_haplotypes: MakeAlleles,
     li_stephens: bool,
 ) -> None:
@@ -159,8 +141,8 @@ def test_missing_alleles_are_imputed_one_by_one(
     typed = np.arange(300) % 2 == 0
     missing = np.random.default_rng(0).random((16, 300)) < 0.1
     model = _model(li_stephens=li_stephens, trained=True)
-    full = _Data(make_panel, alleles[:40], alleles[40:], typed).impute(model)
-    holes = _Data(make_panel, alleles[:40], alleles[40:], typed, missing).impute(model)
+    full = _Data(alleles[:40], alleles[40:], typed).impute(model)
+    holes = _Data(alleles[:40], alleles[40:], typed, missing).impute(model)
     lacks = (missing & typed).reshape(8, 2, -1).transpose(2, 0, 1)
     known = typed[:, None, None] & ~lacks
     assert (holes[known] == full[known]).all()
@@ -168,7 +150,7 @@ def test_missing_alleles_are_imputed_one_by_one(
     assert ((guessed > 0) & (guessed < 1000)).mean() > 0.3
     # What stands in the place of a missing allele tells nothing.
     other = alleles[40:] ^ missing
-    assert (_Data(make_panel, alleles[:40], other, typed, missing).impute(model) == holes).all()
+    assert (_Data(alleles[:40], other, typed, missing).impute(model) == holes).all()
 
 
 @pytest.mark.parametrize("li_stephens", [False, True])
@@ -199,28 +181,22 @@ def test_li_stephens_of_groups_of_samples(data: _Data, monkeypatch: pytest.Monke
     assert np.abs(data.impute(model).astype(int) - whole).max() <= 1
 
 
-def test_a_sample_of_the_panel_does_not_copy_itself(
-    make_panel: MakePanel, mosaic_haplotypes: MakeAlleles
-) -> None:
+def test_a_sample_of_the_panel_does_not_copy_itself(mosaic_haplotypes: MakeAlleles) -> None:
     alleles = mosaic_haplotypes(40, 300, seed=7)
     private = np.arange(300) % 10 == 5
     alleles[:, private] = 0
     alleles[0, private] = 1
     for li_stephens in (False, True):
         model = _model(li_stephens=li_stephens)
-        data = _Data(make_panel, alleles, alleles[:2], np.arange(300) % 10 != 5)
+        data = _Data(alleles, alleles[:2], np.arange(300) % 10 != 5)
         assert data.impute(model)[private, 0, 0].mean() > 200
         data.target_names = ["p0"]
         assert data.impute(model)[private, 0, 0].mean() < 20
 
 
-def test_haploid_samples_of_the_panel(
-    make_panel: MakePanel, mosaic_haplotypes: MakeAlleles
-) -> None:
+def test_haploid_samples_of_the_panel(mosaic_haplotypes: MakeAlleles) -> None:
     alleles = mosaic_haplotypes(45, 200, seed=8)
-    data = _Data(
-        make_panel, alleles[:41], alleles[41:], np.arange(200) % 2 == 0, ploidy=[1] + [2] * 20
-    )
+    data = _Data(alleles[:41], alleles[41:], np.arange(200) % 2 == 0, ploidy=[1] + [2] * 20)
     data.target_names = ["p0", "t1"]
     for li_stephens in (False, True):
         dosage = data.impute(_model(li_stephens=li_stephens))
@@ -235,7 +211,6 @@ def test_haploid_samples_of_the_panel(
     [(2, 1, 1), (2, 1, 5), (2, 70, 3), (6, 2, 2), (6, 64, 10**6), (40, 65, 60)],
 )
 def test_tiny_inputs(
-    make_panel: MakePanel,
     weighting: str,
     li_stephens: bool,
     num_haplotypes: int,
@@ -247,7 +222,7 @@ def test_tiny_inputs(
     alleles = (random.random((num_haplotypes + 2, num_sites)) < 0.5).astype(np.int8)
     alleles[:2] = [[0], [1]]  # polymorphic
     typed = np.arange(num_sites) % every == every - 1
-    data = _Data(make_panel, alleles[:-2], alleles[-2:], typed)
+    data = _Data(alleles[:-2], alleles[-2:], typed)
     model = _model(li_stephens=li_stephens, trained=True, k=5, weighting=weighting)
     dosage = data.impute(model)
     assert (dosage[typed, 0] == 1000 * alleles[-2:, typed].T.astype(int)).all()
@@ -284,15 +259,6 @@ def test_a_network_sees_what_it_was_trained_with(
     model = _model(li_stephens=True, trained=True)
     other = replace(model, **{part: replace(getattr(model, part), **change)})
     assert (data.impute(other) != data.impute(model)).any()
-
-
-def test_the_genetic_map_is_used(data: _Data) -> None:
-    model = _model(li_stephens=True, trained=True)
-    position = np.array([1, 6000, 6100, 20_000])
-    data.genetic_map = GeneticMap(position, np.array([0.0, 0.0, 30.0, 30.0]))
-    with_map = data.impute(model)
-    data.genetic_map = None
-    assert (data.impute(model) != with_map).any()
 
 
 def test_nobody_to_copy_from() -> None:
