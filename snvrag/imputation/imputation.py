@@ -131,7 +131,7 @@ def _check_outputs(options: ImputeOptions) -> None:
         elif not report.parent.is_dir():
             problem = f"there is no folder {report.parent}"
         elif report.exists() and not options.overwrite:
-            problem = "already exists: choose another name, or overwrite it"
+            problem = "already exists: give another name or allow overwriting"
         if problem:
             raise InputError(problem, argument="report", path=report)
     names = ("panel", "target", "model", "output", "report")
@@ -140,7 +140,7 @@ def _check_outputs(options: ImputeOptions) -> None:
         for other, path in paths.items():
             if name != other and name in paths and paths[name].resolve() == path.resolve():
                 raise InputError(
-                    f"is also the {other}: choose another name", argument=name, path=paths[name]
+                    f"is also the {other}: give another name", argument=name, path=paths[name]
                 )
 
 
