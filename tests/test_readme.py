@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from snvrag import evaluate, prepare
+from snvrag import evaluate
 from snvrag.config.command_line import parse
 from snvrag.imputation.options import ImputeOptions
-from snvrag.training.options import parse_arguments
+from snvrag.prepare import PrepareOptions
+from snvrag.training.options import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,10 +32,10 @@ def test_there_are_commands():
 
 
 PARSERS = {
-    "train": parse_arguments,
+    "train": partial(parse, "train", Config, ""),
     "impute": partial(parse, "impute", ImputeOptions, ""),
     "evaluate": evaluate.build_parser().parse_args,
-    "prepare": prepare.build_parser().parse_args,
+    "prepare": partial(parse, "prepare", PrepareOptions, ""),
 }
 
 
