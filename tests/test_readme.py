@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from snvrag import evaluate, impute, prepare
 from snvrag.config.command_line import parse
 from snvrag.evaluation.options import EvaluateOptions
-from snvrag.training.options import parse_arguments
+from snvrag.imputation.options import ImputeOptions
+from snvrag.prepare import PrepareOptions
+from snvrag.training.options import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,10 +32,10 @@ def test_there_are_commands():
 
 
 PARSERS = {
-    "train": parse_arguments,
-    "impute": impute.parse_arguments,
-    "evaluate": partial(parse, "evaluate", EvaluateOptions, evaluate.DESCRIPTION),
-    "prepare": prepare.build_parser().parse_args,
+    "train": partial(parse, "train", Config, ""),
+    "impute": partial(parse, "impute", ImputeOptions, ""),
+    "evaluate": partial(parse, "evaluate", EvaluateOptions, ""),
+    "prepare": partial(parse, "prepare", PrepareOptions, ""),
 }
 
 

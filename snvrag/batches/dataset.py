@@ -240,21 +240,35 @@ class WindowDataset(Dataset[Batch]):
         model = self.li_stephens
         assert model is not None
         first, last = model.with_flank(start, stop)
-        haplotypes = self.targets.haplotypes.haplotypes_of(samples).ravel()
-        lacks = self.targets.missing_bits
-        own = self.targets.panel_sample[samples]
-        exclude = np.where(own[:, None] < 0, -1, self._panel.haplotypes_of(own)).repeat(2, axis=0)
-        dosage = model.dosage(
-            self.targets.haplotypes.haplotype_bits(haplotypes, first, last),
-            first,
-            last,
-            ~self._hidden(mask_seed, first, last),
-            exclude,
-            None if lacks is None else _core.gather_columns(lacks, first, last, haplotypes),
-        )
-        return dosage[..., start - first : stop - first].reshape(
-            samples.size, 2, model.num_models, -1
-        )
+        observed = ~self._hidden(mask_seed, first, last)
+        dosage = li_stephens_dosage(model, self.targets, samples, first, last, observed)
+        return dosage[..., start - first : stop - first]
+
+
+def li_stephens_dosage(
+    model: LiStephensModel,
+    targets: Targets,
+    samples: NDArray[np.int64],
+    start: int,
+    stop: int,
+    observed: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Return (n, 2, C, stop - start) probabilities of ALT on both haplotypes of n samples.
+
+    Each is a mosaic of the panel without its own sample, over the sites [start, stop), of which
+    those that are ``observed`` count.
+    """
+    haplotypes = targets.haplotypes.haplotypes_of(samples).ravel()
+    missing = targets.missing_bits
+    dosage = model.dosage(
+        targets.haplotypes.haplotype_bits(haplotypes, start, stop),
+        start,
+        stop,
+        observed,
+        model.panel.own_haplotypes(targets.panel_sample[samples]).repeat(2, axis=0),
+        None if missing is None else _core.gather_columns(missing, start, stop, haplotypes),
+    )
+    return dosage.reshape(samples.size, 2, model.num_models, stop - start)
 
 
 def relative_position(position_bp: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -1,205 +1,132 @@
-"""Chunks: how a panel that streams by is cut for imputation, so that memory does not grow."""
+"""Cut a panel that is read as a stream into chunks, to bound memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..panel.windows import Windows
+from ..li_stephens.model import LiStephensConfig
+from ..panel.windows import WindowConfig, Windows
 from .matching import MatchedBlock
-from .trained import Model
 
-# Polymorphic sites that are predicted together, and the bytes that they may take.
+# Polymorphic sites of a chunk, and bytes of its panel and of its dosages: the smallest decides.
 CHUNK_SITES = 16_384
 _PANEL_BYTES = 256 << 20
 _DOSAGE_BYTES = 256 << 20
-# Sites waiting to be written at the most, in chunks: where nearly all are monomorphic.
+# A chunk with few polymorphic sites ends at so many times its length, or at these bytes of panel.
 _MOST_CHUNKS = 8
-# Where the Li-Stephens models of training saw a whole panel.
-_FAR = 4096
+_MOST_PANEL_BYTES = 1 << 30
+# Flank of a chunk for Li-Stephens models that were trained with the whole panel.
+_WHOLE_PANEL_FLANK = 4096
 
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """How the polymorphic sites of a chromosome are cut.
+    """How the polymorphic sites of a chromosome are cut into windows, and these put into chunks.
 
     Attributes
     ----------
     size : int
         Sites that a window predicts.
     flank : int
-        Sites that it reads on each side beyond them, so that none is predicted near an edge.
+        Sites that a window reads on each side, so that none is predicted near an edge.
     windows_per_chunk : int
-        Windows that are held, and predicted, together.
-    reach : int
-        Sites that a chunk reads on each side, at least the flank: what counts in its Li-Stephens
-        models.
+        Windows that are held in memory, and predicted, together.
+    chunk_flank : int
+        Sites that a chunk reads on each side, at least ``flank``: those that its Li-Stephens models
+        read.
     """
 
     size: int
     flank: int
     windows_per_chunk: int
-    reach: int
+    chunk_flank: int
 
     @classmethod
-    def of(cls, model: Model, num_haplotypes: int, num_targets: int) -> WindowPlan:
+    def of(
+        cls,
+        windows: WindowConfig,
+        li_stephens: LiStephensConfig,
+        num_haplotypes: int,
+        num_targets: int,
+    ) -> WindowPlan:
         """Return windows that are read no longer than those that a network was trained on.
 
-        Half of that length goes to the flanks, or more where training gave them more. A chunk of a
-        large panel or of many targets is the shorter.
+        Half of that length goes to the flanks, or more where training gave them more. Chunks of a
+        large panel or for many targets are shorter.
+
+        Parameters
+        ----------
+        windows, li_stephens
+            Options of the run that trained the network.
+        num_haplotypes : int
+            Of the panel.
+        num_targets : int
+            Samples to impute.
         """
-        length = model.windows.window_size + 2 * model.windows.flank
-        flank = max(length // 4, model.windows.flank)
+        length = windows.window_size + 2 * windows.flank
+        flank = max(length // 4, windows.flank)
         size = length - 2 * flank
-        sites = min(
+        num_sites = min(
             CHUNK_SITES,
-            _PANEL_BYTES // (8 * -(-num_haplotypes // 64)),
+            _PANEL_BYTES // _site_bytes(num_haplotypes),
             _DOSAGE_BYTES // (4 * num_targets),
         )
-        reach = flank
-        if model.li_stephens.li_stephens:
-            reach += (
-                model.li_stephens.li_stephens_flank
-                if model.li_stephens.li_stephens_flank >= 0
-                else _FAR
-            )
-        return cls(size, flank, max(1, sites // size), reach)
-
-
-@dataclass(frozen=True)
-class Sites:
-    """n consecutive sites of a panel, with what T target samples say there.
-
-    Attributes
-    ----------
-    position : (n,) int64
-    alleles : (n, 2) str
-    ids : list of str
-    polymorphic : (n,) bool
-        Sites at which the panel has both alleles. The network sees these alone, as in training.
-    is_alt : (n,) bool
-        Sites at which the panel has ALT alone.
-    panel_bits : (p, W) uint64
-        Alleles of the panel at the p polymorphic sites.
-    typed, target_bits, missing_bits
-        As in `MatchedBlock`.
-    """
-
-    position: NDArray[np.int64]
-    alleles: NDArray[np.str_]
-    ids: list[str]
-    polymorphic: NDArray[np.bool_]
-    is_alt: NDArray[np.bool_]
-    panel_bits: NDArray[np.uint64]
-    typed: NDArray[np.bool_]
-    target_bits: NDArray[np.uint64]
-    missing_bits: NDArray[np.uint64]
-
-    @classmethod
-    def of(cls, block: MatchedBlock, num_haplotypes: int) -> Sites:
-        """Take over a block; the panel's alleles are kept where they differ."""
-        panel = block.panel
-        count = np.bitwise_count(panel.site_bits).sum(axis=1, dtype=np.int64)
-        polymorphic = (count > 0) & (count < num_haplotypes)
-        return cls(
-            panel.position,
-            panel.alleles,
-            panel.ids,
-            polymorphic,
-            count == num_haplotypes,
-            panel.site_bits[polymorphic],
-            block.typed,
-            block.target_bits,
-            block.missing_bits,
-        )
-
-    @property
-    def num_sites(self) -> int:
-        """The number of sites."""
-        return int(self.position.size)
-
-    @property
-    def num_polymorphic(self) -> int:
-        """The number of sites at which the panel has both alleles."""
-        return int(self.panel_bits.shape[0])
-
-    def part(self, start: int, stop: int) -> Sites:
-        """Return the sites [start, stop), copied: a view would keep all the others alive."""
-        first = int(np.count_nonzero(self.polymorphic[:start]))
-        last = first + int(np.count_nonzero(self.polymorphic[start:stop]))
-        return Sites(
-            self.position[start:stop].copy(),
-            self.alleles[start:stop].copy(),
-            self.ids[start:stop],
-            self.polymorphic[start:stop].copy(),
-            self.is_alt[start:stop].copy(),
-            self.panel_bits[first:last].copy(),
-            self.typed[start:stop].copy(),
-            self.target_bits[start:stop].copy(),
-            self.missing_bits[start:stop].copy(),
-        )
-
-
-def join_sites(parts: Sequence[Sites]) -> Sites:
-    """Return consecutive sites as one."""
-    if len(parts) == 1:
-        return parts[0]
-    return Sites(
-        np.concatenate([part.position for part in parts]),
-        np.concatenate([part.alleles for part in parts]),
-        [name for part in parts for name in part.ids],
-        np.concatenate([part.polymorphic for part in parts]),
-        np.concatenate([part.is_alt for part in parts]),
-        np.concatenate([part.panel_bits for part in parts]),
-        np.concatenate([part.typed for part in parts]),
-        np.concatenate([part.target_bits for part in parts]),
-        np.concatenate([part.missing_bits for part in parts]),
-    )
+        chunk_flank = flank
+        if li_stephens.li_stephens:
+            is_whole = li_stephens.li_stephens_flank < 0
+            chunk_flank += _WHOLE_PANEL_FLANK if is_whole else li_stephens.li_stephens_flank
+        return cls(size, flank, max(1, num_sites // size), chunk_flank)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Sites of which some are to be written and the others, around them, only to be read.
+    """Consecutive sites of a panel, of which those of the flanks are read and not written.
 
     Attributes
     ----------
-    sites : Sites
+    sites : MatchedBlock
+        n sites.
+    polymorphic : (n,) bool
+        Sites at which the panel has both alleles. Only these are predicted, as in training.
     start, stop : int
-        The sites to be written.
+        The half-open range of ``sites`` that is written.
     windows : Windows
-        Over the polymorphic sites; may be none.
+        Ranges of the polymorphic sites alone; there may be no window.
     """
 
-    sites: Sites
+    sites: MatchedBlock
+    polymorphic: NDArray[np.bool_]
     start: int
     stop: int
     windows: Windows
 
     def written(self) -> list[tuple[int, int]]:
-        """Return the sites that each window writes: its own and the monomorphic between them.
+        """Return the half-open range of sites that each window writes.
 
-        Without a window there is one range all the same.
+        It has the window's own sites and the monomorphic ones between them. Without a window it is
+        one range, of the whole chunk.
         """
-        rows = np.flatnonzero(self.sites.polymorphic)
+        rows = np.flatnonzero(self.polymorphic)
         cuts = [self.start, *rows[self.windows.starts[1:]].tolist(), self.stop]
         return list(pairwise(cuts))
 
-    def within(self, first: int, last: int) -> Chunk | None:
-        """Return the chunk that writes no more than the positions from ``first`` to ``last``.
+    def within(self, first_bp: int, last_bp: int) -> Chunk | None:
+        """Return the chunk that writes only the positions from ``first_bp`` to ``last_bp``.
 
-        Windows without such a site are left out, and the others are read as before. None if nothing
-        is left to write.
+        Windows without such a site are left out; the others read the same sites as before. None if
+        nothing is left to write.
         """
         position = self.sites.position[self.start : self.stop]
-        start = self.start + int(np.searchsorted(position, first, side="left"))
-        stop = self.start + int(np.searchsorted(position, last, side="right"))
+        start = self.start + int(np.searchsorted(position, first_bp, side="left"))
+        stop = self.start + int(np.searchsorted(position, last_bp, side="right"))
         if start >= stop:
             return None
-        low, high = (int(np.count_nonzero(self.sites.polymorphic[:site])) for site in (start, stop))
+        low, high = (int(np.count_nonzero(self.polymorphic[:site])) for site in (start, stop))
         windows = self.windows
         kept = (windows.starts < high) & (windows.stops > low)
         trimmed = Windows(
@@ -214,7 +141,7 @@ class Chunk:
 def cut_chunks(
     blocks: Iterable[MatchedBlock], num_haplotypes: int, plan: WindowPlan
 ) -> Iterator[Chunk]:
-    """Gather blocks to chunks, with the flanks that their windows need.
+    """Gather blocks into chunks, with the flanks that their windows need.
 
     Windows begin at multiples of ``plan.size`` polymorphic sites, whatever the blocks and chunks.
 
@@ -227,46 +154,84 @@ def cut_chunks(
 
     Notes
     -----
-    Memory: a chunk and its flanks. Where nearly all sites are monomorphic, a chunk and its last
-    window end early, at 8 chunks' sites.
+    Memory: a chunk with its flanks. Where nearly all sites are monomorphic, a chunk and its last
+    window end early, at 8 times a chunk's sites or at 1 GiB of the panel.
     """
-    held: list[Sites] = []
-    written = 0  # sites held that are written, and how many of them are polymorphic
-    left = 0
-    own = plan.size * plan.windows_per_chunk
-    most = _MOST_CHUNKS * (own + plan.reach)
+    gathered = _Gathered(num_haplotypes, plan)
+    for block in blocks:
+        gathered.add(block)
+        while (count := gathered.num_ready()) is not None:
+            yield gathered.take(count)
+    if gathered.num_sites:
+        yield gathered.take(gathered.num_polymorphic)
 
-    def take(count: int) -> Chunk:
-        """Cut off the next polymorphic sites, with all before and between them."""
-        nonlocal held, written, left
-        sites = join_sites(held)
-        rows = np.append(np.flatnonzero(sites.polymorphic), sites.num_sites)
-        end = left + count
-        read = min(end + plan.reach, sites.num_polymorphic)
-        starts = np.arange(left, end, plan.size)
-        stops = np.minimum(starts + plan.size, end)
+
+class _Gathered:
+    """Sites that were read and not yet written, and the flank before them."""
+
+    def __init__(self, num_haplotypes: int, plan: WindowPlan) -> None:
+        self.num_sites = 0
+        self.num_polymorphic = 0
+        self._blocks: list[MatchedBlock] = []
+        self._num_flank_sites = 0
+        self._num_flank_polymorphic = 0
+        self._num_haplotypes = num_haplotypes
+        self._plan = plan
+        self._chunk_size = plan.size * plan.windows_per_chunk
+        length = self._chunk_size + plan.chunk_flank
+        affordable = _MOST_PANEL_BYTES // _site_bytes(num_haplotypes)
+        self._most_sites = max(length, min(_MOST_CHUNKS * length, affordable))
+
+    def add(self, block: MatchedBlock) -> None:
+        """Append the sites of a block."""
+        self._blocks.append(block)
+        self.num_sites += block.num_sites
+        self.num_polymorphic += int(np.count_nonzero(self._polymorphic(block)))
+
+    def num_ready(self) -> int | None:
+        """Return how many polymorphic sites the next chunk writes; None if more must be read."""
+        flank = self._plan.chunk_flank
+        if self.num_polymorphic >= self._chunk_size + flank:
+            return self._chunk_size
+        if self.num_sites >= self._most_sites:
+            return self.num_polymorphic - (flank if self.num_polymorphic > flank else 0)
+        return None
+
+    def take(self, count: int) -> Chunk:
+        """Return the next polymorphic sites, with all monomorphic ones before and between them."""
+        plan = self._plan
+        sites = MatchedBlock.concat(self._blocks)
+        polymorphic = self._polymorphic(sites)
+        # In polymorphic sites until rows[...] turns them into sites.
+        rows = np.append(np.flatnonzero(polymorphic), sites.num_sites)
+        start = self._num_flank_polymorphic
+        stop = start + count
+        flanked_stop = min(stop + plan.chunk_flank, rows.size - 1)
+        next_flank = max(stop - plan.chunk_flank, 0)
+        starts = np.arange(start, stop, plan.size)
+        stops = np.minimum(starts + plan.size, stop)
         windows = Windows(
             starts,
             stops,
             np.maximum(starts - plan.flank, 0),
-            np.minimum(stops + plan.flank, read),
+            np.minimum(stops + plan.flank, flanked_stop),
         )
-        stop = int(rows[end])
-        chunk = Chunk(sites.part(0, max(stop, int(rows[read]))), written, stop, windows)
-        keep = max(end - plan.reach, 0)
-        first = min(int(rows[keep]), stop)
-        held, written, left = [sites.part(first, sites.num_sites)], stop - first, end - keep
+        end = int(rows[stop])
+        read = max(end, int(rows[flanked_stop]))
+        chunk = Chunk(sites.slice(0, read), polymorphic[:read], self._num_flank_sites, end, windows)
+        first = min(int(rows[next_flank]), end)
+        # A copy, since a view would keep the chunk's memory alive.
+        self._blocks = [sites.slice(first, sites.num_sites).copy()]
+        self.num_sites = sites.num_sites - end
+        self.num_polymorphic = rows.size - 1 - stop
+        self._num_flank_sites = end - first
+        self._num_flank_polymorphic = stop - next_flank
         return chunk
 
-    for block in blocks:
-        held.append(Sites.of(block, num_haplotypes))
-        while True:
-            beyond = sum(sites.num_polymorphic for sites in held) - left
-            if beyond >= own + plan.reach:
-                yield take(own)
-            elif sum(sites.num_sites for sites in held) - written >= most:
-                yield take(beyond - plan.reach if beyond > plan.reach else beyond)
-            else:
-                break
-    if sum(sites.num_sites for sites in held) > written:
-        yield take(sum(sites.num_polymorphic for sites in held) - left)
+    def _polymorphic(self, sites: MatchedBlock) -> NDArray[np.bool_]:
+        count = sites.alt_count
+        return (count > 0) & (count < self._num_haplotypes)
+
+
+def _site_bytes(num_haplotypes: int) -> int:
+    return 8 * -(-num_haplotypes // 64)

@@ -1,4 +1,4 @@
-"""Imputation: a trained network over a panel and a target that stream by, chunk by chunk."""
+"""Imputation of a stream of matched sites by a trained network, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..batches.batch import Batch, Neighbours
-from ..batches.dataset import Targets, WindowDataset
+from ..batches.dataset import Targets, WindowDataset, li_stephens_dosage
 from ..batches.keys import Key
 from ..batches.masks import MaskConfig
 from ..errors import InputError
@@ -28,111 +28,121 @@ from .trained import Model
 
 # Samples times windows that go through the network at once, by kind of device.
 BATCH_SIZE = {"cpu": 16, "cuda": 128}
-# Hides nothing by itself: what is hidden are the sites that the target lacks.
-_HIDE_NOTHING = MaskConfig(mask_rates=(0.0,), epochs_per_rate=1, rare_rate=0.0)
-_SEED = 0
-# Of the Li-Stephens probabilities that are held at once.
+# No mask: hidden are the sites that the target lacks.
+_HIDE_NOTHING = MaskConfig(mask_rates=(0.0,), rare_rate=0.0)
+_MASK_SEED = 0
+# Most bytes of Li-Stephens probabilities in memory.
 _LI_STEPHENS_BYTES = 128 << 20
 
 
-@dataclass(frozen=True)
-class ImputedSites:
-    """Consecutive sites, imputed in T samples.
+@dataclass(frozen=True, kw_only=True)
+class ImputedBlock(MatchedBlock):
+    """Consecutive sites of a panel, imputed in T samples.
 
     Attributes
     ----------
-    position : (n,) int64
-    alleles : (n, 2) str
-    ids : list of str
-    typed : (n,) bool
     hap_dosage : (n, T, 2) uint16
-        Probability of ALT on each haplotype, in thousandths: 0 or 1,000 where the target says it.
+        Probability of ALT on each haplotype, in thousandths; 0 or 1,000 where the target has the
+        allele.
     """
 
-    position: NDArray[np.int64]
-    alleles: NDArray[np.str_]
-    ids: list[str]
-    typed: NDArray[np.bool_]
     hap_dosage: NDArray[np.uint16]
 
 
-class Imputer:
-    """Fills in what a target lacks of a panel's sites.
+@dataclass(frozen=True)
+class PanelAndTarget:
+    """A panel and a target as they are known before their sites are read.
 
-    Parameters
+    Attributes
     ----------
-    model : Model
     chrom : str
     panel_samples : sequence of str
     panel_ploidy : (num_samples,) int64
         1 or 2.
     target_samples : sequence of str
-        One that the panel has by name is not evidence from, nor counted in frequencies.
-    device : torch.device
-        Where the network is.
-    plan : WindowPlan, optional
-        By default what the model was trained for.
+        One that the panel has by name is not copied from, nor counted in frequencies.
     genetic_map : GeneticMap, optional
         For the Li-Stephens models; without one, 1 cM a Mb.
+    """
+
+    chrom: str
+    panel_samples: Sequence[str]
+    panel_ploidy: NDArray[np.int64]
+    target_samples: Sequence[str]
+    genetic_map: GeneticMap | None = None
+
+
+class Imputer:
+    """Imputes the sites of a panel in a target's samples by a trained network.
+
+    Parameters
+    ----------
+    model : Model
+    data : PanelAndTarget
+    plan : WindowPlan, optional
+        By default what the model was trained for.
     batch_size : int, optional
         Samples times windows that go through the network at once.
     threads : int, optional
         Of the retrieval and of the Li-Stephens models.
 
+    Attributes
+    ----------
+    panel_sample : (T,) int64
+        The sample of the panel with the name of each target sample, or -1.
+
     Raises
     ------
     InputError
-        If nobody is left in the panel to copy from.
+        If a target sample would have no haplotype to copy from.
 
     Notes
     -----
-    Memory does not grow with the number of sites: a chunk of the panel and of the target (one bit
-    an allele), two bytes for each dosage of it, and Li-Stephens probabilities of some samples.
+    Memory does not grow with the number of sites: it holds a chunk of the panel and of the target
+    (one bit an allele), two bytes for each haplotype's dosage, and Li-Stephens probabilities
+    of some samples.
     """
 
     def __init__(
         self,
         model: Model,
-        chrom: str,
-        panel_samples: Sequence[str],
-        panel_ploidy: NDArray[np.int64],
-        target_samples: Sequence[str],
+        data: PanelAndTarget,
         *,
-        device: torch.device,
         plan: WindowPlan | None = None,
-        genetic_map: GeneticMap | None = None,
         batch_size: int | None = None,
         threads: int | None = None,
     ) -> None:
         self.model = model
-        self._chrom = chrom
-        self._panel_samples = tuple(panel_samples)
-        self._panel_ploidy = panel_ploidy
-        self._target_samples = tuple(target_samples)
-        self._device = device
-        self._genetic_map = genetic_map
-        self._batch_size = batch_size or BATCH_SIZE[device.type]
+        self._data = data
+        self._batch_size = batch_size or BATCH_SIZE[model.device.type]
         self._threads = threads
-        number = {name: i for i, name in enumerate(panel_samples)}
-        self.panel_sample = np.array([number.get(name, -1) for name in target_samples], np.int64)
-        self.num_haplotypes = int(panel_ploidy.sum())
-        self.plan = plan or WindowPlan.of(model, self.num_haplotypes, len(target_samples))
+        number = {name: i for i, name in enumerate(data.panel_samples)}
+        samples = [number.get(name, -1) for name in data.target_samples]
+        self.panel_sample = np.array(samples, np.int64)
+        self.num_haplotypes = int(data.panel_ploidy.sum())
+        self.plan = plan or WindowPlan.of(
+            model.windows, model.li_stephens, self.num_haplotypes, len(samples)
+        )
         own = self.panel_sample[self.panel_sample >= 0]
-        available = self.num_haplotypes - int(panel_ploidy[own].max(initial=0))
+        available = self.num_haplotypes - int(data.panel_ploidy[own].max(initial=0))
         if available < 1:
             raise InputError(
-                f"--panel: has no sample but {panel_samples[0]}, which is the target's own: "
-                "there is nobody to copy from"
+                f"must have samples to copy from, got only {data.panel_samples[0]}, which is also "
+                "in the target",
+                argument="panel",
             )
-        self._k = min(model.retrieval.k, available)
+        # Windows come in order: an index is not asked for again, and need not be kept.
+        self._retrieval = replace(
+            model.retrieval, k=min(model.retrieval.k, available), cache_mb=2**-20
+        )
 
     def run(
         self,
         blocks: Iterable[MatchedBlock],
         on_progress: Callable[[int], object] | None = None,
         region: Region | None = None,
-    ) -> Iterator[ImputedSites]:
-        """Yield all sites of the panel, in order, or those whose positions lie in a region.
+    ) -> Iterator[ImputedBlock]:
+        """Yield all sites of the panel in order, or those with positions in a region.
 
         ``on_progress`` is called with the number of samples times windows just done.
         """
@@ -143,42 +153,37 @@ class Imputer:
 
     def _impute(
         self, chunk: Chunk, on_progress: Callable[[int], object] | None
-    ) -> Iterator[ImputedSites]:
-        sites, windows = chunk.sites, chunk.windows
-        num_samples = len(self._target_samples)
+    ) -> Iterator[ImputedBlock]:
+        windows = chunk.windows
         predicted = self._predict(chunk, on_progress) if len(windows) else None
         for window, (start, stop) in enumerate(chunk.written()):
-            part = slice(start, stop)
-            dosage = np.zeros((stop - start, num_samples, 2), np.uint16)
-            dosage[sites.is_alt[part]] = SCALE
+            sites = chunk.sites.slice(start, stop)
+            shape = (sites.num_sites, len(self._data.target_samples), 2)
+            dosage = np.zeros(shape, np.uint16)
+            dosage[sites.alt_count == self.num_haplotypes] = SCALE
             if predicted is not None:
                 first, last = windows.starts[window], windows.stops[window]
-                dosage[sites.polymorphic[part]] = predicted[:, :, first:last].transpose(2, 0, 1)
-            shape = dosage.shape
-            alleles = _core.unpack_rows(sites.target_bits[part], 2 * num_samples).reshape(shape)
-            missing = _core.unpack_rows(sites.missing_bits[part], 2 * num_samples).reshape(shape)
-            known = sites.typed[part, None, None] & (missing == 0)
+                polymorphic = chunk.polymorphic[start:stop]
+                dosage[polymorphic] = predicted[:, :, first:last].transpose(2, 0, 1)
+            num_haplotypes = shape[1] * 2
+            alleles = _core.unpack_rows(sites.target_bits, num_haplotypes).reshape(shape)
+            missing = _core.unpack_rows(sites.target_missing_bits, num_haplotypes).reshape(shape)
+            known = sites.typed[:, None, None] & (missing == 0)
             np.copyto(dosage, alleles.astype(np.uint16) * np.uint16(SCALE), where=known)
-            yield ImputedSites(
-                sites.position[part],
-                sites.alleles[part],
-                sites.ids[part],
-                sites.typed[part],
-                dosage,
-            )
+            yield ImputedBlock(**vars(sites), hap_dosage=dosage)
 
     def _predict(
         self, chunk: Chunk, on_progress: Callable[[int], object] | None
     ) -> NDArray[np.uint16]:
-        """Return the (T, 2, p) dosages of the chunk's polymorphic sites, as far as windows go."""
+        """Return the (T, 2, p) dosages of the chunk's polymorphic sites that windows predict."""
         windows = chunk.windows
         panel, targets = self._haplotypes(chunk)
         dataset = WindowDataset(panel, targets, windows, _HIDE_NOTHING)
         retriever = Retriever(
             panel,
             windows,
-            # Windows come in order: what is done is not asked for again.
-            replace(self.model.retrieval, k=self._k, cache_mb=2**-20),
+            self._retrieval,
+            with_features=self.model.network.config.weighting == "local",
             threads=self._threads,
         )
         li_stephens = self._li_stephens_model(panel)
@@ -187,51 +192,53 @@ class Imputer:
         group = num_samples
         if li_stephens is not None:
             group = max(1, _LI_STEPHENS_BYTES // (8 * li_stephens.num_models * panel.num_sites))
-        for some in np.split(np.arange(num_samples), np.arange(group, num_samples, group)):
+        for samples in np.split(np.arange(num_samples), np.arange(group, num_samples, group)):
+            # Once for all windows of the chunk: the dataset would compute them for each window.
             evidence = (
-                None if li_stephens is None else _li_stephens_dosage(li_stephens, targets, some)
+                None
+                if li_stephens is None
+                else li_stephens_dosage(
+                    li_stephens, targets, samples, 0, panel.num_sites, targets.present
+                )
             )
-            pairs = np.arange(len(windows) * some.size)
+            pairs = np.arange(len(windows) * samples.size)
             for part in np.split(pairs, np.arange(self._batch_size, pairs.size, self._batch_size)):
-                window, row = np.divmod(part, some.size)
+                window, row = np.divmod(part, samples.size)
                 keys = [
-                    Key(_SEED, w, sample)
-                    for w, sample in zip(window.tolist(), some[row].tolist(), strict=True)
+                    Key(_MASK_SEED, w, sample)
+                    for w, sample in zip(window.tolist(), samples[row].tolist(), strict=True)
                 ]
                 batch = dataset.__getitems__(keys)
                 if evidence is not None:
                     batch = replace(batch, li_stephens=_cut_out(evidence, windows, window, row))
                 dosage = self._hap_dosage(batch, retriever)
-                for n, (w, sample) in enumerate(zip(window.tolist(), some[row], strict=True)):
-                    first, last = int(windows.starts[w]), int(windows.stops[w])
-                    context = int(windows.flanked_starts[w])
-                    out[sample, :, first:last] = dosage[n, :, first - context : last - context]
+                for n, (w, sample) in enumerate(zip(window.tolist(), samples[row], strict=True)):
+                    start, stop = int(windows.starts[w]), int(windows.stops[w])
+                    origin = int(windows.flanked_starts[w])
+                    out[sample, :, start:stop] = dosage[n, :, start - origin : stop - origin]
                 if on_progress is not None:
                     on_progress(part.size)
         return out
 
     def _haplotypes(self, chunk: Chunk) -> tuple[Panel, Targets]:
-        """Return a chunk's polymorphic sites, as the network's parts want them."""
-        sites = chunk.sites
-        polymorphic = np.flatnonzero(sites.polymorphic)
-        position, alleles = sites.position[polymorphic], sites.alleles[polymorphic]
+        """Return the polymorphic sites of a chunk in the form of training."""
+        data, sites, chosen = self._data, chunk.sites, chunk.polymorphic
+        position, alleles = sites.position[chosen], sites.alleles[chosen]
         panel = Panel(
-            self._chrom,
+            data.chrom,
             position,
             alleles,
-            self._panel_samples,
-            sites.panel_bits,
-            ploidy=None if (self._panel_ploidy == 2).all() else self._panel_ploidy,
+            tuple(data.panel_samples),
+            sites.site_bits[chosen],
+            ploidy=None if (data.panel_ploidy == 2).all() else data.panel_ploidy,
         )
-        target = Panel(
-            self._chrom, position, alleles, self._target_samples, sites.target_bits[polymorphic]
-        )
-        missing = sites.missing_bits[polymorphic]
+        target_samples = tuple(data.target_samples)
+        missing = sites.target_missing_bits[chosen]
         targets = Targets(
-            target,
-            sites.typed[polymorphic],
+            Panel(data.chrom, position, alleles, target_samples, sites.target_bits[chosen]),
+            sites.typed[chosen],
             self.panel_sample,
-            np.zeros(len(self._target_samples), np.int64),
+            np.zeros(len(target_samples), np.int64),
             missing if missing.any() else None,
         )
         return panel, targets
@@ -241,49 +248,22 @@ class Imputer:
         if not config.li_stephens:
             return None
         return LiStephensModel(
-            panel,
-            replace(config, li_stephens_flank=-1),
-            genetic_map=self._genetic_map,
-            threads=self._threads,
+            panel, config, genetic_map=self._data.genetic_map, threads=self._threads
         )
 
     @torch.inference_mode()
     def _hap_dosage(self, batch: Batch, retriever: Retriever) -> NDArray[np.uint16]:
         """Return the (B, 2, L) probability of ALT, in thousandths."""
         neighbours = repeat_neighbours(retriever.retrieve(batch), self.model.retrieval.k)
-        autocast = self._device.type == "cuda"
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=autocast):
-            prediction = self.model.network(batch.to(self._device), neighbours.to(self._device))
+        device = self.model.device
+        autocast = self.model.amp and device.type == "cuda"
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            prediction = self.model.network(batch.to(device), neighbours.to(device))
         dosage = (prediction.hap_dosage * SCALE).round()
         if not bool(torch.isfinite(dosage).all()):
-            raise InputError("--model: its network gives no numbers, but NaN: take another one")
+            raise InputError("must give finite predictions, got NaN", argument="model")
         result: NDArray[np.uint16] = dosage.cpu().numpy().astype(np.uint16)
         return result
-
-
-def _li_stephens_dosage(
-    model: LiStephensModel, targets: Targets, samples: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return (n, 2, C, S) Li-Stephens probabilities of samples over a whole chunk.
-
-    The dataset computes them window by window, each time with all sites around it; here the windows
-    of a chunk share them.
-    """
-    panel = model.panel
-    haplotypes = targets.haplotypes.haplotypes_of(samples).ravel()
-    own = targets.panel_sample[samples]
-    exclude = np.where(own[:, None] < 0, -1, panel.haplotypes_of(own)).repeat(2, axis=0)
-    lacks = targets.missing_bits
-    num_sites = panel.num_sites
-    dosage = model.dosage(
-        targets.haplotypes.haplotype_bits(haplotypes, 0, num_sites),
-        0,
-        num_sites,
-        targets.present,
-        exclude,
-        None if lacks is None else _core.gather_columns(lacks, 0, num_sites, haplotypes),
-    )
-    return dosage.reshape(samples.size, 2, model.num_models, num_sites)
 
 
 def _cut_out(
@@ -292,16 +272,16 @@ def _cut_out(
     window: NDArray[np.int64],
     row: NDArray[np.int64],
 ) -> torch.Tensor:
-    """Return (B, 2, C, L): the stretches of windows, padded by zeros, from rows of a chunk's."""
+    """Return (B, 2, C, L): the evidence of windows with flanks, padded with zeros."""
     out = np.zeros((row.size, *evidence.shape[1:3], windows.length), np.float32)
     for n, (w, r) in enumerate(zip(window.tolist(), row.tolist(), strict=True)):
-        first, last = int(windows.flanked_starts[w]), int(windows.flanked_stops[w])
-        out[n, ..., : last - first] = evidence[r, ..., first:last]
+        start, stop = int(windows.flanked_starts[w]), int(windows.flanked_stops[w])
+        out[n, ..., : stop - start] = evidence[r, ..., start:stop]
     return torch.from_numpy(out)
 
 
 def repeat_neighbours(neighbours: Neighbours, k: int) -> Neighbours:
-    """Return K neighbours where the panel has fewer, by taking the same ones in turn."""
+    """Return K neighbours where the panel has fewer, by repeating them in turn."""
     found = neighbours.alleles.shape[2]
     if found == k:
         return neighbours

@@ -1,9 +1,9 @@
-"""Targets: how the sites of a target file meet those of a reference panel, as both stream by."""
+"""Match the sites of a target file with those of a reference panel, in a stream."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -22,7 +22,7 @@ for _base, _other in zip("ACGT", "TGCA", strict=True):
 
 
 class Outcome(IntEnum):
-    """What becomes of a target's site; the first two are kept."""
+    """How a target's site was matched; the first two are kept, the others dropped."""
 
     MATCHED = 0
     SWAPPED = 1
@@ -34,7 +34,7 @@ class Outcome(IntEnum):
 
     @property
     def text(self) -> str:
-        """What tables say."""
+        """The outcome in words, for tables."""
         return _TEXTS[self]
 
 
@@ -51,20 +51,20 @@ _TEXTS = {
 
 @dataclass
 class MatchSummary:
-    """What became of the sites of a target.
+    """Counts of the sites of a target by outcome, and of the panel's sites.
 
     Attributes
     ----------
     outcomes : Counter
-        Sites by `Outcome`.
+        Number of the target's sites by `Outcome`.
     num_panel_sites, num_typed_sites : int
-        Sites of the panel, and those of them that the target has.
+        Number of the panel's sites, and of those that the target has.
     num_missing : int
-        Alleles that the target lacks at typed sites; they are imputed.
+        Number of alleles missing from the target at typed sites; they are imputed.
     on_dropped : callable, optional
-        Called with every `DroppedSite`, in order.
+        Called with every `DroppedSite`, in order of position.
     region : Region, optional
-        Only positions in it count.
+        Count only positions in this region.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -74,15 +74,28 @@ class MatchSummary:
     on_dropped: Callable[[DroppedSite], None] | None = None
     region: Region | None = None
 
-    def part(self, position: NDArray[np.int64]) -> slice:
-        """Return which of ascending positions count."""
+    def counted(self, position: NDArray[np.int64]) -> tuple[int, int]:
+        """Return the half-open range of ascending positions that lies in the region."""
         if self.region is None:
-            return slice(0, position.size)
-        first = np.searchsorted(position, self.region.first, side="left")
-        return slice(int(first), int(np.searchsorted(position, self.region.last, side="right")))
+            return 0, position.size
+        start = int(np.searchsorted(position, self.region.first, side="left"))
+        return start, max(start, int(np.searchsorted(position, self.region.last, side="right")))
+
+    def count_target(self, block: SiteBlock, outcome: NDArray[np.int8], chrom: str) -> None:
+        """Count sites of the target by `Outcome`, and report those that are dropped."""
+        start, stop = self.counted(block.position)
+        block, outcome = block.slice(start, stop), outcome[start:stop]
+        for value, count in zip(*np.unique(outcome, return_counts=True), strict=True):
+            self.outcomes[Outcome(value)] += int(count)
+        if self.on_dropped is None:
+            return
+        for i in np.flatnonzero(outcome > Outcome.SWAPPED).tolist():
+            ref, alt = block.alleles[i].tolist()
+            reason = Outcome(outcome[i]).text
+            self.on_dropped(DroppedSite(chrom, int(block.position[i]), ref, alt, reason))
 
     def lines(self) -> list[str]:
-        """Return the table at the end, line by line."""
+        """Return the counts as a table, line by line."""
         rows = [(outcome.text, self.outcomes[outcome]) for outcome in Outcome]
         rows = [row for i, row in enumerate(rows) if row[1] or i == Outcome.MATCHED]
         num_imputed = self.num_panel_sites - self.num_typed_sites
@@ -95,27 +108,27 @@ class MatchSummary:
         return [f"  {count:>{width}}  {text}" for text, count in rows]
 
 
-@dataclass(frozen=True)
-class MatchedBlock:
-    """Consecutive sites of a panel, with what a target of T diploid samples says there.
+@dataclass(frozen=True, kw_only=True)
+class MatchedBlock(SiteBlock):
+    """Consecutive sites of a panel with the alleles of a target of T samples there.
 
     Attributes
     ----------
-    panel : SiteBlock
-        n sites of the panel.
+    alt_count : (n,) int64
+        Number of ALT alleles in the panel.
     typed : (n,) bool
-        Sites that the target has.
+        True at sites that the target has.
     target_bits : (n, ceil(2 * T / 64)) uint64
-        Alleles of the target, 0 where it says nothing; sample i has the bits 2 * i and 2 * i + 1.
-        A haploid sample has its one allele in both.
-    missing_bits : (n, ceil(2 * T / 64)) uint64
-        Alleles that are missing at typed sites.
+        Alleles of the target, 0 where they are unknown; bits 2 * i and 2 * i + 1 are sample i. A
+        haploid sample has its one allele in both.
+    target_missing_bits : (n, ceil(2 * T / 64)) uint64
+        1 where an allele is missing at a typed site.
     """
 
-    panel: SiteBlock
+    alt_count: NDArray[np.int64]
     typed: NDArray[np.bool_]
     target_bits: NDArray[np.uint64]
-    missing_bits: NDArray[np.uint64]
+    target_missing_bits: NDArray[np.uint64]
 
 
 def match_sites(
@@ -124,12 +137,12 @@ def match_sites(
     panel_position: NDArray[np.int64],
     panel_alleles: NDArray[np.str_],
 ) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-    """Return, for each SNV of a target, its site in the panel and what becomes of it.
+    """Return, for each SNV of a target, its site in the panel and the outcome.
 
     Parameters
     ----------
     position, panel_position : (n,) and (P,) int64
-        1-based, ascending; equal ones may repeat.
+        1-based, ascending; positions may repeat.
     alleles, panel_alleles : (n, 2) and (P, 2) str
         REF and ALT, one of ACGT each.
 
@@ -138,28 +151,28 @@ def match_sites(
     index : (n,) int64
         Site of the panel, or -1 where the target's is dropped.
     outcome : (n,) int8
-        `Outcome`. Alleles as in the panel come before swapped ones, then the first in the file
-        wins; the others that meet the same site are duplicates. A swapped A/T or C/G site could as
-        well be on the other strand, and is dropped.
+        `Outcome`. Of several sites that match one site of the panel, one with the panel's order of
+        alleles is kept before one with swapped alleles, then the first in the file; the others are
+        duplicates. A swapped A/T or C/G site may as well be on the other strand, and is dropped.
 
     Notes
     -----
-    Cost: five passes over both.
+    Cost: linear, five merges of the two lists of positions.
     """
     alleles = np.ascontiguousarray(alleles, dtype="U1")
     complement = _COMPLEMENT[alleles.view(np.uint32)]
 
-    def meet(pairs: NDArray[np.str_]) -> NDArray[np.int64]:
+    def align(pairs: NDArray[np.str_]) -> NDArray[np.int64]:
         return align_sites(position, panel_position, np.ascontiguousarray(pairs), panel_alleles)
 
-    index = meet(alleles)
-    swapped = meet(alleles[:, ::-1])
-    other_strand = (meet(complement) >= 0) | (meet(complement[:, ::-1]) >= 0)
+    index = align(alleles)
+    swapped = align(alleles[:, ::-1])
+    other_strand = (align(complement) >= 0) | (align(complement[:, ::-1]) >= 0)
     ambiguous = complement[:, 0] == alleles[:, 1]
-    known = np.isin(position, panel_position)
+    has_position = np.isin(position, panel_position)
 
     outcome = np.select(
-        [index >= 0, (swapped >= 0) & ambiguous, swapped >= 0, other_strand, known],
+        [index >= 0, (swapped >= 0) & ambiguous, swapped >= 0, other_strand, has_position],
         [
             Outcome.MATCHED,
             Outcome.AMBIGUOUS,
@@ -186,136 +199,119 @@ def match_blocks(
     chrom: str,
     summary: MatchSummary,
 ) -> Iterator[MatchedBlock]:
-    """Yield the panel, block by block, with what the target says at its sites.
+    """Yield the panel, block by block, with the alleles of the target at its sites.
 
     Parameters
     ----------
     panel_blocks, target_blocks : iterable of SiteBlock
-        Of one chromosome, positions ascending across blocks. Of both, only blocks that overlap are
-        held at once.
-    ploidy : (T,) integer
-        1 or 2, of the target's samples.
+        Of one chromosome, positions ascending across blocks.
+    ploidy : (T,) int64
+        Haplotypes of each target sample, 1 or 2.
     chrom : str
         The target's name of the chromosome, for the summary.
     summary : MatchSummary
-        Is filled as the blocks pass by; complete after the last.
+        Updated with every block; complete after the last.
+
+    Notes
+    -----
+    Memory: a block of the panel and the blocks of the target that overlap it.
     """
     num_words = (2 * ploidy.size + 63) // 64
-    layout = _Layout(ploidy)
-    stream = _Stream(whole_positions(target_blocks))
-    for block in whole_positions(panel_blocks):
-        n = block.position.size
+    expander = _PloidyExpander(ploidy)
+    target = _PeekableBlocks(keep_positions_together(target_blocks))
+    for block in keep_positions_together(panel_blocks):
+        n = block.num_sites
         typed = np.zeros(n, bool)
         target_bits = np.zeros((n, num_words), np.uint64)
         missing_bits = np.zeros((n, num_words), np.uint64)
-        for piece in stream.until(int(block.position[-1])):
+        for piece in target.until(int(block.position[-1])):
             index, outcome = match_sites(
                 piece.position, piece.alleles, block.position, block.alleles
             )
             kept = np.flatnonzero(index >= 0)
             sites = index[kept]
-            bits, missing = layout.alleles(piece, kept, outcome[kept] == Outcome.SWAPPED)
+            bits, missing = expander.alleles(piece, kept, outcome[kept] == Outcome.SWAPPED)
             typed[sites] = True
-            target_bits[sites] = layout.diploid(bits)
-            missing_bits[sites] = layout.diploid(missing)
-            counted = summary.part(piece.position[kept])
-            summary.num_missing += int(np.bitwise_count(missing[counted]).sum())
-            _count(summary, piece, outcome, chrom)
-        counted = summary.part(block.position)
-        summary.num_panel_sites += typed[counted].size
-        summary.num_typed_sites += int(typed[counted].sum())
-        yield MatchedBlock(block, typed, target_bits, missing_bits)
-    for piece in stream.rest():
-        _count(summary, piece, np.full(piece.position.size, Outcome.NOT_IN_PANEL, np.int8), chrom)
+            target_bits[sites] = expander.diploid(bits)
+            missing_bits[sites] = expander.diploid(missing)
+            start, stop = summary.counted(piece.position[kept])
+            summary.num_missing += int(np.bitwise_count(missing[start:stop]).sum())
+            summary.count_target(piece, outcome, chrom)
+        start, stop = summary.counted(block.position)
+        summary.num_panel_sites += stop - start
+        summary.num_typed_sites += int(typed[start:stop].sum())
+        yield MatchedBlock(
+            **vars(block),
+            alt_count=np.bitwise_count(block.site_bits).sum(axis=1, dtype=np.int64),
+            typed=typed,
+            target_bits=target_bits,
+            target_missing_bits=missing_bits,
+        )
+    for piece in target.rest():
+        summary.count_target(piece, np.full(piece.num_sites, Outcome.NOT_IN_PANEL, np.int8), chrom)
 
 
-def whole_positions(blocks: Iterable[SiteBlock]) -> Iterator[SiteBlock]:
-    """Yield the same sites in blocks that do not part sites of one position."""
+def keep_positions_together(blocks: Iterable[SiteBlock]) -> Iterator[SiteBlock]:
+    """Yield the same sites in blocks such that all sites of a position are in one block."""
     held: SiteBlock | None = None
     for block in blocks:
-        if block.position.size == 0:
+        if block.num_sites == 0:
             continue
-        joined = block if held is None else join_blocks([held, block])
+        joined = block if held is None else SiteBlock.concat([held, block])
         cut = int(np.searchsorted(joined.position, joined.position[-1]))
         if cut:
-            yield cut_block(joined, 0, cut)
-        held = cut_block(joined, cut, joined.position.size)
+            yield joined.slice(0, cut)
+        held = joined.slice(cut, joined.num_sites)
     if held is not None:
         yield held
 
 
-def join_blocks(blocks: Sequence[SiteBlock]) -> SiteBlock:
-    """Return the sites of consecutive blocks as one."""
-    missing = [block.missing_bits for block in blocks]
-    return SiteBlock(
-        np.concatenate([block.position for block in blocks]),
-        np.concatenate([block.alleles for block in blocks]),
-        [name for block in blocks for name in block.ids],
-        np.concatenate([block.site_bits for block in blocks]),
-        None
-        if all(bits is None for bits in missing)
-        else np.concatenate(
-            [
-                np.zeros_like(block.site_bits) if bits is None else bits
-                for block, bits in zip(blocks, missing, strict=True)
-            ]
-        ),
-    )
-
-
-def cut_block(block: SiteBlock, start: int, stop: int) -> SiteBlock:
-    """Return the sites [start, stop) of a block, as views."""
-    return SiteBlock(
-        block.position[start:stop],
-        block.alleles[start:stop],
-        block.ids[start:stop],
-        block.site_bits[start:stop],
-        None if block.missing_bits is None else block.missing_bits[start:stop],
-    )
-
-
-class _Stream:
-    """Blocks that are taken in step with another file."""
+class _PeekableBlocks:
+    """Blocks of a file that is read in step with another one."""
 
     def __init__(self, blocks: Iterable[SiteBlock]) -> None:
         self._blocks = iter(blocks)
         self._held: SiteBlock | None = None
 
     def until(self, last_position: int) -> Iterator[SiteBlock]:
-        """Yield what is left of the sites up to a position, inclusive."""
+        """Yield the remaining sites up to a position, inclusive."""
         for block in self.rest():
             cut = int(np.searchsorted(block.position, last_position, side="right"))
-            if cut < block.position.size:
-                self._held = cut_block(block, cut, block.position.size)
+            if cut < block.num_sites:
+                self._held = block.slice(cut, block.num_sites)
             if cut:
-                yield cut_block(block, 0, cut)
+                yield block.slice(0, cut)
             if self._held is not None:
                 return
 
     def rest(self) -> Iterator[SiteBlock]:
-        """Yield all that is left."""
+        """Yield all remaining sites."""
         if self._held is not None:
             held, self._held = self._held, None
             yield held
-        yield from (block for block in self._blocks if block.position.size)
+        for block in self._blocks:  # noqa: UP028 - "yield from" would close what `until` leaves
+            yield block
 
 
-class _Layout:
-    """From a file's haplotypes, one or two a sample, to two a sample."""
+class _PloidyExpander:
+    """Turns a file's haplotypes, one or two a sample, into two a sample."""
 
     def __init__(self, ploidy: NDArray[np.int64]) -> None:
         self._num_haplotypes = int(ploidy.sum())
         first = np.cumsum(ploidy) - ploidy
         columns = np.stack([first, first + ploidy - 1], axis=1).ravel()
         self._columns = columns if columns.size != self._num_haplotypes else None
-        self._every = _core.pack_rows(np.ones((1, self._num_haplotypes), np.uint8))[0]
+        self._all_ones = _core.pack_rows(np.ones((1, self._num_haplotypes), np.uint8))[0]
 
     def alleles(
         self, block: SiteBlock, sites: NDArray[np.int64], swapped: NDArray[np.bool_]
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Return the alleles (as the panel names them) and which are missing, at some sites."""
+        """Return the alleles at some sites, in the panel's order of alleles, and the missing ones.
+
+        ``swapped`` is True for those of ``sites`` whose REF is the panel's ALT.
+        """
         bits = block.site_bits[sites]
-        bits[swapped] ^= self._every
+        bits[swapped] ^= self._all_ones
         if block.missing_bits is None:
             return bits, np.zeros_like(bits)
         missing = block.missing_bits[sites]
@@ -327,16 +323,3 @@ class _Layout:
             return bits
         alleles = _core.unpack_rows(bits, self._num_haplotypes)
         return _core.pack_rows(np.ascontiguousarray(alleles[:, self._columns]))
-
-
-def _count(summary: MatchSummary, block: SiteBlock, outcome: NDArray[np.int8], chrom: str) -> None:
-    counted = summary.part(block.position)
-    block, outcome = cut_block(block, counted.start, counted.stop), outcome[counted]
-    for value, count in zip(*np.unique(outcome, return_counts=True), strict=True):
-        summary.outcomes[Outcome(value)] += int(count)
-    if summary.on_dropped is None:
-        return
-    for i in np.flatnonzero(outcome > Outcome.SWAPPED).tolist():
-        ref, alt = block.alleles[i].tolist()
-        reason = Outcome(outcome[i]).text
-        summary.on_dropped(DroppedSite(chrom, int(block.position[i]), ref, alt, reason))

@@ -1,4 +1,4 @@
-"""Trained networks, ready to predict."""
+"""Trained networks, loaded from the checkpoints of training."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Model:
         Options of the run that trained it.
     sha256 : str
         Of its file, in hex.
+    amp : bool
+        Whether it was trained in bfloat16 on a GPU, and predicts so there.
     """
 
     network: ImputationNetwork
@@ -37,15 +39,21 @@ class Model:
     retrieval: RetrievalConfig
     li_stephens: LiStephensConfig
     sha256: str
+    amp: bool = True
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
 
 
 def load_model(path: str | Path, device: torch.device) -> Model:
-    """Return the network of a checkpoint, of which only configuration and weights are looked at.
+    """Return the network of a checkpoint; only its options and weights are used.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or its weights do not fit its configuration's network.
+        If the file cannot be read, or its weights do not fit the network of its options.
     """
     content = load_checkpoint(path, "model")
     tables = content["config"]
@@ -59,6 +67,7 @@ def load_model(path: str | Path, device: torch.device) -> Model:
         )
         network.load_state_dict(content["model"])
         windows = from_table(WindowConfig, tables["windows"])
+        amp = bool(tables["run"]["amp"])
     except (RuntimeError, TypeError, KeyError, InputError) as error:
         raise InputError(
             "of another version of snvrag: its weights do not fit this network",
@@ -66,4 +75,4 @@ def load_model(path: str | Path, device: torch.device) -> Model:
             path=path,
         ) from error
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return Model(network.to(device).eval(), windows, retrieval, li_stephens, digest)
+    return Model(network.to(device).eval(), windows, retrieval, li_stephens, digest, amp)

@@ -123,8 +123,7 @@ class Retriever:
             stop = int(self.windows.flanked_stops[window])
             hidden = batch.hidden[n].numpy()[: stop - first]
             entry = self._entry(batch.mask_seed, window, ~hidden)
-            exclude = np.where(own[mine, None] < 0, -1, self.panel.haplotypes_of(own[mine]))
-            exclude = np.repeat(exclude, 2, axis=0)
+            exclude = self.panel.own_haplotypes(own[mine]).repeat(2, axis=0)
             queries = np.ascontiguousarray(alleles[mine]).reshape(2 * mine.size, length)
             for g, (segment, index) in enumerate(
                 zip(self._segments(window), entry.indexes, strict=True)

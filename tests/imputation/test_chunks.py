@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from snvrag.imputation.chunks import Chunk, Sites, WindowPlan, cut_chunks
+from snvrag.imputation.chunks import Chunk, WindowPlan, cut_chunks
 from snvrag.imputation.matching import MatchedBlock
-from snvrag.panel.site_block import SiteBlock
-from snvrag.training.options import Config
+from snvrag.li_stephens.model import LiStephensConfig
+from snvrag.panel.windows import WindowConfig
 
 NUM_HAPLOTYPES = 70
 
@@ -27,11 +27,17 @@ def _blocks(polymorphic: NDArray[np.bool_], size: int) -> Iterator[MatchedBlock]
         bits[part, 0] = position[part].astype(np.uint64)
         all_alt = ~part & (position % 2 == 1)
         bits[all_alt] = [2**64 - 1, 2 ** (NUM_HAPLOTYPES - 64) - 1]
-        panel = SiteBlock(
-            position, np.array([["A", "G"]] * n), [f"rs{p}" for p in position.tolist()], bits
-        )
         target = (position[:, None] + 1).astype(np.uint64)
-        yield MatchedBlock(panel, position % 5 == 0, target, target + np.uint64(1))
+        yield MatchedBlock(
+            position,
+            np.array([["A", "G"]] * n),
+            [f"rs{p}" for p in position.tolist()],
+            bits,
+            alt_count=np.bitwise_count(bits).sum(axis=1, dtype=np.int64),
+            typed=position % 5 == 0,
+            target_bits=target,
+            target_missing_bits=target + np.uint64(1),
+        )
 
 
 def _check(chunks: list[Chunk], polymorphic: NDArray[np.bool_], plan: WindowPlan) -> None:
@@ -42,18 +48,18 @@ def _check(chunks: list[Chunk], polymorphic: NDArray[np.bool_], plan: WindowPlan
     starts = []
     for chunk in chunks:
         sites, windows = chunk.sites, chunk.windows
-        position = sites.position[sites.polymorphic]
-        assert sites.panel_bits[:, 0].tolist() == position.tolist()
+        assert (chunk.polymorphic == polymorphic[sites.position - 100]).all()
+        position = sites.position[chunk.polymorphic]
+        assert sites.site_bits[chunk.polymorphic, 0].tolist() == position.tolist()
         assert (sites.target_bits[:, 0] == sites.position + 1).all()
-        assert (sites.missing_bits[:, 0] == sites.position + 2).all()
+        assert (sites.target_missing_bits[:, 0] == sites.position + 2).all()
         assert (sites.typed == (sites.position % 5 == 0)).all()
         assert sites.ids == [f"rs{p}" for p in sites.position.tolist()]
-        assert (sites.is_alt == (~sites.polymorphic & (sites.position % 2 == 1))).all()
         parts = chunk.written()
         assert len(parts) == max(1, len(windows))
         assert [parts[0][0], parts[-1][1]] == [chunk.start, chunk.stop]
         for n, (start, stop) in enumerate(parts if len(windows) else []):
-            own = sites.position[start:stop][sites.polymorphic[start:stop]]
+            own = sites.position[start:stop][chunk.polymorphic[start:stop]]
             a, b = int(windows.starts[n]), int(windows.stops[n])
             assert own.tolist() == position[a:b].tolist()
             first = int(np.searchsorted(every, own[0]))
@@ -65,12 +71,12 @@ def _check(chunks: list[Chunk], polymorphic: NDArray[np.bool_], plan: WindowPlan
 
 
 @pytest.mark.parametrize("share", [1.0, 0.6, 0.1])
-@pytest.mark.parametrize(("flank", "reach"), [(0, 0), (3, 3), (3, 9), (7, 20)])
+@pytest.mark.parametrize(("flank", "chunk_flank"), [(0, 0), (3, 3), (3, 9), (7, 20)])
 @pytest.mark.parametrize("windows_per_chunk", [1, 3, 50])
 def test_windows_do_not_depend_on_blocks_and_chunks(
-    share: float, flank: int, reach: int, windows_per_chunk: int
+    share: float, flank: int, chunk_flank: int, windows_per_chunk: int
 ) -> None:
-    plan = WindowPlan(5, flank, windows_per_chunk, reach)
+    plan = WindowPlan(5, flank, windows_per_chunk, chunk_flank)
     for num_sites in (1, 2, 4, 5, 6, 23, 400):
         polymorphic = np.random.default_rng(num_sites).random(num_sites) < share
         for size in (1, 7, 64, 400):
@@ -78,8 +84,8 @@ def test_windows_do_not_depend_on_blocks_and_chunks(
             if share > 0.5:
                 _check(chunks, polymorphic, plan)
             for chunk in chunks:  # what a chunk reads ahead, for its Li-Stephens models
-                rest = chunk.sites.num_polymorphic - int(chunk.windows.stops.max(initial=0))
-                assert rest <= reach
+                rest = np.count_nonzero(chunk.polymorphic) - chunk.windows.stops.max(initial=0)
+                assert rest <= chunk_flank
 
 
 def test_what_a_region_leaves_of_chunks() -> None:
@@ -92,11 +98,11 @@ def test_what_a_region_leaves_of_chunks() -> None:
         written = [p for c in kept for p in c.sites.position[c.start : c.stop].tolist()]
         assert written == wanted
         for chunk in kept:
-            position = chunk.sites.position[chunk.sites.polymorphic]
+            position = chunk.sites.position[chunk.polymorphic]
             parts = chunk.written()
             assert [parts[0][0], parts[-1][1]] == [chunk.start, chunk.stop]
             for n, (start, stop) in enumerate(parts if len(chunk.windows) else []):
-                own = chunk.sites.position[start:stop][chunk.sites.polymorphic[start:stop]]
+                own = chunk.sites.position[start:stop][chunk.polymorphic[start:stop]]
                 a, b = int(chunk.windows.starts[n]), int(chunk.windows.stops[n])
                 assert own.tolist() == position[a:b].tolist()
                 assert 0 < b - a <= plan.size
@@ -121,7 +127,7 @@ def test_memory_is_bounded() -> None:
     def counted(polymorphic: NDArray[np.bool_]) -> Iterator[MatchedBlock]:
         nonlocal read
         for block in _blocks(polymorphic, 16):
-            read += block.panel.position.size
+            read += block.num_sites
             yield block
 
     for share, most in ((1.0, 50 + 16 + 16), (0.01, 8 * 58 + 2 * 1000)):
@@ -134,12 +140,13 @@ def test_memory_is_bounded() -> None:
         assert done == 5000
 
 
-def test_parts_do_not_keep_the_whole_alive() -> None:
-    sites = Sites.of(next(_blocks(np.ones(100, bool), 100)), NUM_HAPLOTYPES)
-    part = sites.part(40, 50)
-    for name in ("position", "alleles", "panel_bits", "typed", "target_bits", "missing_bits"):
-        assert not np.shares_memory(getattr(part, name), getattr(sites, name))
-    assert part.position.tolist() == list(range(140, 150))
+def test_a_chunk_is_freed_when_it_is_written() -> None:
+    chunks = cut_chunks(_blocks(np.ones(100, bool), 16), NUM_HAPLOTYPES, WindowPlan(10, 4, 2, 8))
+    chunk = next(chunks)
+    memory = weakref.ref(chunk.sites.site_bits.base)
+    assert memory() is not None
+    del chunk
+    assert memory() is None
 
 
 @pytest.mark.parametrize(
@@ -150,19 +157,20 @@ def test_parts_do_not_keep_the_whole_alive() -> None:
 def test_windows_are_read_as_in_training(
     window_size: int, flank: int, expected: tuple[int, int]
 ) -> None:
-    config = Config(window_size=window_size, flank=flank, li_stephens=False)
-    plan = WindowPlan.of(config, 100, 10)
+    windows = WindowConfig(window_size=window_size, flank=flank)
+    plan = WindowPlan.of(windows, LiStephensConfig(li_stephens=False), 100, 10)
     assert (plan.size, plan.flank) == expected
     assert plan.size + 2 * plan.flank <= window_size + 2 * flank
-    assert plan.reach == plan.flank
+    assert plan.chunk_flank == plan.flank
 
 
 def test_chunks_of_large_panels_and_many_targets_are_shorter() -> None:
-    config = Config()
-    plans = [WindowPlan.of(config, h, t) for h, t in ((5008, 100), (2_000_000, 100), (100, 10**6))]
+    li_stephens = LiStephensConfig(li_stephens_flank=100)
+    plans = [
+        WindowPlan.of(WindowConfig(), li_stephens, num_haplotypes, num_targets)
+        for num_haplotypes, num_targets in ((5008, 100), (2_000_000, 100), (100, 10**6))
+    ]
     assert [plan.windows_per_chunk for plan in plans] == [32, 2, 1]
-    assert plans[0].reach == 255 + config.li_stephens_flank
-    whole = WindowPlan.of(Config(li_stephens_flank=-1), 100, 1)
-    assert whole.reach > plans[0].reach
-    for before, after in pairwise(plans):
-        assert before.size == after.size
+    assert {(plan.size, plan.flank, plan.chunk_flank) for plan in plans} == {(510, 255, 355)}
+    whole = WindowPlan.of(WindowConfig(), LiStephensConfig(li_stephens_flank=-1), 100, 1)
+    assert whole.chunk_flank > 4000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +13,12 @@ from snvrag.imputation.matching import (
     MatchedBlock,
     MatchSummary,
     Outcome,
+    keep_positions_together,
     match_blocks,
     match_sites,
-    whole_positions,
 )
 from snvrag.io.records import DroppedSite
+from snvrag.kernels import oracle
 from snvrag.panel.site_block import SiteBlock
 
 # --- one site against another ---------------------------------------------------------------------
@@ -78,47 +78,27 @@ def test_no_sites() -> None:
 # --- streams --------------------------------------------------------------------------------------
 
 
-def _block(
-    rows: list[tuple[str, str]], missing: list[str] | None = None, width: int | None = None
-) -> SiteBlock:
+def _bits(texts: list[str]) -> NDArray[np.uint64]:
+    return oracle.pack_haplotypes(np.array([list(text) for text in texts], np.int8))
+
+
+def _letters(bits: NDArray[np.uint64], count: int) -> list[str]:
+    return ["".join(map(str, row)) for row in oracle.unpack_haplotypes(bits, count).tolist()]
+
+
+def _block(rows: list[tuple[str, str]], missing: list[str] | None = None) -> SiteBlock:
     """Make a block of ("position REF ALT", "alleles of the haplotypes") rows."""
-    position, alleles = _sites(*(site for site, _ in rows))
-    count = width or len(rows[0][1])
-
-    def words(texts: list[str]) -> NDArray[np.uint64]:
-        bits = np.zeros((len(texts), (count + 63) // 64), np.uint64)
-        for row, text in zip(bits, texts, strict=True):
-            for h, letter in enumerate(text):
-                row[h // 64] |= np.uint64(int(letter == "1") << (h % 64))
-        return bits
-
-    names = [f"r{p}" for p in position.tolist()]
     return SiteBlock(
-        position,
-        alleles,
-        names,
-        words([haplotypes for _, haplotypes in rows]),
-        None if missing is None else words(missing),
+        *_sites(*(site for site, _ in rows)),
+        [site for site, _ in rows],
+        _bits([haplotypes for _, haplotypes in rows]),
+        None if missing is None else _bits(missing),
     )
 
 
 def _pieces(block: SiteBlock, size: int) -> Iterator[SiteBlock]:
-    for start in range(0, block.position.size, size):
-        part = slice(start, start + size)
-        yield SiteBlock(
-            block.position[part],
-            block.alleles[part],
-            block.ids[part],
-            block.site_bits[part],
-            None if block.missing_bits is None else block.missing_bits[part],
-        )
-
-
-def _letters(bits: NDArray[np.uint64], count: int) -> list[str]:
-    return [
-        "".join(str(int(row[h // 64] >> np.uint64(h % 64)) & 1) for h in range(count))
-        for row in bits
-    ]
+    for start in range(0, block.num_sites, size):
+        yield block.slice(start, start + size)
 
 
 PANEL = _block(
@@ -149,38 +129,22 @@ TARGET = _block(
 )
 
 
-def _match(panel_size: int, target_size: int, **more: Any) -> tuple[Any, ...]:
-    dropped: list[DroppedSite] = []
-    summary = MatchSummary(on_dropped=dropped.append)
-    blocks = list(
-        match_blocks(
-            _pieces(PANEL, panel_size),
-            _pieces(TARGET, target_size),
-            more.get("ploidy", np.array([2, 2])),
-            "20",
-            summary,
-        )
-    )
-    count = 4
-    return (
-        [p for block in blocks for p in block.panel.position.tolist()],
-        [t for block in blocks for t in block.typed.tolist()],
-        [row for block in blocks for row in _letters(block.target_bits, count)],
-        [row for block in blocks for row in _letters(block.missing_bits, count)],
-        summary,
-        dropped,
-    )
-
-
 @pytest.mark.parametrize("panel_size", [1, 2, 3, 7])
 @pytest.mark.parametrize("target_size", [1, 2, 4, 10])
 def test_streams_give_the_same_whatever_the_blocks(panel_size: int, target_size: int) -> None:
-    position, typed, alleles, missing, summary, dropped = _match(panel_size, target_size)
-    assert position == PANEL.position.tolist()
-    assert typed == [False, False, True, False, True, True, False]
+    dropped: list[DroppedSite] = []
+    summary = MatchSummary(on_dropped=dropped.append)
+    blocks = _pieces(PANEL, panel_size), _pieces(TARGET, target_size)
+    matched = MatchedBlock.concat([*match_blocks(*blocks, np.array([2, 2]), "20", summary)])
+    for name in ("position", "alleles", "site_bits"):
+        assert (getattr(matched, name) == getattr(PANEL, name)).all()
+    assert matched.ids == PANEL.ids
+    assert matched.alt_count.tolist() == [2, 2, 1, 1, 1, 1, 1]
+    assert matched.typed.tolist() == [False, False, True, False, True, True, False]
     # At 30 REF and ALT are swapped: known alleles are flipped, missing ones stay missing.
-    assert alleles == ["0000", "0000", "0110", "0000", "1010", "1011", "0000"]
-    assert missing == ["0000", "0000", "0000", "0000", "0101", "0000", "0000"]
+    alleles = ["0000", "0000", "0110", "0000", "1010", "1011", "0000"]
+    assert _letters(matched.target_bits, 4) == alleles
+    assert _letters(matched.target_missing_bits, 4) == ["0000"] * 4 + ["0101"] + ["0000"] * 2
     assert (summary.num_panel_sites, summary.num_typed_sites, summary.num_missing) == (7, 3, 2)
     assert summary.outcomes == {
         Outcome.NOT_IN_PANEL: 4,
@@ -189,14 +153,9 @@ def test_streams_give_the_same_whatever_the_blocks(panel_size: int, target_size:
         Outcome.AMBIGUOUS: 1,
         Outcome.DUPLICATE: 2,
     }
-    assert [(d.chrom, d.position, d.ref, d.alt) for d in dropped] == [
-        ("20", 5, "A", "G"),
-        ("20", 20, "T", "A"),
-        ("20", 30, "T", "C"),
-        ("20", 40, "T", "C"),
-        ("20", 45, "C", "T"),
-        ("20", 60, "G", "T"),
-        ("20", 70, "G", "T"),
+    assert {d.chrom for d in dropped} == {"20"}
+    assert [f"{d.position} {d.ref} {d.alt}" for d in dropped] == [
+        *("5 A G", "20 T A", "30 T C", "40 T C", "45 C T", "60 G T", "70 G T")
     ]
     text = "\n".join(summary.lines())
     assert "4  position not in the panel" in text
@@ -210,7 +169,7 @@ def test_haploid_samples_are_repeated() -> None:
         match_blocks([PANEL], [target], np.array([1, 1, 1]), "20", summary)
     )
     assert _letters(blocks[0].target_bits, 6)[:2] == ["110011", "001100"]
-    assert _letters(blocks[0].missing_bits, 6)[:2] == ["000000", "000011"]
+    assert _letters(blocks[0].target_missing_bits, 6)[:2] == ["000000", "000011"]
     assert summary.num_missing == 1
     mixed = list(match_blocks([PANEL], [target], np.array([1, 2]), "20", MatchSummary()))
     assert _letters(mixed[0].target_bits, 4)[:2] == ["1101", "0010"]
@@ -218,12 +177,12 @@ def test_haploid_samples_are_repeated() -> None:
 
 def test_positions_are_not_parted() -> None:
     for size in range(1, 8):
-        blocks = list(whole_positions(_pieces(PANEL, size)))
+        blocks = list(keep_positions_together(_pieces(PANEL, size)))
         joined = np.concatenate([block.position for block in blocks])
         assert joined.tolist() == PANEL.position.tolist()
         for before, after in pairwise(blocks):
             assert before.position[-1] < after.position[0]
-    assert list(whole_positions([])) == []
+    assert list(keep_positions_together([])) == []
 
 
 def test_only_overlapping_blocks_are_held() -> None:

@@ -39,6 +39,12 @@ def test_text_of_cells() -> None:
     )
 
 
+def test_a_tie_of_a_haploid_sample_is_called_ref() -> None:
+    dosage = np.array([[[500, 0], [501, 0]]], np.uint16)
+    (text,) = sample_columns(dosage, np.ones(2, bool))
+    assert text == "\t0:0.5:0.5:0.5,0.5\t1:0.501:0.501:0.499,0.501"
+
+
 def test_statistics_by_their_definition() -> None:
     random = np.random.default_rng(1)
     dosage = random.integers(0, 1001, (50, 7, 2)).astype(np.uint16)

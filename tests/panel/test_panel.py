@@ -141,6 +141,9 @@ def test_haploid_samples_have_one_haplotype(mixed):
     everyone = np.arange(50)[::-1].copy()
     np.testing.assert_array_equal(rows[made.haplotypes_of(everyone)], pairs[everyone])
     np.testing.assert_array_equal(made.sample_alleles(everyone, 3, 140), pairs[everyone, :, 3:140])
+    own = made.own_haplotypes(np.array([3, -1, 0]))
+    np.testing.assert_array_equal(own[[0, 2]], made.haplotypes_of(np.array([3, 0])))
+    assert own[1].tolist() == [-1, -1]
 
 
 def test_a_haploid_sample_counts_once_as_alleles_and_as_a_homozygote(mixed):

@@ -1,0 +1,257 @@
+"""From files to a file: what is written, and what is left when it fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snvrag.errors import InputError
+from snvrag.imputation.matching import Outcome
+from snvrag.io import imputed_vcf
+
+
+def check_record(
+    fields: list[str], known: dict[int, list[str]], haploid: frozenset[int] = frozenset()
+) -> None:
+    """All that a record says agrees; ``known`` are typed genotypes by position."""
+    info = dict(part.partition("=")[::2] for part in fields[7].split(";"))
+    assert fields[8] == "GT:DS:HDS:GP"
+    typed = int(fields[1]) in known
+    assert ("TYPED" in info, "IMP" in info) == (typed, not typed)
+    every = []
+    for i, cell in enumerate(fields[9:]):
+        gt, ds, hds_text, gp_text = cell.split(":")
+        hds = [float(x) for x in hds_text.split(",")]
+        gp = [float(x) for x in gp_text.split(",")]
+        calls = [int(x) for x in gt.split("|")]
+        ploidy = 1 if i in haploid else 2
+        assert (len(hds), len(gp), len(calls)) == (ploidy, ploidy + 1, ploidy)
+        assert float(ds) == pytest.approx(sum(hds), abs=1e-9)
+        assert sum(gp) == pytest.approx(1, abs=1e-9)
+        assert gp[sum(calls)] == max(gp)
+        if ploidy == 2:
+            p, q = hds
+            expected = [(1 - p) * (1 - q), p + q - 2 * p * q, p * q]
+            assert gp == pytest.approx(expected, abs=0.00101)
+            if sum(calls) == 1:
+                assert hds[calls.index(1)] == max(hds)
+        if typed and "." not in known[int(fields[1])][i]:
+            assert gt == known[int(fields[1])][i]
+            assert hds == calls
+        every += hds
+    af = float(np.mean(every))
+    assert float(info["AF"]) == pytest.approx(af, abs=1e-5)
+    r2 = float(np.var(every)) / (af * (1 - af)) if 0 < af < 1 else 0.0
+    assert float(info["DR2"]) == pytest.approx(r2, abs=1e-3)
+
+
+def test_records_agree_with_themselves_and_the_target(
+    files: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = files.impute()
+    assert [r[:5] for r in records] == [
+        ["1", str(1000 + 37 * s), ".", "A", "G"] for s in range(200)
+    ]
+    known = {
+        1000 + 37 * s: row[4].split() for s in files.typed for row in files.rows(files.held, [s])
+    }
+    for record in records:
+        check_record(record, known)
+    header = files.output.read_text()
+    assert "\n##contig=<ID=1,length=1000000>\n" in header
+    assert "##fileDate" not in header
+    assert "\n##snvragCommand=the command\n" in header
+    lines = capsys.readouterr().out.splitlines()
+    assert "   67  matched" in lines
+    assert "  133  sites of the panel: imputed" in lines
+    assert lines[-1].startswith(f"Wrote {files.output}: 200 sites, 4 samples, ")
+    # Better than the frequency alone.
+    alleles = files.alleles.reshape(24, 2, 200)
+    truth = alleles[list(files.held)].sum(1).T
+    dosage = np.array([[float(c.split(":")[1]) for c in r[9:]] for r in records])
+    hidden = np.arange(200) % 3 != 0
+    frequency = np.delete(alleles, files.held, 0).mean((0, 1))[:, None] * 2
+    error = np.square(dosage - truth)[hidden].mean()
+    assert error < 0.5 * np.square(frequency - truth)[hidden].mean()
+    # The same bytes again.
+    files.impute()
+    assert files.output.read_text() == header
+
+
+@pytest.mark.parametrize("suffix", [".vcf.gz", ".bcf"])
+def test_compressed_files_hold_the_same_and_are_indexed(files: Any, suffix: str) -> None:
+    import cyvcf2
+
+    files.impute()
+    path = files.folder / f"out{suffix}"
+    panel, target = files.compressed(files.panel), files.compressed(files.target, ".bcf")
+    files.summary(output=path, panel=panel, target=target)
+    plain = [str(record) for record in cyvcf2.VCF(str(files.output))]
+    assert [str(record) for record in cyvcf2.VCF(str(path))] == plain
+    assert len(list(cyvcf2.VCF(str(path))("1:1000-1100"))) == 3
+    bcftools = shutil.which("bcftools")
+    if bcftools is not None:
+        for command in (["view"], ["index", "-f"]):
+            run = subprocess.run(
+                [bcftools, *command, path], capture_output=True, text=True, check=True
+            )
+            assert run.stderr == ""
+
+
+def test_a_prepared_panel_and_target_are_the_same(files: Any) -> None:
+    from snvrag.prepare import main as prepare
+
+    prepared = {name: files.folder / f"{name}.safetensors" for name in ("panel", "target")}
+    for name, path in prepared.items():
+        assert prepare([str(getattr(files, name)), str(path)]) == 0
+    assert files.impute(**prepared) == files.impute()
+
+
+def test_output_can_be_a_target_again(files: Any) -> None:
+    """What is written is phased and complete: nothing is left to impute."""
+    first = files.impute()
+    again = files.impute(target=files.output, output=files.folder / "again.vcf")
+    assert [[c.split(":")[0] for c in r[9:]] for r in again] == [
+        [c.split(":")[0] for c in r[9:]] for r in first
+    ]
+    assert all("TYPED" in r[7] for r in again)
+
+
+def test_sites_that_do_not_match_are_reported(
+    files: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    position = [1000 + 37 * s for s in range(6)]
+    rows = [
+        ("chr1", 900, "A", "G", "0|1 0|0"),
+        ("chr1", position[0], "A", "G", "0|1 .|0"),
+        ("chr1", position[1], "G", "A", "0|1 0|0"),
+        ("chr1", position[2], "T", "C", "0|1 0|0"),
+        ("chr1", position[3], "A", "C", "0|1 0|0"),
+        ("chr1", position[4], "A", "AT", "0|1 0|0"),
+        ("chr1", position[5], "G", "A", "1|1 0|0"),
+        ("chr1", position[5], "A", "G", "0|1 0|0"),
+    ]
+    report = files.folder / "report.tsv"
+    records = files.impute(target=files.write(rows, ["x", "y"], chroms="chr1"), report=report)
+    assert {r[0] for r in records} == {"1"}
+    known = {position[0]: ["0|1", ".|0"], position[1]: ["1|0", "1|1"], position[5]: ["0|1", "0|0"]}
+    for record in records:
+        check_record(record, known)
+    assert records[0][10][2:4] == "0:"  # of a half-missing genotype, the known allele
+    table = [line.split("\t") for line in report.read_text().splitlines()]
+    assert table[0] == ["CHROM", "POS", "REF", "ALT", "REASON"]
+    assert sorted(table[1:], key=lambda row: int(row[1])) == [
+        ["chr1", "900", "A", "G", "position not in the panel"],
+        ["chr1", str(position[2]), "T", "C", "on the other strand (complementary alleles)"],
+        ["chr1", str(position[3]), "A", "C", "other alleles than the panel's"],
+        ["chr1", str(position[4]), "A", "AT", "not an SNV"],
+        ["chr1", str(position[5]), "G", "A", "duplicate of another site"],
+    ]
+    out = capsys.readouterr().out
+    assert "Note: chromosome chr1 of the target is 1 of the panel" in out
+    assert "    1  matched with REF and ALT swapped (flipped)\n" in out
+    assert "    1  missing alleles at typed sites, imputed\n" in out
+
+
+def test_samples_of_the_panel_are_not_copied_from(
+    files: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = files.rows([1, 2], files.typed)
+    renamed = files.impute(target=files.write(rows, ["x", "y"]))
+    assert "are in the panel by name" not in capsys.readouterr().out
+    named = files.impute(target=files.write(rows, ["s1", "s2"]))
+    assert "Note: 2 samples are in the panel by name" in capsys.readouterr().out
+    assert named != renamed
+
+
+def test_the_genetic_map_is_used(files: Any) -> None:
+    path = files.folder / "map.txt"
+    path.write_text("1 . 0 1000\n1 . 0 4000\n1 . 20 4100\n1 . 20 9000\n")
+    assert files.impute(genetic_map=path) != files.impute()
+
+
+def test_haploid_samples_have_one_allele(files: Any) -> None:
+    rows = []
+    for s in files.typed:
+        a = files.alleles[:, s]
+        rows.append(("1", 1000 + 37 * s, "A", "G", f"{a[0]} {a[12]}|{a[13]} {a[24]}"))
+    known = {row[1]: row[4].split() for row in rows}
+    for record in files.impute(target=files.write(rows, ["x", "y", "z"])):
+        check_record(record, known, haploid=frozenset({0, 2}))
+
+
+def test_unphased_genotypes(files: Any) -> None:
+    rows = files.rows(files.held, files.typed)
+    rows[5] = (*rows[5][:4], "0|0 0/1 0/0 1|0")
+    target = files.write(rows, ["a", "b", "c", "d"])
+    with pytest.raises(InputError, match=r"^\S+t\.vcf: sample b has an unphased .*, or allow"):
+        files.impute(target=target)
+    assert list(files.folder.iterdir()) == [target]
+    summary = files.summary(target=target, allow_unphased=True)
+    assert (summary.num_missing, summary.outcomes[Outcome.MATCHED]) == (2, 67)
+
+
+# --- failures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["output", "report"])
+def test_what_exists_stays_unless_it_is_overwritten(files: Any, name: str) -> None:
+    old = files.folder / "old.vcf"
+    old.write_text("old")
+    with pytest.raises(InputError, match="already") as raised:
+        files.impute(**{name: old}, overwrite=False)
+    assert (raised.value.argument, old.read_text()) == (name, "old")
+    files.summary(**{name: old})
+    assert old.read_text() != "old"
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("output", "panel"), ("output", "target"), ("report", "model"), ("report", "output")],
+)
+def test_what_is_read_is_not_overwritten(files: Any, name: str, other: str) -> None:
+    path = files.output if other == "output" else getattr(files, other)
+    if name == "output":  # by another name, which is allowed for an output
+        link = files.folder / "link.vcf"
+        link.symlink_to(path)
+        path = link
+    before = path.read_bytes() if path.exists() else None
+    with pytest.raises(InputError, match="is also the"):
+        files.impute(**{name: path})
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+def test_names_that_are_not_utf_8(files: Any) -> None:
+    """htslib's binding takes none; elsewhere they do no harm."""
+    odd = files.folder / os.fsdecode(b"odd\xff.vcf")
+    for name in ("output", "target"):
+        if name == "target":
+            odd.write_bytes(files.target.read_bytes())
+        with pytest.raises(InputError, match="must be UTF-8"):
+            files.impute(**{name: odd})
+    odd.write_bytes(files.model.read_bytes())
+    assert len(files.impute(model=odd)) == 200
+
+
+@pytest.mark.parametrize("suffix", [".vcf", ".bcf"])
+def test_a_failure_leaves_nothing(files: Any, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    """A target that turns out damaged after some sites were written, and a writer that fails."""
+    lines = files.target.read_text().splitlines()
+    target = files.folder / "t.vcf"
+    target.write_text("\n".join([*lines, lines[20]]) + "\n")
+    expected = "not sorted"
+    if suffix == ".bcf":
+        monkeypatch.setattr(imputed_vcf, "_MODES", {".vcf": "w", ".bcf": "no such mode"})
+        expected = "cannot be written"
+    with pytest.raises(InputError, match=expected):
+        files.impute(
+            target=target if suffix == ".vcf" else files.target,
+            report=files.folder / "r.tsv",
+            output=files.folder / f"out{suffix}",
+        )
+    assert list(files.folder.iterdir()) == [target]

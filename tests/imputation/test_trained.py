@@ -1,0 +1,54 @@
+"""Models from checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from snvrag.errors import InputError
+from snvrag.imputation.trained import load_model
+from snvrag.io.checkpoint import load_checkpoint
+from snvrag.li_stephens.model import LiStephensConfig
+from snvrag.panel.windows import WindowConfig
+from snvrag.retrieval.options import RetrievalConfig
+
+CPU = torch.device("cpu")
+
+
+def test_a_model_has_the_weights_and_options_of_its_run(tiny_model: Path) -> None:
+    model = load_model(tiny_model, CPU)
+    assert not model.network.training
+    assert model.device == CPU
+    assert len(model.sha256) == 64
+    content = load_checkpoint(tiny_model)
+    for name, value in model.network.state_dict().items():
+        assert torch.equal(value, content["model"][name])
+    assert model.windows == WindowConfig(window_size=64)
+    assert model.retrieval == RetrievalConfig(k=4, segment_size=32, segment_flank=16)
+    assert (model.network.config.width, model.network.config.span) == (16, 32)
+
+
+def test_options_come_from_the_checkpoint(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = load_checkpoint(tiny_model)
+    tables = content["config"]
+    tables["li_stephens"] |= {"ne": [5e4], "mismatch": 0.01, "of_the_future": 3}
+    tables["run"]["amp"] = False
+    monkeypatch.setattr("snvrag.imputation.trained.load_checkpoint", lambda *_: content)
+    model = load_model(tiny_model, CPU)
+    assert model.li_stephens == LiStephensConfig(ne=(5e4,), mismatch=0.01)
+    assert not model.amp
+    tables["network"]["width"] = 32
+    with pytest.raises(InputError, match=r"^model .*: of another version"):
+        load_model(tiny_model, CPU)
+
+
+def test_files_that_are_no_model(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("text")
+    for path in (tmp_path / "none", tmp_path / "text"):
+        with pytest.raises(InputError) as raised:
+            load_model(path, CPU)
+        assert (raised.value.argument, raised.value.path) == ("model", str(path))
