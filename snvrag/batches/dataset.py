@@ -1,6 +1,6 @@
 """The dataset: keys to batches.
 
-Nothing here remembers an mask_seed: it travels with the key, so a worker cannot hold a stale one,
+Nothing here remembers a mask_seed: it travels with the key, so no worker can hold a stale one,
 whenever and however it was started.
 """
 
@@ -19,7 +19,7 @@ from .. import _core
 from ..li_stephens.model import LiStephensModel
 from ..panel.panel import Panel
 from ..panel.windows import Windows
-from .batch import PAD, Batch
+from .batch import PAD, Batch, slice_bits
 from .keys import Key
 from .masks import MaskConfig
 
@@ -79,7 +79,6 @@ class WindowDataset(Dataset[Batch]):
         self.li_stephens = li_stephens
         self._panel = panel
         self._af = panel.af
-        self._position = panel.position
         self._population_size = np.bincount(
             panel.sample_population, minlength=len(panel.populations)
         ).astype(np.float32)
@@ -98,67 +97,85 @@ class WindowDataset(Dataset[Batch]):
             raise ValueError("keys must be of one mask_seed")
         window_of = np.array([key.window for key in keys], np.int64)
         samples = np.array([key.sample for key in keys], np.int64)
-        windows, rows = np.unique(window_of, return_inverse=True)
-        length = self.windows.length
-        alleles = np.full((len(keys), 2, length), PAD, np.uint8)
-        hidden = np.zeros((windows.size, length), bool)
-        scored = np.zeros((len(keys), length), bool)
-        panel_af = np.zeros((windows.size, length), np.float32)
-        relative = np.zeros((windows.size, length), np.float32)
-        af = np.zeros((len(keys), length), np.float32)
-        genotype_frequency = np.zeros((len(keys), length, 3), np.float32)
-        num_models = 0 if self.li_stephens is None else self.li_stephens.num_models
-        li_stephens = np.zeros((len(keys), 2, num_models, length), np.float32)
-        missing = None
-        if self.targets.missing_bits is not None:
-            missing = np.zeros((len(keys), 2, length), bool)
+        windows, window_row = np.unique(window_of, return_inverse=True)
+        columns = self._blank(samples.size, windows.size)
         for n, window in enumerate(windows.tolist()):
-            start = int(self.windows.flanked_starts[window])
-            stop = int(self.windows.flanked_stops[window])
-            sites = slice(0, stop - start)
-            hidden[n, sites] = self._hidden(mask_seed, start, stop)
-            panel_af[n, sites] = self._af[start:stop]
-            relative[n, sites] = relative_position(self._position[start:stop])
-            mine = np.flatnonzero(rows == n)
-            truth = self.targets.haplotypes.sample_alleles(samples[mine], start, stop)
-            alleles[mine, :, sites] = truth
-            af[mine, sites], genotype_frequency[mine, sites] = self._frequencies(
-                samples[mine], truth, start, stop
-            )
-            others = af[mine, sites]
-            scored[mine, sites] = (
-                self._own_and_known(window, hidden[n, sites]) & (others > 0) & (others < 1)
-            )
-            if missing is not None:
-                lacks = self._missing(samples[mine], start, stop)
-                scored[mine, sites] &= ~lacks.any(1)
-                lacks &= ~hidden[n, sites]
-                missing[mine, :, sites] = lacks
-                commoner = np.broadcast_to(self._af[start:stop] > 0.5, lacks.shape)
-                alleles[mine, :, sites] = np.where(lacks, commoner, alleles[mine, :, sites])
-            if self.li_stephens is not None:
-                li_stephens[mine, :, :, sites] = self._li_stephens_dosage(
-                    mask_seed, samples[mine], start, stop
-                )
-        population_af = genotype_frequency[..., 2] + genotype_frequency[..., 1] / np.float32(2)
+            rows = np.flatnonzero(window_row == n)
+            self._fill(columns, n, rows, Key(mask_seed, window, -1), samples[rows])
+        lengths = self.windows.flanked_stops[windows] - self.windows.flanked_starts[windows]
         return Batch(
             mask_seed=mask_seed,
             windows=torch.from_numpy(windows),
-            window_row=torch.from_numpy(rows),
-            sample=torch.from_numpy(samples),
+            window_row=torch.from_numpy(window_row),
             panel_sample=torch.from_numpy(self.targets.panel_sample[samples]),
-            alleles=torch.from_numpy(alleles),
-            hidden=torch.from_numpy(hidden),
-            scored=torch.from_numpy(scored),
-            panel_af=torch.from_numpy(panel_af),
-            relative_position=torch.from_numpy(relative),
-            af=torch.from_numpy(af),
-            population_af=torch.from_numpy(population_af),
-            genotype_frequency=torch.from_numpy(genotype_frequency),
-            li_stephens=torch.from_numpy(li_stephens),
-            is_padded=bool((alleles == PAD).any()),
-            missing=None if missing is None else torch.from_numpy(missing),
+            is_padded=bool((lengths < self.windows.length).any()),
+            **{name: torch.from_numpy(column) for name, column in columns.items()},
         )
+
+    def _blank(self, num_samples: int, num_windows: int) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a batch by name, all padding."""
+        length = self.windows.length
+        num_models = 0 if self.li_stephens is None else self.li_stephens.num_models
+        columns: dict[str, NDArray[Any]] = {
+            "alleles": np.full((num_samples, 2, length), PAD, np.uint8),
+            "query_bits": np.zeros((num_samples, 2, -(-length // 64)), np.int64),
+            "hidden": np.zeros((num_windows, length), bool),
+            "scored": np.zeros((num_samples, length), bool),
+            "panel_af": np.zeros((num_windows, length), np.float32),
+            "relative_position": np.zeros((num_windows, length), np.float32),
+            "af": np.zeros((num_samples, length), np.float32),
+            "genotype_frequency": np.zeros((num_samples, length, 3), np.float32),
+            "li_stephens": np.zeros((num_samples, 2, num_models, length), np.float32),
+        }
+        if self.targets.missing_bits is not None:
+            columns["missing"] = np.zeros((num_samples, 2, length), bool)
+        return columns
+
+    def _fill(
+        self,
+        columns: dict[str, NDArray[Any]],
+        n: int,
+        rows: NDArray[np.int64],
+        key: Key,
+        samples: NDArray[np.int64],
+    ) -> None:
+        """Fill in the window of a key: row ``n`` of the windows', and ``rows`` of the samples'."""
+        start = int(self.windows.flanked_starts[key.window])
+        stop = int(self.windows.flanked_stops[key.window])
+        # The Li-Stephens models look farther, so that what they need is gathered once for all.
+        first, last = (
+            self.li_stephens.with_flank(start, stop) if self.li_stephens else (start, stop)
+        )
+        wide_bits, wide_missing = self._haplotype_bits(samples, first, last)
+        wide_hidden = self._hidden(key.mask_seed, first, last)
+        if self.li_stephens is not None:
+            dosage = self._li_stephens_dosage(
+                samples, wide_bits, wide_missing, first, last, wide_hidden
+            )
+            columns["li_stephens"][rows, ..., : stop - start] = dosage[
+                ..., start - first : stop - first
+            ]
+        sites = slice(0, stop - start)
+        hidden = wide_hidden[start - first : stop - first]
+        bits = slice_bits(wide_bits, start - first, stop - first)
+        columns["hidden"][n, sites] = hidden
+        columns["panel_af"][n, sites] = self._af[start:stop]
+        columns["relative_position"][n, sites] = relative_position(self._panel.position[start:stop])
+        known = self._own_and_known(key.window, hidden)
+        if wide_missing is not None:
+            lacks = slice_bits(wide_missing, start - first, stop - first)
+            commoner = _core.pack_rows(self._af[None, start:stop] > 0.5)
+            bits ^= (bits ^ commoner) & lacks
+            missing = _unpack(lacks, stop - start).view(bool)
+            columns["missing"][rows, :, sites] = missing
+            known = known & ~missing.any(1)
+        alleles = _unpack(bits, stop - start)
+        af, genotype_frequency = self._frequencies(samples, alleles, start, stop)
+        columns["alleles"][rows, :, sites] = alleles
+        columns["query_bits"][rows, :, : bits.shape[-1]] = bits.view(np.int64)
+        columns["af"][rows, sites] = af
+        columns["genotype_frequency"][rows, sites] = genotype_frequency
+        columns["scored"][rows, sites] = known & (af > 0) & (af < 1)
 
     def _frequencies(
         self, samples: NDArray[np.int64], truth: NDArray[np.int8], start: int, stop: int
@@ -222,39 +239,48 @@ class WindowDataset(Dataset[Batch]):
         own[windows.stops[window] - start :] = False
         return own
 
-    def _missing(self, samples: NDArray[np.int64], start: int, stop: int) -> NDArray[np.bool_]:
-        """Return (n, 2, stop - start): alleles that the targets' file lacks at sites it has."""
-        assert self.targets.missing_bits is not None
-        bits = _core.gather_columns(
-            self.targets.missing_bits,
-            start,
-            stop,
-            self.targets.haplotypes.haplotypes_of(samples).ravel(),
-        )
-        return _core.unpack_rows(bits, stop - start).reshape(samples.size, 2, -1).view(bool)
+    def _haplotype_bits(
+        self, samples: NDArray[np.int64], start: int, stop: int
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64] | None]:
+        """Return (n, 2, W) alleles and missing marks of samples over the sites [start, stop)."""
+        targets = self.targets
+        haplotypes = targets.haplotypes.haplotypes_of(samples).ravel()
+        bits = targets.haplotypes.haplotype_bits(haplotypes, start, stop)
+        shape = (samples.size, 2, bits.shape[-1])
+        if targets.missing_bits is None:
+            return bits.reshape(shape), None
+        missing = _core.gather_columns(targets.missing_bits, start, stop, haplotypes)
+        return bits.reshape(shape), missing.reshape(shape)
 
     def _li_stephens_dosage(
-        self, mask_seed: int, samples: NDArray[np.int64], start: int, stop: int
+        self,
+        samples: NDArray[np.int64],
+        bits: NDArray[np.uint64],
+        missing: NDArray[np.uint64] | None,
+        start: int,
+        stop: int,
+        hidden: NDArray[np.bool_],
     ) -> NDArray[np.float32]:
         """Return (n, 2, C, stop - start) probabilities of ALT by the Li-Stephens models."""
-        model = self.li_stephens
-        assert model is not None
-        first, last = model.with_flank(start, stop)
-        haplotypes = self.targets.haplotypes.haplotypes_of(samples).ravel()
-        lacks = self.targets.missing_bits
+        assert self.li_stephens is not None
         own = self.targets.panel_sample[samples]
         exclude = np.where(own[:, None] < 0, -1, self._panel.haplotypes_of(own)).repeat(2, axis=0)
-        dosage = model.dosage(
-            self.targets.haplotypes.haplotype_bits(haplotypes, first, last),
-            first,
-            last,
-            ~self._hidden(mask_seed, first, last),
+        num_words = bits.shape[-1]
+        dosage = self.li_stephens.dosage(
+            bits.reshape(-1, num_words),
+            start,
+            stop,
+            ~hidden,
             exclude,
-            None if lacks is None else _core.gather_columns(lacks, first, last, haplotypes),
+            None if missing is None else missing.reshape(-1, num_words),
         )
-        return dosage[..., start - first : stop - first].reshape(
-            samples.size, 2, model.num_models, -1
-        )
+        return dosage.reshape(samples.size, 2, self.li_stephens.num_models, -1)
+
+
+def _unpack(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.int8]:
+    """(n, 2, W) words to (n, 2, num_sites) alleles."""
+    alleles = _core.unpack_rows(bits.reshape(-1, bits.shape[-1]), num_sites)
+    return alleles.reshape(*bits.shape[:2], num_sites)
 
 
 def relative_position(position_bp: NDArray[np.int64]) -> NDArray[np.float32]:

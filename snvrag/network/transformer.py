@@ -79,8 +79,10 @@ class SiteEmbedding(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def additive(self, tokens: Tensor, af: Tensor) -> Tensor:
-        """(..., L) tokens and frequencies to (..., L, D): the three terms alone, as V18 flattens
-        them for its retrieval.
+        """(..., L) tokens and frequencies to (..., L, D): the three terms alone.
+
+        V18 retrieves by the distance of these, flattened over a window; the dense mode of retrieval
+        and the benchmark of V18's way take them from here.
         """
         site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
         summed: Tensor = site + self.token(tokens)
@@ -245,7 +247,9 @@ class ImputationNetwork(nn.Module):
             Block(width, config.heads, config.dropout, config.span, config.span // 2 * (i % 2))
             for i in range(config.layers)
         )
-        self.static_rows = 0
+        # Most rows of a batch in training and in evaluation, to which compiled layers' input is
+        # padded; None while they are not compiled.
+        self._padded_rows: dict[bool, int] | None = None
         self.norm = nn.LayerNorm(width)
         self.haplotype_head = nn.Sequential(
             nn.Linear(width + 2, width), nn.GELU(), nn.Linear(width, 2)
@@ -256,11 +260,11 @@ class ImputationNetwork(nn.Module):
         if config.neighbour_prior:  # start from the copied alleles
             # Share of the panel's frequency in a copied allele: no neighbour is ever fully trusted.
             self.af_mixture = nn.Parameter(torch.tensor(-4.0))
-            self.copy_scale = nn.Parameter(torch.tensor(1.0))
+            self.prior_scale = nn.Parameter(torch.tensor(1.0))
             # Shares of the neighbours and of each Li-Stephens model in the prior, at every site.
-            num_sources = 1 + num_models
+            num_experts = 1 + num_models
             self.prior_share = (
-                nn.Sequential(nn.Linear(1 + num_sources, 16), nn.GELU(), nn.Linear(16, num_sources))
+                nn.Sequential(nn.Linear(1 + num_experts, 16), nn.GELU(), nn.Linear(16, num_experts))
                 if num_models
                 else None
             )
@@ -270,24 +274,27 @@ class ImputationNetwork(nn.Module):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
 
-    def compile_blocks(self, num_samples: int, **options: Any) -> None:
+    def compile_blocks(self, **options: Any) -> None:
         """Compile the transformer's layers, in place: names of parameters stay as they are.
 
         They are all but a few per cent of the work, and alike, so that one compilation serves all
-        of them. Shapes are static: a smaller batch, as the last of an epoch may be, is filled up
-        with blank rows. There is one more compilation for windows shorter than L, which need a
-        mask, and the same for evaluation.
+        of them. Shapes are static: a batch smaller than one before, as the last of an epoch may be,
+        is padded with blank rows. There is one more compilation for windows shorter than L, which
+        need a mask, and the same for evaluation.
 
         Parameters
         ----------
-        num_samples : int
-            B, at most.
         **options
             Of `torch.compile`.
         """
-        self.static_rows = 2 * num_samples
+        self._padded_rows = {}
         for block in self.blocks:
             block.compile(dynamic=False, fullgraph=True, **options)
+
+    def forget_padding(self) -> None:
+        """Pad batches of compiled layers no longer to the size of earlier ones."""
+        if self._padded_rows is not None:
+            self._padded_rows.clear()
 
     def forward(self, batch: Batch, neighbours: Neighbours) -> Prediction:
         """Predict every site of a batch, hidden or not."""
@@ -305,23 +312,30 @@ class ImputationNetwork(nn.Module):
 
         x = self.drop(x).flatten(0, 1)
         both_valid = None if valid is None else valid.repeat_interleave(2, 0)
-        num_rows = x.shape[0]
-        if num_rows < self.static_rows:  # all blank, and all sites of them exist
-            x = F.pad(x, (0, 0, 0, 0, 0, self.static_rows - num_rows))
-            if both_valid is not None:
-                both_valid = F.pad(both_valid, (0, 0, 0, self.static_rows - num_rows), value=True)
-        for block in self.blocks:
-            x = block(x, both_valid)
-        x = self.norm(x[:num_rows]).reshape(num_samples, 2, *x.shape[1:])
+        x = self.norm(self._transform(x, both_valid)).reshape(num_samples, 2, *x.shape[1:])
         per_haplotype = frequencies[:, None].expand(-1, 2, -1, -1)
         haplotypes = self.haplotype_head(torch.cat([x, per_haplotype], -1)).float()
         first, second = x[:, 0], x[:, 1]
         both = torch.cat([first + second, (first - second).abs(), batch.genotype_frequency], -1)
         genotypes = self.genotype_head(both).float()
         if self.config.neighbour_prior:
-            haplotypes = haplotypes + self.copy_scale * self._copy_prior(copied, batch)
+            haplotypes = haplotypes + self.prior_scale * self._prior(copied, batch)
         genotypes = genotypes + _genotype_log_probability(haplotypes)
         return Prediction(haplotypes, genotypes)
+
+    def _transform(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """(rows, L, D) through the layers, padded to one size if they are compiled."""
+        num_rows = x.shape[0]
+        if self._padded_rows is not None:
+            most = max(num_rows, self._padded_rows.get(self.training, 0))
+            self._padded_rows[self.training] = most
+            if num_rows < most:
+                x = F.pad(x, (0, 0, 0, 0, 0, most - num_rows))
+                if valid is not None:  # all sites of a blank row exist
+                    valid = F.pad(valid, (0, 0, 0, most - num_rows), value=True)
+        for block in self.blocks:
+            x = block(x, valid)
+        return x[:num_rows]
 
     def _retrieved(
         self,
@@ -361,18 +375,18 @@ class ImputationNetwork(nn.Module):
         least = self.least_frequency
         return torch.minimum(torch.maximum(af, least), 1 - least)
 
-    def _copy_prior(self, copied: Tensor, batch: Batch) -> Tensor:
+    def _prior(self, copied: Tensor, batch: Batch) -> Tensor:
         """(B, 2, L, 2) log-probabilities of REF and ALT by neighbours and Li-Stephens models."""
         af = batch.af[:, None]
         alt = copied
         if self.prior_share is not None:
-            sources = torch.cat([copied[..., None], batch.li_stephens.transpose(2, 3)], -1)
+            experts = torch.cat([copied[..., None], batch.li_stephens.transpose(2, 3)], -1)
             near = self._seen(af)
             rarity = torch.log10(torch.minimum(near, 1 - near).clamp_min(1e-4))[..., None]
-            seen = torch.cat([rarity.expand(*copied.shape, 1), (sources - af[..., None]).abs()], -1)
-            alt = (self.prior_share(seen).float().softmax(-1) * sources).sum(-1)
-        error = self.af_mixture.sigmoid()
-        alt = ((1 - error) * alt + error * af).clamp(1e-4, 1 - 1e-4)
+            seen = torch.cat([rarity.expand(*copied.shape, 1), (experts - af[..., None]).abs()], -1)
+            alt = (self.prior_share(seen).float().softmax(-1) * experts).sum(-1)
+        af_share = self.af_mixture.sigmoid()
+        alt = ((1 - af_share) * alt + af_share * af).clamp(1e-4, 1 - 1e-4)
         return torch.stack([torch.log1p(-alt), alt.log()], -1)
 
 

@@ -8,8 +8,8 @@ from ..batches.batch import ALT
 from ..batches.dataset import WindowDataset
 from ..batches.keys import KeySampler
 from ..panel.panel import Panel
+from ..retrieval.neighbours import Retriever
 from ..retrieval.options import RetrievalConfig
-from ..retrieval.retriever import Retriever
 from .distributed import ALONE, Ranks, RankSampler
 from .metrics import Metrics
 

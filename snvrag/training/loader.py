@@ -16,7 +16,7 @@ from ..batches.keys import KeySampler
 from ..batches.masks import MaskConfig
 from ..li_stephens.model import LiStephensModel
 from ..panel.windows import Windows
-from ..retrieval.retriever import Retriever
+from ..retrieval.neighbours import Retriever
 from .distributed import ALONE, Ranks, RankSampler
 from .options import Config
 from .run_data import RunData
@@ -72,7 +72,7 @@ class Loader:
             sources.panel,
             windows,
             config.retrieval,
-            with_features=config.network.weighting == "local",
+            with_features=config.network.needs_features,
             threads=config.run.threads,
         )
         self.loader: DataLoader[Batch] = DataLoader(

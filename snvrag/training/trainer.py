@@ -108,11 +108,10 @@ class Trainer:
             num_models=config.li_stephens.num_models,
         ).to(self.device)
         self.network.least_frequency.fill_(1 / sources.panel.num_haplotypes)
-        self._most_samples = -(-config.training.batch_size // ranks.size)
         if config.run.compile:
             require_compiler(self.device)
             if not config.run.dry_run:  # which runs one sample, not a batch that is filled up
-                self.network.compile_blocks(self._most_samples)
+                self.network.compile_blocks()
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.training.learning_rate, fused=on_gpu
         )
@@ -254,8 +253,6 @@ class Trainer:
         """Add this rank's part of a group's gradient; return its sums and its batches' losses."""
 
         def compute(parts: int) -> tuple[EpochSums, Tensor]:
-            if self.config.run.compile:
-                self.network.static_rows = 2 * -(-self._most_samples // parts)
             sums = EpochSums(self.device)
             losses = add_gradients(
                 self.network,
@@ -272,6 +269,7 @@ class Trainer:
         def undo() -> None:
             self.optimizer.zero_grad(set_to_none=True)
             set_random_state(self.device, before.random_state)
+            self.network.forget_padding()  # pieces are smaller from here on
 
         return self.pieces.attempt(compute, undo, max(batch.num_samples for batch, _ in group))
 
@@ -280,8 +278,6 @@ class Trainer:
         loader = self.val_loader
         loader.retriever.begin_epoch(VALIDATION_SEED)
         self.network.eval()
-        if self.config.run.compile:  # these batches are not cut over the ranks
-            self.network.static_rows = 2 * -(-self.config.training.batch_size // self.pieces.parts)
         sums = EpochSums(self.device)
         for pair in loader.epoch(VALIDATION_SEED):
             for batch, neighbours in pieces(*pair, self.pieces.parts):
