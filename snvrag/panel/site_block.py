@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
 class SiteBlock:
     """Consecutive sites of a file.
+
+    A class with more columns derives from it as ``@dataclass(frozen=True, kw_only=True)``. Every
+    field is a column: an array or a list with one entry a site, or None.
 
     Attributes
     ----------
@@ -36,3 +44,35 @@ class SiteBlock:
     def num_sites(self) -> int:
         """The number of sites."""
         return int(self.position.shape[0])
+
+    def slice(self, start: int, stop: int) -> Self:
+        """Return the sites [start, stop); arrays are views."""
+        return self._with_columns(lambda column: column[start:stop])
+
+    def copy(self) -> Self:
+        """Return the block in memory of its own: a slice keeps all of its block alive."""
+        return self._with_columns(lambda column: column.copy())
+
+    @classmethod
+    def concat(cls, blocks: Sequence[Self]) -> Self:
+        """Return the sites of consecutive blocks (at least one) as one block.
+
+        Arrays are copied, but for a single block. A column is None in all blocks or in none.
+        """
+        if len(blocks) == 1:
+            return blocks[0]
+        columns: dict[str, Any] = {}
+        for name in (field.name for field in fields(cls)):
+            parts = [getattr(block, name) for block in blocks]
+            if isinstance(parts[0], list):
+                columns[name] = [entry for part in parts for entry in part]
+            else:
+                is_absent = all(part is None for part in parts)
+                columns[name] = None if is_absent else np.concatenate(parts)
+        return cls(**columns)
+
+    def _with_columns(self, change: Callable[[Any], Any]) -> Self:
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, column in columns.items():
+            columns[name] = None if column is None else change(column)
+        return type(self)(**columns)
