@@ -68,11 +68,14 @@ class RecordReader:
         self.samples = source.samples
         self._builder = BlockBuilder(source, missing=missing, unphased=unphased, on_drop=on_drop)
         self.report = self._builder.report
-        self.chrom = self._builder.settle()
+        self.ploidy = self._builder.ploidy
+        self.chrom = self._builder.chrom
         if not self.chrom:
             where = f" in {region.text}" if region else ""
-            raise InputError(f"{source.path}: no phased biallelic SNV left{where} ({self.report})")
-        self.ploidy = self._builder.ploidy
+            # The report begins with the path.
+            raise InputError(
+                f"no phased biallelic SNV left{where} ({self.report})", path=source.path
+            )
         self.contig_length = source.contig_length(self.chrom)
 
     def blocks(self, num_sites: int = _BLOCK_SITES) -> Iterator[SiteBlock]:

@@ -1,15 +1,15 @@
-"""From a file's records to blocks of sites: one rule for each kind of record, whatever the format.
+"""Records of any file format become blocks of sites, by one rule for each kind of record.
 
-A format is a `RecordSource`. What is kept comes out as `SiteBlock`, what is not is counted in a
-`ReadReport`.
+A format is a `RecordSource`. Sites that are kept come out as `SiteBlock`; records that are dropped
+are counted in a `ReadReport`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -22,9 +22,12 @@ from ..panel.site_block import SiteBlock
 Missing = Literal["drop", "keep"]
 Unphased = Literal["refuse", "hide"]
 
-# Records read ahead to learn how many haplotypes a sample has, where the first does not tell.
-_MOST_AHEAD = 1024
-# What is taken for (REF, ALT), and as what: one look-up is all that most records need.
+# Code of a genotype past the last allele of a shorter call, as in BCF.
+NO_ALLELE = -(2**31) + 1
+
+# Sites read ahead to learn the ploidy of samples that the first site does not show.
+_MAX_AHEAD = 1024
+# The alleles of an SNV by (REF, ALT) as a file has them: most records need this one look-up.
 _SNVS = {
     (ref, alt): (ref + alt).upper()
     for ref in "ACGTacgt"
@@ -35,7 +38,7 @@ _PLOIDY_NAMES = ("", "haploid", "diploid")
 
 
 class DroppedSite(NamedTuple):
-    """A record that was not kept; ``alt`` has all ALT alleles, with commas between."""
+    """A record that was dropped; ``alt`` lists all ALT alleles, separated by commas."""
 
     chrom: str
     position: int
@@ -46,7 +49,7 @@ class DroppedSite(NamedTuple):
 
 @dataclass
 class ReadReport:
-    """What became of the records of a file.
+    """Counts of the records of a file, read and dropped.
 
     Attributes
     ----------
@@ -57,9 +60,9 @@ class ReadReport:
     dropped : Counter
         Number of dropped records by reason.
     num_missing : int
-        Genotypes with a missing allele in the records kept.
+        Genotypes with a missing allele in records that were kept.
     num_unphased : int
-        Unphased heterozygotes in the records kept, taken as missing.
+        Unphased heterozygotes in records that were kept, taken as missing.
     """
 
     path: str
@@ -82,14 +85,18 @@ class ReadReport:
         return text
 
 
-# A record as a format gives it: chromosome, position, ID (None or "." without one), REF, ALTs and
-# what its source needs to find the genotypes. Most formats decode those late, so that a record
-# which is dropped costs little; and a plain tuple is made in a fifth of a named one's time.
+class UnphasedGenotypeError(InputError):
+    """A file that must be phased has an unphased heterozygote."""
+
+
+# A record of a format: chromosome, position, ID (None or "." without one), REF, ALTs and the handle
+# by which its source finds the genotypes. Most formats decode genotypes late, so that a dropped
+# record costs little; a plain tuple is made in a fifth of a named tuple's time.
 Record: TypeAlias = tuple[str, int, str | None, str, Sequence[str], Any]
 
 
 class RecordSource(Protocol):
-    """What a format has to tell. Whatever is wrong with the file comes as InputError."""
+    """A file format. Whatever is wrong with the file is raised as InputError."""
 
     path: str
     samples: tuple[str, ...]
@@ -98,64 +105,65 @@ class RecordSource(Protocol):
         """Yield the records in file order; called once."""
 
     def codes(self, handle: Any) -> NDArray[np.int32] | None:
-        """Return a record's (num_samples, ploidy) genotypes coded as in BCF; None without any.
+        """Return the genotypes of a record by its handle, coded as in BCF; None if it has none.
 
-        ``handle`` is the record's last entry.
-
-        A code is ``(allele + 1) << 1 | phased``, 0 or 1 for a missing allele and -2**31 + 1 behind
-        the last allele of a call that is shorter than others.
+        Of shape (num_samples, ploidy). A code is ``(allele + 1) << 1 | phased``, 0 or 1 for a
+        missing allele and `NO_ALLELE` past the last allele of a call that is shorter than others.
         """
 
     def contig_length(self, chrom: str) -> int | None:
-        """Return the length of a chromosome in bp, if the file tells it."""
+        """Return the length of a chromosome in bp, if the file has it."""
 
     def quiet(self) -> AbstractContextManager[None]:
         """Return the context in which `records` and `codes` are used."""
 
 
-@dataclass
-class _Rows:
-    """Sites on their way into a block, two bits a sample."""
+def ordered(records: Iterable[Record], path: str, argument: str = "") -> Iterator[Record]:
+    """Yield the records of one chromosome, sorted by position.
 
-    bits: NDArray[np.uint64]
-    missing: NDArray[np.uint64] | None
-    positions: list[int] = field(default_factory=list)
-    alleles: list[str] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-
-    @classmethod
-    def empty(cls, num_words: int, keep_missing: bool) -> _Rows:
-        none = np.empty((0, num_words), np.uint64)
-        return cls(none, none.copy() if keep_missing else None)
-
-    def reserve(self, num_sites: int) -> None:
-        for array in (self.bits, self.missing):
-            if array is not None and array.shape[0] < num_sites:
-                array.resize((num_sites, array.shape[1]), refcheck=False)
-
-    def behind(self, count: int) -> _Rows:
-        """Return the sites from ``count`` on, in memory of their own."""
-        end = len(self.positions)
-        return _Rows(
-            self.bits[count:end].copy(),
-            None if self.missing is None else self.missing[count:end].copy(),
-            self.positions[count:],
-            self.alleles[count:],
-            self.ids[count:],
-        )
+    Raises
+    ------
+    InputError
+        At a second chromosome, or a position that descends. It names ``path`` and ``argument``.
+    """
+    last_chrom, last = "", 0
+    for record in records:
+        chrom, position, _, _, _, _ = record
+        if chrom != last_chrom and last_chrom:
+            raise InputError(
+                f"two chromosomes, {last_chrom} and {chrom}: choose a region",
+                argument=argument,
+                path=path,
+            )
+        if position < last:
+            raise InputError(
+                f"not sorted, {chrom}:{position} comes after {chrom}:{last}: run 'bcftools sort'",
+                argument=argument,
+                path=path,
+            )
+        last_chrom, last = chrom, position
+        yield record
 
 
 class BlockBuilder:
-    """Applies the rules to a source's records and gathers what is kept.
+    """Applies the rules to a source's records and gathers the sites that are kept.
 
-    Samples have two bits each while their ploidy is not certain; the second one of haploid samples
-    goes when a block is taken.
+    Until the ploidy of all samples is known, each has two bits; those that haploid samples do not
+    need are removed when a block is taken.
 
     Parameters
     ----------
     source : RecordSource
     missing, unphased, on_drop
-        As in `snvrag.reading.open_haplotypes`.
+        As in `snvrag.io.reading.open_haplotypes`.
+
+    Attributes
+    ----------
+    chrom : str
+        Empty if no site is kept.
+    ploidy : (num_samples,) int64
+        1 or 2, learned from the first sites, which are read at once.
+    report : ReadReport
     """
 
     def __init__(
@@ -167,121 +175,108 @@ class BlockBuilder:
         on_drop: Callable[[DroppedSite], None] | None,
     ) -> None:
         self.report = ReadReport(source.path)
-        self._chrom = ""
+        self.chrom = ""
         self._source = source
         self._keep_missing = missing == "keep"
         self._hide_unphased = unphased == "hide"
         self._on_drop = on_drop
-        self._records: Iterator[Record] | None = source.records()
-        num_words = (2 * len(source.samples) + 63) // 64
+        self._records = ordered(source.records(), source.path)
+        self._num_words = (2 * len(source.samples) + 63) // 64
         self._ploidy = np.zeros(len(source.samples), np.uint8)
         self._ploidy_is_known = False
         self._columns: NDArray[np.int64] | None = None
-        self._last_position = 0
-        self._here: set[str] = set()
-        self._no_missing = np.empty(num_words, np.uint64)
-        self._rows = _Rows.empty(num_words, self._keep_missing)
+        self._position = 0
+        self._pairs_here: set[str] = set()
+        # Where missing bits go that nobody keeps.
+        self._no_missing = np.empty(self._num_words, np.uint64)
+        self.ploidy = self._resolve_ploidy()
 
-    @property
-    def ploidy(self) -> NDArray[np.int64]:
-        """(num_samples,) int64: 1 or 2 haplotypes, once `settle` has been called."""
-        return self._ploidy.astype(np.int64)
+    def _resolve_ploidy(self) -> NDArray[np.int64]:
+        """Read ahead until the ploidy of every sample is known, and return it.
 
-    def settle(self) -> str:
-        """Read on until every sample's ploidy is known.
-
-        Returns the chromosome, "" if no record is kept.
+        A sample without a call among the sites read is haploid if all others are.
         """
-        self._fill(1)
+        self._ahead = self._read(1)
         if not self._ploidy.all():
-            self._fill(_MOST_AHEAD, until_ploidy_is_known=True)
-        unknown = self._ploidy == 0
-        if unknown.any():
-            told = self._ploidy[~unknown]
-            self._ploidy[unknown] = 1 if told.size and (told == 1).all() else 2
+            more = self._read(_MAX_AHEAD - self._ahead.num_sites, until_ploidy_is_known=True)
+            self._ahead = SiteBlock.concat([self._ahead, more])
+        known = self._ploidy[self._ploidy > 0]
+        self._ploidy[self._ploidy == 0] = 1 if known.size and (known == 1).all() else 2
         self._ploidy_is_known = True
         if (self._ploidy == 1).any():
-            wide = np.arange(2 * self._ploidy.size).reshape(-1, 2)
-            self._columns = wide[np.arange(2) < self._ploidy[:, None]]
-        return self._chrom if self._rows.positions else ""
+            pairs = np.arange(2 * self._ploidy.size).reshape(-1, 2)
+            self._columns = pairs[np.arange(2) < self._ploidy[:, None]]
+        return self._ploidy.astype(np.int64)
 
     def take(self, num_sites: int) -> SiteBlock | None:
         """Return the next sites, at most ``num_sites``, or None at the end."""
-        self._fill(num_sites)
-        rows = self._rows
-        count = min(num_sites, len(rows.positions))
-        if count == 0:
+        block = self._ahead
+        if block.num_sites < num_sites:
+            more = self._read(num_sites - block.num_sites)
+            block = SiteBlock.concat([block, more]) if block.num_sites else more
+        self._ahead = block.slice(num_sites, block.num_sites)
+        block = block.slice(0, num_sites)
+        if block.num_sites == 0:
             return None
-        self._rows = rows.behind(count)
-        letters = np.frombuffer("".join(rows.alleles[:count]).encode(), "S1").astype("U1")
-        return SiteBlock(
-            np.array(rows.positions[:count], np.int64),
-            letters.reshape(count, 2),
-            rows.ids[:count],
-            self._haplotypes(rows.bits[:count]),
-            None if rows.missing is None else self._haplotypes(rows.missing[:count]),
+        missing = block.missing_bits
+        return replace(
+            block,
+            site_bits=self._haplotypes(block.site_bits),
+            missing_bits=None if missing is None else self._haplotypes(missing),
         )
 
-    def _haplotypes(self, wide: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """Leave the second bits of haploid samples out."""
+    def _haplotypes(self, bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Remove the second bits of haploid samples."""
         if self._columns is None:
-            return wide
-        rows = _core.gather_columns(wide, 0, wide.shape[0], self._columns)
-        return _core.transpose_bits(rows, wide.shape[0])
+            return bits
+        rows = _core.gather_columns(bits, 0, bits.shape[0], self._columns)
+        return _core.transpose_bits(rows, bits.shape[0])
 
-    def _fill(self, num_sites: int, *, until_ploidy_is_known: bool = False) -> None:
-        rows = self._rows
-        if self._records is None or len(rows.positions) >= num_sites:
-            return
-        rows.reserve(num_sites)
-        here = self._here
+    def _read(self, num_sites: int, *, until_ploidy_is_known: bool = False) -> SiteBlock:
+        """Return the next sites that are kept, with two bits a sample."""
+        bits = np.empty((num_sites, self._num_words), np.uint64)
+        missing = np.empty_like(bits) if self._keep_missing else None
+        positions: list[int] = []
+        alleles: list[str] = []
+        ids: list[str] = []
+        pairs_here = self._pairs_here
         with self._source.quiet():
             for record in self._records:
                 self.report.num_records += 1
-                chrom, position, name, ref, alts, handle = record
-                if position > self._last_position and chrom == self._chrom:
-                    self._last_position = position
-                    here.clear()
-                else:
-                    self._check_order(chrom, position)
+                chrom, position, name, ref, alts, _ = record
+                if position != self._position:
+                    self._position = position
+                    pairs_here.clear()
                 pair = _SNVS.get((ref, alts[0])) if len(alts) == 1 else None
                 if pair is None:
                     self._drop(record, "multi-allelic" if len(alts) > 1 else "not an SNV")
                     continue
-                if pair in here:
+                if pair in pairs_here:
                     self._drop(record, "duplicate")
                     continue
-                reason = self._read_genotypes(chrom, position, handle)
+                row = len(positions)
+                reason = self._read_genotypes(
+                    record, bits[row], self._no_missing if missing is None else missing[row]
+                )
                 if reason is not None:
                     self._drop(record, reason)
                     continue
-                here.add(pair)
-                rows.positions.append(position)
-                rows.alleles.append(pair)
-                rows.ids.append(name or ".")
-                if len(rows.positions) == num_sites:
-                    return
-                if until_ploidy_is_known and self._ploidy.all():
-                    return
-            self._records = None
-
-    def _check_order(self, chrom: str, position: int) -> None:
-        """Take the first record, or one that does not simply follow the last."""
-        if not self._chrom:
-            self._chrom = chrom
-        elif self._chrom != chrom:
-            raise InputError(
-                f"{self._source.path}: two chromosomes, {self._chrom} and {chrom}: "
-                "choose one by --region"
-            )
-        if position != self._last_position:
-            if position < self._last_position:
-                raise InputError(
-                    f"{self._source.path}: not sorted, {self._chrom}:{position} comes after "
-                    f"{self._chrom}:{self._last_position}: run 'bcftools sort'"
-                )
-            self._here.clear()
-            self._last_position = position
+                self.chrom = chrom
+                pairs_here.add(pair)
+                positions.append(position)
+                alleles.append(pair)
+                ids.append(name or ".")
+                if row + 1 == num_sites or (until_ploidy_is_known and self._ploidy.all()):
+                    break
+        n = len(positions)
+        letters = np.frombuffer("".join(alleles).encode(), "S1").astype("U1").reshape(n, 2)
+        return SiteBlock(
+            np.array(positions, np.int64),
+            letters,
+            ids,
+            bits[:n],
+            None if missing is None else missing[:n],
+        )
 
     def _drop(self, record: Record, reason: str) -> None:
         self.report.dropped[reason] += 1
@@ -289,50 +284,44 @@ class BlockBuilder:
             chrom, position, _, ref, alts, _ = record
             self._on_drop(DroppedSite(chrom, position, ref, ",".join(alts) or ".", reason))
 
-    def _read_genotypes(self, chrom: str, position: int, handle: Any) -> str | None:
-        """Read a record's genotypes into the next row; return why it is dropped, or None."""
-        codes = self._source.codes(handle)
+    def _read_genotypes(
+        self, record: Record, bits: NDArray[np.uint64], missing: NDArray[np.uint64]
+    ) -> str | None:
+        """Read a record's genotypes into a row; return why it is dropped, or None."""
+        codes = self._source.codes(record[-1])
         if codes is None:
-            raise InputError(f"{self._source.path}: no genotypes (FORMAT/GT) at {chrom}:{position}")
-        rows = self._rows
-        row = len(rows.positions)
+            raise self._refusal(record, "no genotypes (FORMAT/GT)")
         before = None if self._ploidy_is_known else self._ploidy.copy()
-        missing = rows.missing
         first_unphased, num_unphased, changed, polyploid, num_missing, highest = (
-            _core.read_genotypes(
-                codes,
-                self._hide_unphased,
-                self._ploidy,
-                rows.bits[row],
-                self._no_missing if missing is None else missing[row],
-            )
+            _core.read_genotypes(codes, self._hide_unphased, self._ploidy, bits, missing)
         )
         if highest <= 1 and not num_missing and not num_unphased and polyploid < 0 and changed < 0:
             return None
         reason = None
-        place = f"{chrom}:{position}"
         if highest > 1:
             reason = "multi-allelic"
         elif not self._keep_missing and num_missing:
             reason = "missing genotype"
         elif polyploid >= 0:
             raise self._refusal(
-                place,
-                polyploid,
-                "a genotype of more than two alleles",
-                "expected haploid or diploid samples",
+                record,
+                f"{self._sample(polyploid)} has a genotype of more than two alleles",
+                ", expected haploid or diploid samples",
             )
         elif changed >= 0:
             known = int(self._ploidy[changed])
             raise self._refusal(
-                place, changed, f"a {_PLOIDY_NAMES[3 - known]} genotype",
-                f"{_PLOIDY_NAMES[known]} before: choose a part of the chromosome by --region",
-            )  # fmt: skip
+                record,
+                f"{self._sample(changed)} has a {_PLOIDY_NAMES[3 - known]} genotype",
+                f", {_PLOIDY_NAMES[known]} before: choose a region in which all have one ploidy",
+            )
         elif num_unphased and not self._hide_unphased:
             raise self._refusal(
-                place, first_unphased, "an unphased genotype",
-                "phase the file first (Beagle, Eagle or SHAPEIT)",
-            )  # fmt: skip
+                record,
+                f"{self._sample(first_unphased)} has an unphased genotype",
+                ", phase the file first (Beagle, Eagle or SHAPEIT)",
+                UnphasedGenotypeError,
+            )
         elif num_unphased and not self._keep_missing:
             reason = "unphased genotype"
         if reason is not None:
@@ -343,6 +332,10 @@ class BlockBuilder:
         self.report.num_unphased += num_unphased
         return None
 
-    def _refusal(self, place: str, sample: int, what: str, hint: str) -> InputError:
-        name = self._source.samples[sample]
-        return InputError(f"{self._source.path}: sample {name} has {what} at {place}, {hint}")
+    def _sample(self, index: int) -> str:
+        return f"sample {self._source.samples[index]}"
+
+    def _refusal(
+        self, record: Record, what: str, hint: str = "", kind: type[InputError] = InputError
+    ) -> InputError:
+        return kind(f"{what} at {record[0]}:{record[1]}{hint}", path=self._source.path)
