@@ -54,6 +54,16 @@ def reason(error: BaseException) -> str:
     return one_line(getattr(error, "strerror", None) or error)
 
 
+def unwritable(path: str | Path, error: OSError, argument: str = "") -> InputError:
+    """Return the error of a file that cannot be written."""
+    return InputError(f"cannot be written ({reason(error)})", argument=argument, path=path)
+
+
+def printable(text: str) -> str:
+    r"""Return a text that UTF-8 can encode; a file name's undecodable byte becomes ``\udcff``."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def one_line(error: object) -> str:
     """Return a text or what an error says on one printable line; its type if it says nothing."""
     text = " ".join(str(error).split())

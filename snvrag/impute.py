@@ -145,7 +145,6 @@ def impute(options: Options) -> MatchSummary:
             chrom=chrom,
             contig_length=files.panel.contig_length,
             provenance=Provenance(snvrag.__version__, options.command, model.sha256),
-            overwrite=options.overwrite,
             threads=torch.get_num_threads(),
         )
         bar = tqdm(desc="windows x samples", disable=None, leave=False)
@@ -190,7 +189,7 @@ class _Files:
             except InputError as error:
                 raise _with_hint(error) from error
 
-        region = None if options.place is None else options.place.widened(_FLANK_BP).text
+        region = None if options.place is None else options.place.with_flanks(_FLANK_BP).text
         panel = open_haplotypes(options.panel, region=region)
         if region is not None:
             target = open_target(region)

@@ -1,4 +1,4 @@
-"""The log: lines on standard output and in a file."""
+"""The log: lines to standard output and to a file."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .io.atomic import printable, unwritable
+from .errors import printable, unwritable
 
 log = logging.getLogger("snvrag")
 
 
 class _BarHandler(logging.Handler):
-    """Lines on standard output that leave a progress bar in one piece."""
+    """Writes lines to standard output, above a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(printable(self.format(record)), file=sys.stdout)
@@ -23,9 +23,9 @@ class _BarHandler(logging.Handler):
 
 
 class _FileHandler(logging.Handler):
-    """Lines at the end of a file, each there when the call returns.
+    """Appends lines to a file, unbuffered.
 
-    Unlike `logging.FileHandler`, it lets a full disk end the run.
+    Unlike `logging.FileHandler`, it raises an error of writing, such as a full disk, as InputError.
     """
 
     def __init__(self, path: Path, keep_bytes: int | None) -> None:
@@ -59,32 +59,32 @@ class _FileHandler(logging.Handler):
 
 
 def open_log(path: Path, keep_bytes: int | None = 0) -> None:
-    """Send log lines to standard output and to the end of a file.
+    """Write log lines to standard output and append them to a file.
 
     Parameters
     ----------
     path : Path
     keep_bytes : int or None
-        Cut the file back to this length first: what a run wrote after the checkpoint that is
-        continued will be written again. None: leave it as it is.
+        Truncate the file to this length first: a resumed run writes again what came after its
+        checkpoint. None: append to all of it.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, here or at a later line.
     """
     close_log()
-    for handler in (_BarHandler(), _FileHandler(path, keep_bytes)):
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
+    _add_handlers(_BarHandler(), _FileHandler(path, keep_bytes))
 
 
 def no_log() -> None:
-    """Drop log lines: another process of the run has them."""
+    """Discard log lines: another process of the run writes them."""
     close_log()
-    log.addHandler(logging.NullHandler())
-    log.propagate = False
+    _add_handlers(logging.NullHandler())
 
 
 def log_bytes() -> int:
-    """Bring the log to the disk and return its length; 0 where there is none."""
+    """Flush the log file to the disk and return its length in bytes; 0 without a file."""
     for handler in log.handlers:
         if isinstance(handler, _FileHandler):
             handler.flush_to_disk()
@@ -93,17 +93,21 @@ def log_bytes() -> int:
 
 
 def close_log() -> None:
-    """Close what `open_log` opened."""
+    """Remove the handlers of `open_log`, `open_console` or `no_log`, and close the file."""
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
 
 
 def open_console() -> None:
-    """Send log lines to standard output alone; `close_log` ends it."""
+    """Write log lines to standard output alone."""
     close_log()
-    handler = _BarHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log.addHandler(handler)
+    _add_handlers(_BarHandler())
+
+
+def _add_handlers(*handlers: logging.Handler) -> None:
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from .config.command_line import Parser
-from .errors import InputError
-from .io.atomic import printable
+from .errors import InputError, printable
+
 from .io.prepared import write_prepared
 from .io.reading import collect_panel, open_haplotypes, open_prepared
 

@@ -184,8 +184,8 @@ def test_the_whole_table(tiny_vcf, tmp_path, capsys):
     assert len({row["r2 all"] for row in rows}) == len(rows)
     assert (folder / "chip" / "accuracy.png").exists()
 
-    stream = SiteStream("--imputed", folder / "chip" / "nearest-255.vcf.gz")
-    target = SiteStream("--imputed", folder / "chip" / "target.vcf.gz")
+    stream = SiteStream("imputed", folder / "chip" / "nearest-255.vcf.gz")
+    target = SiteStream("imputed", folder / "chip" / "target.vcf.gz")
     stream.advance(), target.advance()
     typed = 0
     while not stream.at_end:

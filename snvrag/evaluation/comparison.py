@@ -13,12 +13,12 @@ from ..errors import InputError
 from ..io.genotypes import (
     Alleles,
     Genotypes,
-    SiteRecord,
     SiteStream,
     alt_count,
     read_calls,
     read_dosages,
 )
+from ..io.records import Record
 from ..panel.regions import plain_chrom
 from .accuracy import Accuracy, Strata
 
@@ -111,9 +111,9 @@ class Comparison:
         for stream in others.values():
             stream.advance()
             if stream.chrom and plain_chrom(stream.chrom) != plain_chrom(truth.chrom):
-                raise InputError(
-                    f"{stream.option} {stream.path}: chromosome {stream.chrom}, the truth has "
-                    f"{truth.chrom or 'none'}: choose one by --region"
+                raise stream.error(
+                    f"chromosome {stream.chrom}, the truth has {truth.chrom or 'none'}: choose a "
+                    "region"
                 )
         while not truth.at_end:
             for name, stream in others.items():
@@ -158,7 +158,7 @@ class Comparison:
                     return "typed"
         return None
 
-    def _read(self, alleles: Alleles, record: SiteRecord) -> _Site | None:
+    def _read(self, alleles: Alleles, record: Record) -> _Site | None:
         true = read_calls(self.truth, record)
         if self.panel is not None:
             num_alt, num_known = alt_count(self.panel, self.panel.records[alleles])

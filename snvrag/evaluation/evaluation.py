@@ -100,11 +100,11 @@ def evaluate_files(
     """
     if not imputed:
         raise InputError("--imputed must be given at least once")
-    true = SiteStream("--truth", truth, region)
+    true = SiteStream("truth", truth, region)
     comparison = Comparison(
         true,
-        {name: SiteStream("--imputed", path, region) for name, path in imputed.items()},
-        SiteStream("--panel", panel, region) if panel else None,
+        {name: SiteStream("imputed", path, region) for name, path in imputed.items()},
+        SiteStream("panel", panel, region) if panel else None,
         read_sites(sites) if sites else None,
         exclude_typed if exclude_typed is not None else sites is None,
         Strata(maf_edges),

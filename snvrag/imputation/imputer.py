@@ -15,7 +15,7 @@ from ..batches.dataset import Targets, WindowDataset
 from ..batches.keys import Key
 from ..batches.masks import MaskConfig
 from ..errors import InputError
-from ..io.imputed_vcf import SCALE
+from ..io.imputed_columns import SCALE
 from ..li_stephens.model import LiStephensModel
 from ..panel.genetic_map import GeneticMap
 from ..panel.panel import Panel

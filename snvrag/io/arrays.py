@@ -1,10 +1,9 @@
-"""Records of formats that hold genotypes as arrays: what HDF5 and Zarr have in common."""
+"""Records of formats that hold genotypes as arrays: the common part of HDF5 and Zarr."""
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,17 +13,16 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, one_line
 from ..panel.regions import Region
-from .records import Record
+from .records import NO_ALLELE, Record, checked_samples
 
-# Sites read at a time where the file has no chunks, and memory for genotypes where it has large
-# ones: those are then decompressed more than once.
+# Sites read at once from a file without chunks.
 _RANGE_SITES = 1024
-_MOST_BYTES = 64 << 20
-_NO_ALLELE = np.int32(-(2**31) + 1)
+# Bytes of genotypes read at once. Chunks that are larger are decompressed more than once.
+_MAX_BYTES = 64 << 20
 
 
 class Site(NamedTuple):
-    """A site as an array format has it; ``alleles`` begins with REF."""
+    """A site of an array format; ``alleles`` are REF and all ALT."""
 
     chrom: str
     position: int
@@ -33,10 +31,10 @@ class Site(NamedTuple):
 
 
 class ArraySource(ABC):
-    """Sites and genotypes in arrays along the sites, read a range at a time.
+    """Sites and genotypes in arrays whose first axis is the sites, read a range at a time.
 
-    Genotypes are integers, (sites, samples, ploidy): -1 a missing allele, -2 none (the end of a
-    haploid call).
+    Genotypes are integers, (sites, samples, ploidy): -1 for a missing allele, -2 past the last
+    allele of a haploid call.
 
     Parameters
     ----------
@@ -46,7 +44,7 @@ class ArraySource(ABC):
     Raises
     ------
     InputError
-        If an array is missing, of another shape than the others or of no numbers.
+        If an array is missing, has another shape than the others or does not hold integers.
     """
 
     genotypes: str
@@ -55,7 +53,7 @@ class ArraySource(ABC):
     def __init__(self, path: str, region: Region | None) -> None:
         self.path = path
         self._region = region
-        self._first = self._stop = 0
+        self._start = self._stop = 0
         with self.quiet():
             try:
                 self._arrays = self._open()
@@ -63,14 +61,9 @@ class ArraySource(ABC):
                 names = [text(name) for name in self._array(self._samples_name)[:]]
             except InputError:
                 raise
-            except Exception as error:  # of any kind, by whatever a damaged file meets
-                raise InputError(f"{path}: cannot be read ({one_line(error)})") from error
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise InputError(f"{path}: sample {twice[0]} stands twice")
-        if not names:
-            raise InputError(f"{path}: no samples")
-        self.samples = tuple(names)
+            except Exception as error:  # the libraries raise any kind for a damaged file
+                raise self._error(f"cannot be read ({one_line(error)})") from error
+        self.samples = checked_samples(names, path)
 
     _samples_name: str
     _position_name: str
@@ -85,11 +78,11 @@ class ArraySource(ABC):
 
     @abstractmethod
     def _read_calls(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the (n, samples, ploidy) alleles of a range, and which (n, samples) are phased."""
+        """Return the alleles of a range, (n, samples, ploidy), and which calls are phased."""
 
     @abstractmethod
     def contig_length(self, chrom: str) -> int | None:
-        """Return the length of a chromosome in bp, if the file tells it."""
+        """Return the length of a chromosome in bp, if the file has it."""
 
     def records(self) -> Iterator[Record]:
         """Yield the records in file order."""
@@ -106,63 +99,65 @@ class ArraySource(ABC):
                     yield site.chrom, site.position, site.id, ref, alts, row
 
     def codes(self, handle: int) -> NDArray[np.int32]:
-        """Return the genotypes of a row coded as in BCF."""
+        """See `RecordSource.codes`; the handle is the index of the site in the file."""
         row = handle
-        if not self._first <= row < self._stop:
+        if not self._start <= row < self._stop:
             start = row - row % self._range_sites
             stop = min(start + self._range_sites, self._num_sites)
             try:
                 self._calls, self._phased = self._read_calls(start, stop)
                 if self._phased.shape != self._calls.shape[:2]:
-                    raise ValueError(f"phase of the shape {self._phased.shape}")
+                    raise ValueError(f"phase of shape {self._phased.shape}")
             except Exception as error:
                 raise self._damage(start, error) from error
-            self._first, self._stop = start, stop
-        calls = self._calls[row - self._first]
+            self._start, self._stop = start, stop
+        calls = self._calls[row - self._start]
         codes: NDArray[np.int32] = (calls.astype(np.int32) + 1) << 1
-        codes |= self._phased[row - self._first][:, None]
-        if (calls.min(initial=0)) < -1:
-            codes[calls < -1] = _NO_ALLELE
+        codes |= self._phased[row - self._start][:, None]
+        if calls.min(initial=0) < -1:
+            codes[calls < -1] = NO_ALLELE
         return codes
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Let the libraries' warnings of formats pass unheard."""
+        """Ignore the warnings of the libraries about formats."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
 
     def _array(self, name: str) -> Any:
         if name not in self._arrays:
-            raise InputError(f"{self.path}: no array {name}")
+            raise self._error(f"no array {name}")
         return self._arrays[name]
 
     def _optional(self, name: str, sites: slice) -> NDArray[Any] | None:
-        """Return a range of an array that a file may lack."""
+        """Return a range of an array; None if the file does not have it."""
         values: NDArray[Any] | None = self._arrays[name][sites] if name in self._arrays else None
         return values
 
     def _check_shapes(self) -> None:
         calls, position = self._array(self.genotypes), self._array(self._position_name)
-        # Before anything is read: a damaged shape may stand for more than any memory.
+        # Before anything is read: an array of a damaged shape may not fit any memory.
         shape = (*position.shape, *self._array(self._samples_name).shape)
         if len(calls.shape) != 3 or calls.shape[:2] != shape:
-            raise InputError(
-                f"{self.path}: {self.genotypes} has the shape {calls.shape}, expected {shape} and "
-                "the ploidy"
+            raise self._error(
+                f"{self.genotypes} has shape {calls.shape}, expected {shape} and the ploidy"
             )
         for name, array in ((self.genotypes, calls), (self._position_name, position)):
             if getattr(array.dtype, "kind", "") not in "iu":
-                raise InputError(f"{self.path}: {name} has no whole numbers but {array.dtype}")
+                raise self._error(f"{name} has dtype {array.dtype}, expected integers")
         self._num_sites = int(position.shape[0])
         site_bytes = max(1, calls.shape[1] * calls.shape[2] * calls.dtype.itemsize)
         chunk = calls.chunks[0] if calls.chunks else _RANGE_SITES
-        self._range_sites = max(1, min(chunk, _MOST_BYTES // site_bytes))
+        self._range_sites = max(1, min(chunk, _MAX_BYTES // site_bytes))
 
     def _damage(self, start: int, error: Exception) -> InputError:
-        return InputError(f"{self.path}: damaged behind {start} records ({one_line(error)})")
+        return self._error(f"damaged after {start} records ({one_line(error)})")
+
+    def _error(self, message: str) -> InputError:
+        return InputError(message, path=self.path)
 
 
 def text(value: Any) -> str:
-    """Return a string, whatever the library has for it."""
+    """Return a string of a library that has it as bytes, str or another type."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

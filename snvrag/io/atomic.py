@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes: a crash leaves the old file or the new one, and nothing between."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import InputError
+from ..errors import printable, unwritable
 
 TEMPORARY = ".tmp"
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a stream whose content appears under ``path`` when the block ends, and not before.
+    """Open a stream whose content appears under ``path`` when the block ends without an error.
 
-    It is written to a temporary name beside it, flushed to the disk and renamed, and so is the
-    folder's entry: a crash or a loss of power leaves the old file or the new one.
+    It is written to a temporary name in the same folder, flushed to the disk and renamed; then the
+    folder is flushed. So a crash or a loss of power leaves the old file or the new one.
 
     Raises
     ------
     InputError
-        If it cannot be written, by a full disk for example; what was there before is then whole.
+        If it cannot be written, for example on a full disk; an old file is left as it was.
     """
     temporary = path.with_name(path.name + TEMPORARY)
     try:
@@ -47,20 +47,10 @@ def write_text(path: Path, text: str) -> None:
         stream.write(printable(text).encode())
 
 
-def printable(text: str) -> str:
-    r"""Return a text that UTF-8 can hold: a file name's byte that is none comes as ``\udcff``."""
-    return text.encode(errors="backslashreplace").decode()
-
-
 def flush_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk."""
+    """Flush the entries of a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def unwritable(path: Path, error: OSError) -> InputError:
-    """Return the error of a file that the system does not let us write."""
-    return InputError(f"{path}: cannot be written ({error.strerror or error})")

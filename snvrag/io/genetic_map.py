@@ -1,4 +1,4 @@
-"""Genetic map files."""
+"""Reading genetic map files."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, reason
 from ..panel.genetic_map import GeneticMap
 from ..panel.regions import plain_chrom
 
 
-def read_genetic_map(path: str, chrom: str) -> GeneticMap:
+def read_genetic_map(path: str, chrom: str, argument: str = "genetic_map") -> GeneticMap:
     """Read a genetic map: PLINK's (chrom, id, cM, bp) or SHAPEIT's (bp, chrom, cM).
 
     Parameters
     ----------
     path : str
-        Plain or gzipped. Columns are separated by white space; a header and lines of other
-        chromosomes (``chr20`` and ``20`` are one) are passed over.
+        Plain or gzipped. Columns are separated by white space. A header and the lines of other
+        chromosomes are skipped.
     chrom : str
+        With or without ``chr``.
+    argument : str
+        Name of the argument that the file was given by, for errors.
 
     Raises
     ------
@@ -30,43 +33,50 @@ def read_genetic_map(path: str, chrom: str) -> GeneticMap:
         If the file cannot be read, a line is not understood, positions or cM descend, or the
         chromosome has fewer than two lines.
     """
-    option = f"--genetic-map {path}"
+
+    def refusal(message: str) -> InputError:
+        return InputError(message, argument=argument, path=path)
+
     try:
         opener = gzip.open if _is_gzipped(path) else open
         with opener(path, "rt", encoding="utf-8") as stream:
             lines = stream.read().splitlines()
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{option}: cannot be read ({reason})") from error
-    places: list[int] = []
-    values: list[float] = []
+        raise refusal(f"cannot be read ({reason(error)})") from error
+    position: list[int] = []
+    cm: list[float] = []
     for number, line in enumerate(lines, start=1):
         fields = line.split()
         # The last column of both formats is a number, that of a header a word.
         if not fields or (number == 1 and not _is_number(fields[-1])):
             continue
         try:
-            if len(fields) == 4:
-                name, place, cm = fields[0], int(fields[3]), float(fields[2])
-            elif len(fields) == 3:
-                name, place, cm = fields[1], int(fields[0]), float(fields[2])
-            else:
-                raise ValueError
-            if not (0 <= place < 2**63 and math.isfinite(cm)):
-                raise ValueError
+            name, place, value = _parse(fields)
         except ValueError:
-            raise InputError(
-                f"{option}: line {number} is neither 'chrom id cM bp' nor 'bp chrom cM'"
-            ) from None
+            raise refusal(f"line {number} is neither 'chrom id cM bp' nor 'bp chrom cM'") from None
         if plain_chrom(name) != plain_chrom(chrom):
             continue
-        if places and (place < places[-1] or cm < values[-1]):
-            raise InputError(f"{option}: line {number}: position or cM descends")
-        places.append(place)
-        values.append(cm)
-    if len(places) < 2:
-        raise InputError(f"{option}: {len(places)} lines of chromosome {chrom}, at least 2 needed")
-    return GeneticMap(np.array(places, np.int64), np.array(values))
+        if position and (place < position[-1] or value < cm[-1]):
+            raise refusal(f"line {number}: position or cM descends")
+        position.append(place)
+        cm.append(value)
+    if len(position) < 2:
+        raise refusal(f"{len(position)} lines of chromosome {chrom}, expected 2 or more")
+    return GeneticMap(np.array(position, np.int64), np.array(cm))
+
+
+def _parse(fields: list[str]) -> tuple[str, int, float]:
+    """Return chromosome, position in bp and cM of a line; ValueError if it has none."""
+    if len(fields) == 4:
+        name, _, cm_text, position_text = fields
+    elif len(fields) == 3:
+        position_text, name, cm_text = fields
+    else:
+        raise ValueError
+    position, cm = int(position_text), float(cm_text)
+    if not (0 <= position < 2**63 and math.isfinite(cm)):
+        raise ValueError
+    return name, position, cm
 
 
 def _is_number(text: str) -> bool:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..panel.regions import Region
+from .records import NO_ALLELE, Record, ordered
 from .vcf import VcfSource
 
 Alleles = tuple[str, str]
@@ -21,21 +21,8 @@ Alleles = tuple[str, str]
 # INFO flags that imputation programs set: snvrag and Minimac4 TYPED, Minimac4 IMPUTED, Beagle IMP.
 _TYPED_FLAGS = ("TYPED", "TYPED_ONLY")
 _IMPUTED_FLAGS = ("IMP", "IMPUTED")
-# Genotypes coded as in BCF: REF with its phase bit, and what stands behind a shorter call.
-_REF_CODE = 3
-_NO_ALLELE = -(2**31) + 1
+_REF_CODE = 3  # REF and its phase bit, coded as in BCF
 _TOLERANCE = 0.01  # what rounding to two or three digits may add to a dosage
-
-
-class SiteRecord(NamedTuple):
-    """A record as a source gives it (`snvrag.site_blocks.Record`), its parts named."""
-
-    chrom: str
-    position: int
-    id: str | None
-    ref: str
-    alts: Sequence[str]
-    handle: Any
 
 
 class SiteStream:
@@ -43,8 +30,8 @@ class SiteStream:
 
     Parameters
     ----------
-    option : str
-        What the file was given as, for errors.
+    argument : str
+        Name of the argument that the file was given by, for errors.
     path : str or Path
         VCF or BCF, plain or bgzipped.
     region : str, optional
@@ -56,34 +43,34 @@ class SiteStream:
     chrom : str
         Name of the chromosome; empty before the first record.
     position : int
-        Of `records`; 0 before the first `advance`.
+        Position of `records`; 0 before the first `advance`.
     records : dict
-        The file's records at that position by (REF, ALT); empty at its end.
+        Records at that position by (REF, ALT); empty at the end of the file.
     num_records : int
-        Records read.
+        Number of records read.
     dropped : Counter
-        Records that are no site of their own, by reason.
+        Number of dropped records by reason.
     """
 
-    def __init__(self, option: str, path: str | Path, region: str | None = None) -> None:
-        self.option = option
+    def __init__(self, argument: str, path: str | Path, region: str | None = None) -> None:
+        self.argument = argument
         self.path = str(path)
         self._source = VcfSource(self.path, Region.parse(region) if region else None)
         self.samples = self._source.samples
         self.chrom = ""
         self.position = 0
-        self.records: dict[Alleles, SiteRecord] = {}
+        self.records: dict[Alleles, Record] = {}
         self.num_records = 0
         self.dropped: Counter[str] = Counter()
         self._groups = self._group()
 
     def quiet(self) -> AbstractContextManager[None]:
-        """Return the context to read in: htslib's own lines are kept off standard error."""
+        """Return the context to read in: it keeps htslib from writing to standard error."""
         return self._source.quiet()
 
     @property
     def at_end(self) -> bool:
-        """Whether every record was taken."""
+        """Whether all records have been passed."""
         return self.position > 0 and not self.records
 
     def advance(self, position: int = 0) -> int:
@@ -92,7 +79,7 @@ class SiteStream:
         Returns
         -------
         int
-            The number of sites gone over, those of the position left behind not among them.
+            The number of sites skipped between the old position and the new one.
         """
         num_skipped = 0
         while True:
@@ -101,13 +88,13 @@ class SiteStream:
                 return num_skipped
             num_skipped += len(self.records)
 
-    def is_typed(self, record: SiteRecord) -> bool | None:
-        """Tell whether a record was typed, not imputed; None where the file does not say.
+    def is_typed(self, record: Record) -> bool | None:
+        """Return whether a record was typed, not imputed; None if the file does not say.
 
         By INFO: typed with TYPED or TYPED_ONLY; imputed with IMP or IMPUTED; else typed if the
         header declares IMP or IMPUTED, or imputed if it declares TYPED.
         """
-        info = record.handle.INFO
+        info = record[-1].INFO
         if any(info.get(flag) is not None for flag in _TYPED_FLAGS):
             return True
         if any(info.get(flag) is not None for flag in _IMPUTED_FLAGS):
@@ -119,59 +106,47 @@ class SiteStream:
     def _declares(self, flags: tuple[str, ...]) -> bool:
         return any(map(self._source.declares_info, flags))
 
-    def codes(self, record: SiteRecord) -> NDArray[np.int32] | None:
-        """Return (N, ploidy) genotypes coded as in BCF, or None (`snvrag.site_blocks`)."""
-        return self._source.codes(record.handle)
+    def codes(self, record: Record) -> NDArray[np.int32] | None:
+        """Return (N, ploidy) genotypes coded as in `RecordSource.codes`; None without any."""
+        return self._source.codes(record[-1])
 
-    def _group(self) -> Iterator[tuple[int, dict[Alleles, SiteRecord]]]:
-        position, records = 0, dict[Alleles, SiteRecord]()
-        for record in self._checked():
-            if position != record.position:
+    def error(self, message: str) -> InputError:
+        """Return an error of this file."""
+        return InputError(message, argument=self.argument, path=self.path)
+
+    def _group(self) -> Iterator[tuple[int, dict[Alleles, Record]]]:
+        last, records = 0, dict[Alleles, Record]()
+        for record in ordered(self._source.records(), self.path, self.argument):
+            self.chrom, position, _, ref, alts, _ = record
+            self.num_records += 1
+            if position != last:
                 if records:
-                    yield position, records
-                position, records = record.position, {}
-            if len(record.alts) != 1:
-                self.dropped["multi-allelic" if record.alts else "without ALT"] += 1
+                    yield last, records
+                last, records = position, {}
+            if len(alts) != 1:
+                self.dropped["multi-allelic" if alts else "without ALT"] += 1
                 continue
-            alleles = (record.ref.upper(), record.alts[0].upper())
+            alleles = (ref.upper(), alts[0].upper())
             if alleles in records:
                 self.dropped["duplicate"] += 1
                 continue
             records[alleles] = record
         if records:
-            yield position, records
-
-    def _checked(self) -> Iterator[SiteRecord]:
-        last = 0
-        for record in map(SiteRecord._make, self._source.records()):
-            self.num_records += 1
-            self.chrom = self.chrom or record.chrom
-            if self.chrom != record.chrom:
-                raise InputError(
-                    f"{self.option} {self.path}: two chromosomes, {self.chrom} and "
-                    f"{record.chrom}: choose one by --region"
-                )
-            if record.position < last:
-                raise InputError(
-                    f"{self.option} {self.path}: not sorted, {self.chrom}:{record.position} comes "
-                    f"after {self.chrom}:{last}: run 'bcftools sort'"
-                )
-            last = record.position
-            yield record
+            yield last, records
 
 
 @dataclass(frozen=True)
 class Genotypes:
-    """What a record says of its samples.
+    """Genotypes of a record's samples.
 
     Attributes
     ----------
     dosage : (N,) float64
         Number of ALT alleles, expected or counted, from 0 to the ploidy; NaN where missing.
     call : (N,) float64
-        ALT alleles of the called genotype, or the dosage rounded where there is none.
+        Number of ALT alleles of the called genotype, or the rounded dosage without one.
     ploidy : (N,) int64
-        1 or 2; 0 where nothing tells.
+        1 or 2; 0 where unknown.
     """
 
     dosage: NDArray[np.float64]
@@ -179,51 +154,48 @@ class Genotypes:
     ploidy: NDArray[np.int64]
 
 
-def read_calls(stream: SiteStream, record: SiteRecord) -> Genotypes:
+def read_calls(stream: SiteStream, record: Record) -> Genotypes:
     """Return the genotypes of FORMAT/GT; one with a missing allele is missing.
 
     Raises
     ------
     InputError
-        If there are none, or of more than two alleles.
+        If the record has no genotypes, or genotypes of more than two alleles.
     """
     calls = _calls(stream, record)
     if calls is None:
-        raise InputError(
-            f"{stream.option} {stream.path}: no genotypes (FORMAT/GT) at {_place(record)}"
-        )
+        raise stream.error(f"no genotypes (FORMAT/GT) at {_place(record)}")
     return calls
 
 
-def _calls(stream: SiteStream, record: SiteRecord) -> Genotypes | None:
+def _calls(stream: SiteStream, record: Record) -> Genotypes | None:
     codes = stream.codes(record)
     if codes is None:
         return None
     if codes.shape[1] > 2:
-        raise InputError(
-            f"{stream.option} {stream.path}: genotypes of {codes.shape[1]} alleles at "
-            f"{_place(record)}, expected one or two"
+        raise stream.error(
+            f"genotypes of {codes.shape[1]} alleles at {_place(record)}, expected one or two"
         )
     count = np.zeros(codes.shape[0])
     ploidy = np.zeros(codes.shape[0], np.int64)
     missing = np.zeros(codes.shape[0], bool)
-    for column in codes.T:  # numpy is slow at sums over an axis of two
+    for column in codes.T:  # NumPy is slow at sums over an axis of two
         count += column > _REF_CODE
-        ploidy += column != _NO_ALLELE
+        ploidy += column != NO_ALLELE
         missing |= (column == 0) | (column == 1)
     count[missing | (ploidy == 0)] = np.nan
     return Genotypes(count, count, ploidy)
 
 
-def read_dosages(stream: SiteStream, record: SiteRecord) -> Genotypes:
+def read_dosages(stream: SiteStream, record: Record) -> Genotypes:
     """Return the dosages of FORMAT/DS, else HDS, else GP, else GT, with the called genotypes.
 
     Raises
     ------
     InputError
-        If the record has none of them, or a dosage outside of 0 to 2.
+        If the record has none of these fields, or a dosage outside of 0 to 2.
     """
-    fields = record.handle.FORMAT
+    fields = record[-1].FORMAT
     calls = _calls(stream, record)
     dosage: NDArray[np.float64] | None = None
     ploidy = calls.ploidy if calls is not None else None
@@ -241,18 +213,16 @@ def read_dosages(stream: SiteStream, record: SiteRecord) -> Genotypes:
         if ploidy is None:
             ploidy = np.maximum((~np.isnan(parts)).sum(axis=1) - 1, 0)
     elif calls is None:
-        raise InputError(
-            f"{stream.option} {stream.path}: none of FORMAT/DS, HDS, GP and GT at {_place(record)}"
-        )
+        raise stream.error(f"none of FORMAT/DS, HDS, GP and GT at {_place(record)}")
     if dosage is None:
         assert calls is not None
         return calls
     outside = (dosage < -_TOLERANCE) | (dosage > 2 + _TOLERANCE)
     if outside.any():
         i = int(np.argmax(outside))
-        raise InputError(
-            f"{stream.option} {stream.path}: dosage {dosage[i]:g} of sample {stream.samples[i]} at "
-            f"{_place(record)}, expected 0 to 2"
+        raise stream.error(
+            f"dosage {dosage[i]:g} of sample {stream.samples[i]} at {_place(record)}, "
+            "expected 0 to 2"
         )
     if ploidy is None:
         ploidy = np.zeros(dosage.size, np.int64)
@@ -263,20 +233,20 @@ def read_dosages(stream: SiteStream, record: SiteRecord) -> Genotypes:
     return Genotypes(np.clip(dosage, 0, 2), call, ploidy)
 
 
-def alt_count(stream: SiteStream, record: SiteRecord) -> tuple[int, int]:
-    """Return the number of ALT and of all known alleles in a record's genotypes."""
+def alt_count(stream: SiteStream, record: Record) -> tuple[int, int]:
+    """Return the numbers of ALT alleles and of known alleles in a record's genotypes."""
     calls = read_calls(stream, record)
     known = ~np.isnan(calls.dosage)
     return int(calls.dosage[known].sum()), int(calls.ploidy[known].sum())
 
 
-def _floats(record: SiteRecord, name: str) -> NDArray[np.float64]:
-    """Return a FORMAT field as float64; what is missing or absent is NaN."""
-    # htslib marks it by signalling NaNs, and converting one raises the invalid flag.
+def _floats(record: Record, name: str) -> NDArray[np.float64]:
+    """Return a FORMAT field as float64, NaN where missing or absent."""
+    # htslib marks missing values by signalling NaNs; converting one raises the invalid flag.
     with np.errstate(invalid="ignore"):
-        values: NDArray[np.float64] = np.array(record.handle.format(name), np.float64)
+        values: NDArray[np.float64] = np.array(record[-1].format(name), np.float64)
     return values
 
 
-def _place(record: SiteRecord) -> str:
-    return f"{record.chrom}:{record.position}"
+def _place(record: Record) -> str:
+    return f"{record[0]}:{record[1]}"

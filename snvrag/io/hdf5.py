@@ -16,9 +16,9 @@ from .arrays import ArraySource, Site, text
 class Hdf5Source(ArraySource):
     """Records of ``calldata/GT`` and ``variants/...``.
 
-    The format keeps no phase: genotypes are taken as phased. Nor does it tell a haploid call from
-    one with a missing second allele: a sample is haploid if the first range read has no second
-    allele of it at all.
+    The format does not store phase: genotypes are taken as phased. Nor does it distinguish a
+    haploid call from one whose second allele is missing: a sample is haploid if it has no second
+    allele in the first range of sites that is read.
     """
 
     genotypes = "calldata/GT"
@@ -30,7 +30,7 @@ class Hdf5Source(ArraySource):
         super().__init__(path, region)
 
     def contig_length(self, chrom: str) -> None:  # noqa: ARG002
-        """Return None: the format does not tell."""
+        """Return None: the format does not store it."""
         return
 
     def _open(self) -> Any:
@@ -38,7 +38,7 @@ class Hdf5Source(ArraySource):
             import h5py
         except ImportError as error:
             raise InputError(
-                f"{self.path}: HDF5 is read by h5py: pip install 'snvrag[hdf5]'"
+                "HDF5 is read by h5py: pip install 'snvrag[hdf5]'", path=self.path
             ) from error
         return h5py.File(self.path, "r")
 
@@ -47,7 +47,8 @@ class Hdf5Source(ArraySource):
         refs, alts = self._array("variants/REF")[sites], self._array("variants/ALT")[sites]
         chroms, positions = self._array("variants/CHROM")[sites], self._array("variants/POS")[sites]
         names = self._optional("variants/ID", sites)
-        counts = self._optional("variants/numalt", sites)  # of all, where only the first is kept
+        # Of all ALT alleles; a file may have the first one alone.
+        counts = self._optional("variants/numalt", sites)
         for i in range(stop - start):
             found = [text(alt) for alt in np.atleast_1d(alts[i])]
             alleles = [text(refs[i]), *(alt for alt in found if alt not in ("", "."))]
@@ -67,5 +68,5 @@ class Hdf5Source(ArraySource):
 
 
 def _haploid_samples(calls: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which samples have alleles, but nowhere a second one."""
+    """Return which samples have first alleles but no second one."""
     return np.asarray((calls[:, :, 1] < 0).all(axis=0) & (calls[:, :, 0] >= 0).any(axis=0))

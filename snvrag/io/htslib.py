@@ -1,141 +1,186 @@
-"""A look at the lines of a VCF before htslib parses them.
-
-cyvcf2 gives out a half-read record, and the process crashes on it, where a line cannot be parsed
-and its chromosome is not in the header: a blank line at the end of a file is enough. So each line's
-first field is looked at ahead of the parser. This costs the inflation of the file once more (by
-htslib, a sixth of its parsing).
-"""
+"""Functions of the htslib within cyvcf2 that cyvcf2 itself does not offer, through ctypes."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from ..errors import InputError
 
+# The empty block that ends every bgzipped file (SAM specification, 4.1.2).
+BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
 _CHUNK_BYTES = 1 << 20
-# cyvcf2's positions have 32 bits, and begin again behind it.
+# cyvcf2 has 32 bits for a position, and wraps around past them.
 _LAST_POSITION = 2**31 - 1
-# Of a line: more than the longest name that is taken for one.
+# Bytes of a line that are looked at: more than the longest name of a chromosome.
 _START_BYTES = 300
-# VCF specification, 1.4.7; what is longer is no name either.
+# VCF specification, 1.4.7, and a limit of 255 letters.
 _CHROM = re.compile(rb"[0-9A-Za-z!$%&+./:;?@^_|~-][0-9A-Za-z!#$%&*+./:;=?@^_|~-]{,254}")
 
 
+def _library() -> ctypes.CDLL:
+    import cyvcf2
+
+    return ctypes.CDLL(cyvcf2.cyvcf2.__file__)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep htslib from writing to standard error, and cyvcf2 from warning."""
+    library = _library()
+    before = library.hts_get_log_level()
+    library.hts_set_log_level(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a region without records
+            yield
+    finally:
+        library.hts_set_log_level(before)
+
+
+def build_index(path: Path, min_shift: int) -> None:
+    """Index a BCF or a bgzipped VCF.
+
+    Parameters
+    ----------
+    path : Path
+    min_shift : int
+        0 for a .tbi index, the binary logarithm of the smallest interval for a .csi index.
+
+    Raises
+    ------
+    InputError
+        If htslib cannot index the file.
+    """
+    if _library().bcf_index_build3(os.fsencode(path), None, min_shift, 1) != 0:
+        raise InputError("cannot be indexed", path=path)
+
+
 class LineGuard:
-    """Follows the lines of a VCF, plain or compressed, ahead of the parser.
+    """Checks the first two fields of every line of a VCF before cyvcf2 parses it.
+
+    Where a line cannot be parsed and its chromosome is not in the header, cyvcf2 returns half a
+    record, and the process crashes on it: a blank line at the end of a file is enough. The guard
+    inflates the file a second time, which takes a sixth of the time of parsing it.
 
     Parameters
     ----------
     path : str
-    library : ctypes.CDLL
-        htslib.
+        VCF, plain, gzipped or bgzipped.
     add_chrom : callable
         Called with the name of each chromosome before its first line may be parsed.
     """
 
-    def __init__(self, path: str, library: ctypes.CDLL, add_chrom: Callable[[str], None]) -> None:
+    def __init__(self, path: str, add_chrom: Callable[[str], None]) -> None:
         self._path = path
         self._add_chrom = add_chrom
-        self._known: set[bytes] = set()
+        self._known_chroms: set[bytes] = set()
         self._num_lines = 0
-        self._num_seen = 0
+        self._num_checked = 0
         self._is_done = False
-        self._fields = _first_fields(path, library)
+        self._chunks = _first_fields(path)
 
     def has_record(self, index: int) -> bool:
-        """Tell whether there is a record of this index (from 0), which may then be parsed.
+        """Return whether there is a record of this index (from 0), which may then be parsed.
 
         Raises
         ------
         InputError
-            If its line, or one soon after it, has no name of a chromosome in front.
+            If its line, or one soon after it, does not begin with the name of a chromosome, or its
+            position is too large.
         """
-        while index >= self._num_seen and not self._is_done:
-            self._look_on()
-        return index < self._num_seen
+        while index >= self._num_checked and not self._is_done:
+            self._check_chunk()
+        return index < self._num_checked
 
-    def _look_on(self) -> None:
-        fields = next(self._fields, None)
+    def _check_chunk(self) -> None:
+        fields = next(self._chunks, None)
         if fields is None:
             self._is_done = True
             return
         for chrom, position in fields:
             self._num_lines += 1
-            if chrom not in self._known:
-                self._meet(chrom)
+            if chrom not in self._known_chroms:
+                self._check_chrom(chrom)
             if len(position) > 9 and position.isdigit() and int(position) > _LAST_POSITION:
                 raise InputError(
-                    f"{self._path}: record {self._num_lines} is at {_readable(position)}, expected "
-                    f"positions up to {_LAST_POSITION}"
+                    f"record {self._num_lines} is at {_readable(position)}, expected positions up "
+                    f"to {_LAST_POSITION}",
+                    path=self._path,
                 )
-        self._num_seen += len(fields)
+        self._num_checked += len(fields)
 
-    def _meet(self, field: bytes) -> None:
+    def _check_chrom(self, field: bytes) -> None:
         if not _CHROM.fullmatch(field):
             what = "is empty" if not field else f"begins with {_readable(field)}"
             raise InputError(
-                f"{self._path}: record {self._num_lines} {what}, expected a chromosome and a tab"
+                f"record {self._num_lines} {what}, expected a chromosome and a tab",
+                path=self._path,
             )
         self._add_chrom(field.decode())
-        self._known.add(field)
+        self._known_chroms.add(field)
 
 
-def _first_fields(path: str, library: ctypes.CDLL) -> Iterator[list[tuple[bytes, bytes]]]:
-    """Yield chromosome and position of every record's line, some at a time.
+def _first_fields(path: str) -> Iterator[list[tuple[bytes, bytes]]]:
+    """Yield chromosome and position of the line of every record, a chunk's lines at a time.
 
-    Blank lines at the end of the file are none.
+    Blank lines at the end of the file are skipped.
     """
     is_header = True
-    blanks = 0
-    for starts in _line_starts(path, library):
+    num_blanks = 0
+    for starts in _line_starts(path):
         fields = []
         for start in starts:
             if is_header:
                 is_header = not start.startswith(b"#") or start.startswith(b"##")
             elif start in (b"", b"\r"):
-                blanks += 1
+                num_blanks += 1
             else:
-                fields += [(b"", b"")] * blanks
-                blanks = 0
-                chrom, _, more = start.partition(b"\t")
-                fields.append((chrom, more.partition(b"\t")[0]))
+                fields += [(b"", b"")] * num_blanks
+                num_blanks = 0
+                chrom, _, rest = start.partition(b"\t")
+                fields.append((chrom, rest.partition(b"\t")[0]))
         yield fields
 
 
-def _line_starts(path: str, library: ctypes.CDLL) -> Iterator[list[bytes]]:
+def _line_starts(path: str) -> Iterator[list[bytes]]:
     """Yield the first bytes of every line, a chunk's lines at a time."""
-    rest = b""  # of the line that goes on in the next chunk
-    for chunk in _text(path, library):
+    begun = b""  # the start of a line that continues in the next chunk
+    for chunk in _inflated(path):
         starts = []
         at = 0
         while (end := chunk.find(b"\n", at)) >= 0:
-            starts.append((rest + chunk[at : min(end, at + _START_BYTES)])[:_START_BYTES])
-            rest = b""
+            starts.append((begun + chunk[at : min(end, at + _START_BYTES)])[:_START_BYTES])
+            begun = b""
             at = end + 1
-        rest = (rest + chunk[at : at + _START_BYTES])[:_START_BYTES]
+        begun = (begun + chunk[at : at + _START_BYTES])[:_START_BYTES]
         yield starts
-    if rest:
-        yield [rest]
+    if begun:
+        yield [begun]
 
 
-def _text(path: str, library: ctypes.CDLL) -> Iterator[bytes]:
-    """Yield the text of a file, inflated."""
+def _inflated(path: str) -> Iterator[bytes]:
+    """Yield the inflated content of a file in chunks."""
+    library = _library()
     library.bgzf_open.restype = ctypes.c_void_p
     library.bgzf_read.restype = ctypes.c_ssize_t
     library.bgzf_read.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
     library.bgzf_close.argtypes = [ctypes.c_void_p]
     file = library.bgzf_open(os.fsencode(path), b"r")
     if not file:
-        raise InputError(f"{path}: cannot be read")
+        raise InputError("cannot be read", path=path)
     try:
         buffer = ctypes.create_string_buffer(_CHUNK_BYTES)
         while (count := library.bgzf_read(file, buffer, _CHUNK_BYTES)) > 0:
             yield ctypes.string_at(buffer, count)
         if count < 0:
-            raise InputError(f"{path}: damaged, it cannot be decompressed")
+            raise InputError("damaged, it cannot be decompressed", path=path)
     finally:
         library.bgzf_close(file)
 

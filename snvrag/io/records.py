@@ -118,6 +118,17 @@ class RecordSource(Protocol):
         """Return the context in which `records` and `codes` are used."""
 
 
+def checked_samples(names: Iterable[str], path: str) -> tuple[str, ...]:
+    """Return the names of a file's samples; InputError for none and for duplicates."""
+    samples = tuple(names)
+    if not samples:
+        raise InputError("no samples", path=path)
+    if len(set(samples)) != len(samples):
+        duplicate = Counter(samples).most_common(1)[0][0]
+        raise InputError(f"duplicate sample {duplicate}", path=path)
+    return samples
+
+
 def ordered(records: Iterable[Record], path: str, argument: str = "") -> Iterator[Record]:
     """Yield the records of one chromosome, sorted by position.
 

@@ -4,36 +4,61 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import InputError
-from ..panel.panel import _reason
+from ..errors import InputError, reason
 from ..panel.regions import plain_chrom
 
 
-def read_sites(path: str | Path) -> set[tuple[str, int, str, str]]:
-    """Read chromosome, position, REF and ALT from tab-separated lines; # begins a comment."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--sites {path}: cannot be read ({reason})") from error
+def read_sites(path: str | Path, argument: str = "sites") -> set[tuple[str, int, str, str]]:
+    """Read chromosome, position, REF and ALT from tab-separated lines.
+
+    Lines that begin with # are comments.
+
+    Parameters
+    ----------
+    path : str or Path
+    argument : str
+        Name of the argument that the file was given by, for errors.
+
+    Returns
+    -------
+    set of (chrom, position, ref, alt)
+        Chromosomes without ``chr``, alleles in upper case.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a line is not understood.
+    """
     found = set()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_read_lines(path, argument), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         fields = line.split("\t")
         if len(fields) < 4 or not fields[1].isdigit():
             raise InputError(
-                f"--sites {path}: line {number} must be chromosome, position, REF and ALT, "
-                "separated by tabs, as 'bcftools query -f \"%CHROM\\t%POS\\t%REF\\t%ALT\\n\"' "
-                f"writes them, got {line[:40]}"
+                f"line {number} must be chromosome, position, REF and ALT, separated by tabs, as "
+                "'bcftools query -f \"%CHROM\\t%POS\\t%REF\\t%ALT\\n\"' writes them, "
+                f"got {line[:40]}",
+                argument=argument,
+                path=path,
             )
         chrom, position, ref, alt = fields[:4]
         found.add((plain_chrom(chrom), int(position), ref.upper(), alt.strip().upper()))
     return found
 
 
-def read_populations(path: str | Path, column: str) -> dict[str, str]:
-    """Read a table of samples: tab-separated, a header with ``sample`` and the wanted column.
+def read_populations(
+    path: str | Path, column: str, argument: str = "populations"
+) -> dict[str, str]:
+    """Read the populations of samples from a table.
+
+    Parameters
+    ----------
+    path : str or Path
+        Tab-separated, with a header that has ``sample`` and the wanted column.
+    column : str
+    argument : str
+        Name of the argument that the file was given by, for errors.
 
     Returns
     -------
@@ -43,18 +68,19 @@ def read_populations(path: str | Path, column: str) -> dict[str, str]:
     Raises
     ------
     InputError
-        If the file cannot be read, lacks a column, or names a sample twice.
+        If the file cannot be read, lacks a column, or has a sample twice.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--populations {path}: cannot be read ({_reason(error)})") from error
+
+    def refusal(message: str) -> InputError:
+        return InputError(message, argument=argument, path=path)
+
+    lines = _read_lines(path, argument)
     header = lines[0].lstrip("#").split("\t") if lines else []
     for name in ("sample", column):
         if name not in header:
-            raise InputError(
-                f"--populations {path}: no column '{name}' (found: {', '.join(header) or 'none'}); "
-                "the first line must name tab-separated columns, see --population-column"
+            raise refusal(
+                f"no column '{name}', found {', '.join(header) or 'none'}: the first line must "
+                "name tab-separated columns, of which one can be chosen as that of the populations"
             )
     sample_at, population_at = header.index("sample"), header.index(column)
     table: dict[str, str] = {}
@@ -63,23 +89,32 @@ def read_populations(path: str | Path, column: str) -> dict[str, str]:
             continue
         fields = line.split("\t")
         if len(fields) != len(header):
-            raise InputError(
-                f"--populations {path}: line {number} has {len(fields)} columns, "
-                f"the header {len(header)}"
-            )
+            raise refusal(f"line {number} has {len(fields)} columns, the header {len(header)}")
         if fields[sample_at] in table:
-            raise InputError(f"--populations {path}: sample {fields[sample_at]} stands twice")
+            raise refusal(f"duplicate sample {fields[sample_at]}")
         table[fields[sample_at]] = fields[population_at]
     return table
 
 
-def _read_names(path: str) -> list[str]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--val-samples {path}: cannot be read ({reason})") from error
+def read_names(path: str | Path, argument: str = "val_samples") -> list[str]:
+    """Read names, one a line, without duplicates.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or has no name.
+    """
+    lines = _read_lines(path, argument)
     names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not names:
-        raise InputError(f"--val-samples {path}: no names")
+        raise InputError("no names", argument=argument, path=path)
     return names
+
+
+def _read_lines(path: str | Path, argument: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot be read ({reason(error)})", argument=argument, path=path
+        ) from error

@@ -15,14 +15,14 @@ from .arrays import ArraySource, Site, text
 
 
 def is_zarr(path: str) -> bool:
-    """Tell whether a folder is a Zarr group, of version 2 or 3 of the format."""
+    """Return whether a folder is a Zarr group, of format version 2 or 3."""
     return any(Path(path, name).is_file() for name in (".zgroup", "zarr.json"))
 
 
 class VcfZarrSource(ArraySource):
     """Records of ``call_genotype`` and ``variant_...``.
 
-    Without ``call_genotype_phased``, calls are unphased.
+    Without ``call_genotype_phased`` all calls are unphased.
     """
 
     genotypes = "call_genotype"
@@ -42,7 +42,7 @@ class VcfZarrSource(ArraySource):
             self._region = region.within(path, self._contigs)
 
     def contig_length(self, chrom: str) -> int | None:
-        """Return the length that ``contig_length`` has."""
+        """Return the length in bp from ``contig_length``."""
         if "contig_length" not in self._arrays:
             return None
         try:
@@ -56,7 +56,7 @@ class VcfZarrSource(ArraySource):
             import zarr
         except ImportError as error:
             raise InputError(
-                f"{self.path}: VCF Zarr is read by zarr: pip install 'snvrag[zarr]'"
+                "VCF Zarr is read by zarr: pip install 'snvrag[zarr]'", path=self.path
             ) from error
         return zarr.open_group(self.path, mode="r")
 

@@ -32,7 +32,7 @@ class GeneticMap:
         return hashlib.sha256(self.position.tobytes() + self.cm.tobytes()).hexdigest()
 
     def at(self, position: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Interpolate linearly; beyond the map's ends, 1 cM a Mb from there on."""
+        """Interpolate the genetic positions of sites; past the ends of the map at 1 cM/Mb."""
         inside = np.interp(position, self.position, self.cm)
         beyond = np.minimum(position - self.position[0], 0) + np.maximum(
             position - self.position[-1], 0

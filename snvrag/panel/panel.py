@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import InputError
 
-# Sites handled at once where a pass over all bits needs room of its own.
+# Sites handled at once where a pass over all bits needs temporary memory.
 _SITES_AT_ONCE = 8192
 _EVEN_BITS = np.uint64(0x5555555555555555)
 
@@ -154,7 +154,7 @@ class Panel:
     def haplotype_bits(
         self, haplotypes: NDArray[np.int64], start: int, stop: int
     ) -> NDArray[np.uint64]:
-        """Return haplotypes over the sites [start, stop): (n, ceil((stop - start) / 64)) words."""
+        """Return haplotypes over the sites [start, stop), (n, ceil((stop - start) / 64)) uint64."""
         return _core.gather_columns(self.site_bits, start, stop, haplotypes)
 
     def sample_alleles(self, samples: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int8]:
@@ -203,19 +203,29 @@ class Panel:
             population_index=index.astype(np.int64),
         )
 
-    def sample_indices(self, names: Sequence[str], what: str) -> NDArray[np.int64]:
-        """Return the indices of named samples; ``what`` names the source in the error."""
+    def sample_indices(
+        self, names: Sequence[str], *, argument: str = "", path: str | Path = ""
+    ) -> NDArray[np.int64]:
+        """Return the indices of named samples.
+
+        Raises
+        ------
+        InputError
+            If the panel lacks one; it names ``argument`` and ``path``, where the names come from.
+        """
         index = {name: i for i, name in enumerate(self.samples)}
         missing = [name for name in names if name not in index]
         if missing:
             raise InputError(
-                f"{what}: sample {missing[0]} is not in the panel "
-                f"({len(missing)} of {len(names)} names are not)"
+                f"sample {missing[0]} is not in the panel ({len(missing)} of {len(names)} names "
+                "are not)",
+                argument=argument,
+                path=path,
             )
         return np.array([index[name] for name in names], np.int64)
 
     def _members(self) -> Iterator[NDArray[np.int64]]:
-        """Yield the samples of each population, of which there must be some."""
+        """Yield the samples of each population; none may be empty."""
         for p, name in enumerate(self.populations):
             members = np.flatnonzero(self.sample_population == p)
             if members.size == 0:
@@ -223,7 +233,7 @@ class Panel:
             yield members
 
     def _columns_as_bits(self, haplotypes: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Return a row of bits that has those of some haplotypes set."""
+        """Return a row of bits with those of some haplotypes set."""
         columns = np.zeros(self.num_haplotypes, bool)
         columns[haplotypes] = True
         row: NDArray[np.uint64] = _core.pack_rows(columns[None, :])[0]
@@ -239,7 +249,3 @@ class Panel:
             slice(start, min(start + _SITES_AT_ONCE, self.num_sites))
             for start in range(0, self.num_sites, _SITES_AT_ONCE)
         ]
-
-
-def _reason(error: Any) -> str:
-    return str(getattr(error, "strerror", None) or error)

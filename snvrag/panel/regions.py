@@ -1,4 +1,4 @@
-"""Regions: a chromosome, or a part of one, as ``--region`` names it."""
+"""Regions: a chromosome, or a range of positions on one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _LAST_POSITION = 2**62
 
 
 def plain_chrom(name: str) -> str:
-    """Return a chromosome's name without ``chr``: ``chr20`` and ``20`` are one."""
+    """Return a chromosome's name without ``chr``: ``chr20`` and ``20`` are the same."""
     return name[3:] if name.lower().startswith("chr") and len(name) > 3 else name
 
 
 class NoChromosomeError(InputError):
-    """A region's chromosome is none of a file's."""
+    """A file does not have the chromosome of a region."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,10 @@ class Region:
     Attributes
     ----------
     text : str
-        As it was written.
+        The region as it was written.
     chrom : str
     first, last : int
+        In bp.
     """
 
     text: str
@@ -39,9 +40,10 @@ class Region:
 
     @classmethod
     def parse(cls, text: str) -> Region:
-        """Read ``chrom``, ``chrom:first``, ``chrom:first-`` or ``chrom:first-last``.
+        """Parse ``chrom``, ``chrom:first``, ``chrom:first-`` or ``chrom:first-last``.
 
-        One number alone means from there to the end, as in tabix; numbers may have commas.
+        Without ``last`` the region goes to the end of the chromosome, as in tabix. Numbers may have
+        thousands separators (commas).
         """
         match = re.fullmatch(r"(.+):([\d,]+)(-([\d,]*))?", text)
         if match is None:
@@ -51,11 +53,11 @@ class Region:
         return cls(text, match[1], first, int(last) if last else _LAST_POSITION)
 
     def holds(self, chrom: str, position: int) -> bool:
-        """Tell whether a position lies in the region, with or without ``chr``."""
+        """Return whether a position lies in the region; ``chr`` does not matter."""
         return self.first <= position <= self.last and plain_chrom(chrom) == plain_chrom(self.chrom)
 
-    def widened(self, flank_bp: int) -> Region:
-        """Return the region with so much more on each side; a whole chromosome stays what it is."""
+    def with_flanks(self, flank_bp: int) -> Region:
+        """Return the region extended on both sides; a whole chromosome is returned unchanged."""
         first, last = max(1, self.first - flank_bp), self.last
         if (self.first, self.last) == (1, _LAST_POSITION):
             return self
@@ -65,19 +67,26 @@ class Region:
         return Region(text, self.chrom, first, last)
 
     def within(self, path: str, chroms: Sequence[str]) -> Region:
-        """Return the region as a file with these chromosomes names it, with or without ``chr``.
+        """Return the region under the name that a file has for its chromosome.
+
+        Parameters
+        ----------
+        path : str
+            The file, for the error.
+        chroms : sequence of str
+            Its chromosomes. ``chr`` does not matter.
 
         Raises
         ------
         NoChromosomeError
-            If it has none of that name.
+            If the file does not have the chromosome.
         """
         if self.chrom in chroms:
             return self
         for chrom in chroms:
             if plain_chrom(chrom) == plain_chrom(self.chrom):
                 return replace(self, text=chrom + self.text.removeprefix(self.chrom), chrom=chrom)
+        known = ", ".join(chroms[:5]) + (", ..." if len(chroms) > 5 else "")
         raise NoChromosomeError(
-            f"--region {self.text}: {path} has no chromosome {self.chrom} (it has "
-            f"{', '.join(chroms[:5])}{', ...' if len(chroms) > 5 else ''})"
+            f"must be on a chromosome of {path} ({known}), got {self.text}", argument="region"
         )

@@ -1,4 +1,4 @@
-"""Windows: how a panel is cut along its sites."""
+"""Windows: consecutive ranges of a panel's sites."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class WindowConfig(Options):
 
 @dataclass(frozen=True)
 class Windows:
-    """Consecutive windows that cover a panel, read with flanks on both sides.
+    """Consecutive windows that cover a panel, each with a flank on both sides.
 
     Attributes
     ----------
-    starts, stops : (N,) int64
-        Window i is the half-open range of sites [starts[i], stops[i]): what is predicted.
-    flanked_starts, flanked_stops : (N,) int64
-        The range that is read: the window and its flanks, cut at the panel's ends.
+    starts, stops : (num_windows,) int64
+        Window i is the half-open range of sites [starts[i], stops[i]), which is predicted.
+    flanked_starts, flanked_stops : (num_windows,) int64
+        The range that is read: the window and its flanks, clipped at the ends of the panel.
     """
 
     starts: NDArray[np.int64]
@@ -39,17 +39,22 @@ class Windows:
     flanked_stops: NDArray[np.int64]
 
     @classmethod
-    def split(cls, num_sites: int, size: int, flank: int = 0) -> Windows:
-        """Cut ``num_sites`` sites into the fewest windows of at most ``size``, of equal length.
+    def split(cls, num_sites: int, window_size: int, flank: int = 0) -> Windows:
+        """Divide ``num_sites`` sites into the fewest windows of at most ``window_size`` sites.
 
-        Lengths differ by one at the most, so no window at the end is too short to be of use.
+        Their lengths differ by one at the most, so that no window at the end is short.
+
+        Raises
+        ------
+        InputError
+            If a window is larger than the panel.
         """
-        if size > num_sites:
+        if window_size > num_sites:
             raise InputError(
-                f"must be at most {num_sites}, the number of the panel's sites, got {size}",
+                f"must be at most {num_sites}, the number of sites of the panel, got {window_size}",
                 argument="window_size",
             )
-        count = -(-num_sites // size)
+        count = -(-num_sites // window_size)
         cuts = np.arange(count + 1, dtype=np.int64) * num_sites // count
         starts, stops = cuts[:-1], cuts[1:]
         return cls(
@@ -64,5 +69,5 @@ class Windows:
 
     @property
     def length(self) -> int:
-        """The most sites that a window is read with: the static length of a batch."""
+        """Sites of the longest window with its flanks, the length to which batches are padded."""
         return int((self.flanked_stops - self.flanked_starts).max())

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..io.atomic import unwritable, write_text
+from ..io.atomic import write_text
 from ..log import close_log, log, no_log, open_log
 from .distributed import Ranks
 from .dry_run import plan_lines

@@ -15,7 +15,7 @@ from ..batches.dataset import Targets
 from ..errors import InputError
 from ..io.genetic_map import read_genetic_map
 from ..io.reading import read_panel
-from ..io.sample_tables import _read_names, read_populations
+from ..io.sample_tables import read_names, read_populations
 from ..kernels import align_sites
 from ..panel.genetic_map import GeneticMap
 from ..panel.panel import Panel
@@ -88,8 +88,10 @@ def load_run_data(config: Config) -> RunData:
         everyone = everyone.with_populations(_look_up(table, everyone.samples, table_path))
 
     if config.data.val_samples:
-        names = _read_names(config.data.val_samples)
-        chosen = everyone.sample_indices(names, f"--val-samples {config.data.val_samples}")
+        names = read_names(config.data.val_samples)
+        chosen = everyone.sample_indices(
+            names, argument="val_samples", path=config.data.val_samples
+        )
     else:
         chosen = held_out(everyone.num_samples, config.data.val_fraction)
     rest = np.setdiff1d(np.arange(everyone.num_samples), chosen)

@@ -7,8 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-from ..errors import InputError
-from ..io.atomic import TEMPORARY, atomic_file, flush_folder, unwritable
+from ..errors import InputError, unwritable
+from ..io.atomic import TEMPORARY, atomic_file, flush_folder
 from ..io.checkpoint import (
     best_path,
     checkpoint_path,
