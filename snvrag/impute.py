@@ -27,7 +27,7 @@ from .io.atomic import atomic_file
 from .io.genetic_map import read_genetic_map
 from .io.imputed_vcf import ImputedWriter, Provenance, check_output
 from .io.reading import HaplotypeReader, open_haplotypes
-from .io.records import DroppedSite, Unphased
+from .io.records import DroppedSite, Unphased, UnphasedGenotypeError
 from .log import close_log, log, open_console
 from .network.device import choose_device
 from .panel.regions import NoChromosomeError, Region, plain_chrom
@@ -239,7 +239,7 @@ def _check_common(files: _Files, options: Options) -> None:
 
 
 def _with_hint(error: InputError) -> InputError:
-    if "has an unphased genotype" not in str(error):
+    if not isinstance(error, UnphasedGenotypeError):
         return error
     return InputError(f"{error}, or hide such genotypes by --allow-unphased")
 

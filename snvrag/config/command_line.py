@@ -207,12 +207,14 @@ def build_parser(name: str, kind: type[Options], description: str) -> Parser:
     groups: dict[str, Any] = {
         table: parser.add_argument_group(part.title) for table, part in parts.items()
     }
+    # --x yes is ambiguous where a file may follow: there a flag takes no value.
+    plain_flags = any(entry.item.metadata["positional"] for entry in entries(kind))
     for entry in entries(kind):
-        _add(groups.get(entry.table, parser), entry)
+        _add(groups.get(entry.table, parser), entry, plain_flags)
     return parser
 
 
-def _add(group: Any, entry: Entry) -> None:
+def _add(group: Any, entry: Entry, plain_flags: bool) -> None:
     """Add an option to a parser, and its old name if it has one."""
     item = entry.item
     kind = plain_type(entry.kind)
@@ -221,6 +223,8 @@ def _add(group: Any, entry: Entry) -> None:
     settings: dict[str, Any] = {"help": _help(entry)}
     if choices := choices_of(base):
         settings["choices"] = choices
+    elif base is bool and plain_flags:
+        settings |= {"action": "store_true", "default": argparse.SUPPRESS}
     elif base is bool:
         settings |= {"type": parse_bool, "nargs": "?", "const": True, "metavar": "yes|no"}
     else:

@@ -1,4 +1,7 @@
-"""Checkpoints: written whole or not at all, checked byte by byte, read without running code."""
+"""Checkpoints: written atomically, checked byte by byte, read without running code.
+
+torch, which takes seconds to load, is imported only where a checkpoint is written or read.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +9,60 @@ import hashlib
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import torch
-
 from ..errors import InputError, reason
 from .atomic import atomic_file
 
 FORMAT = "snvrag checkpoint 3"
-_FIELDS = ("format", "epoch", "step", "config", "fingerprint", "model", "optimizer", "schedule",
-           "scaler", "early_stopping", "random_state", "epoch_position", "progress", "history",
-           "timing", "log_bytes")  # fmt: skip
+_FIELDS = (
+    "format",
+    "epoch",
+    "step",
+    "config",
+    "fingerprint",
+    "model",
+    "optimizer",
+    "schedule",
+    "scaler",
+    "early_stopping",
+    "random_state",
+    "epoch_position",
+    "progress",
+    "history",
+    "timing",
+    "log_bytes",
+)
 _NOT_A_CHECKPOINT = (
     f"damaged, or not a checkpoint of this version of snvrag ({FORMAT}): take an older one"
 )
-_PREFIX = "rag_bert.model."
-# What follows the zip archive, which readers of zip skip: 15 + 64 + 1 bytes.
+PREFIX = "rag_bert.model."
+"""First part of the names of all checkpoints."""
+# A line of 15 + 64 + 1 bytes after the zip archive; readers of zip skip it.
 _TRAILER_START = b"\nsnvrag sha256 "
 _TRAILER_BYTES = len(_TRAILER_START) + 64 + 1
 
 
 class DamagedCheckpointError(InputError):
-    """A checkpoint is not whole: an older one may be."""
+    """A checkpoint is missing or damaged; an older one may be intact."""
 
 
 def checkpoint_path(folder: str | Path, epoch: int) -> Path:
-    """Return the path of the checkpoint of a loop index."""
-    return Path(folder) / f"{_PREFIX}ep{epoch}"
+    """Return the path of the checkpoint after an epoch, by its loop index."""
+    return Path(folder) / f"{PREFIX}ep{epoch}"
 
 
 def step_path(folder: str | Path) -> Path:
-    """Return the path of the checkpoint in the middle of an epoch."""
-    return Path(folder) / f"{_PREFIX}step"
+    """Return the path of the checkpoint within an epoch."""
+    return Path(folder) / f"{PREFIX}step"
 
 
 def best_path(folder: str | Path) -> Path:
-    """Return the path of the best epoch's checkpoint."""
-    return Path(folder) / f"{_PREFIX}best"
+    """Return the path of the checkpoint of the best epoch."""
+    return Path(folder) / f"{PREFIX}best"
 
 
 def epoch_checkpoints(folder: str | Path) -> dict[int, Path]:
     """Return the paths of a folder's epoch checkpoints by loop index, ascending."""
-    start = _PREFIX + "ep"
+    start = PREFIX + "ep"
     found = {
         int(path.name[len(start) :]): path
         for path in Path(folder).glob(start + "*")
@@ -75,16 +92,18 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     Raises
     ------
     InputError
-        If it cannot be written; what was there before is then whole.
+        If it cannot be written; an old file is left as it was.
     """
+    import torch
+
     try:
         with atomic_file(path) as stream:
             hashing = _Hashing(stream)
             torch.save({"format": FORMAT, **content}, cast(BinaryIO, hashing))
             stream.write(_TRAILER_START + hashing.digest.hexdigest().encode() + b"\n")
-    except RuntimeError as error:  # as torch reports a full disk
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: cannot be written ({reason})") from error
+    except RuntimeError as error:  # torch's error for a full disk, of several lines
+        cause = str(error).splitlines()[0]
+        raise InputError(f"cannot be written ({cause})", path=path) from error
 
 
 def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any]:
@@ -94,31 +113,33 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
     ----------
     path : str or Path
     argument : str
-        What the file was given as, for errors.
+        Name of the argument that the file was given by, for errors.
 
     Raises
     ------
     DamagedCheckpointError
-        If there is none, or a byte of it is not what was written.
+        If there is no such file, or a byte of it differs from what was written.
     InputError
-        If it cannot be read, or is whole and of another version.
+        If it cannot be read, or is intact and of another version.
     """
+    import torch
+
     if not Path(path).is_file():
         raise DamagedCheckpointError("no such file", argument=argument, path=path)
     try:
         with open(path, "rb") as stream:
-            is_whole = _is_whole(stream)
+            is_intact = _is_intact(stream)
             stream.seek(0)
             content = (
-                torch.load(stream, map_location="cpu", weights_only=True) if is_whole else None
+                torch.load(stream, map_location="cpu", weights_only=True) if is_intact else None
             )
     except OSError as error:
         raise InputError(
             f"cannot be read ({reason(error)})", argument=argument, path=path
         ) from error
-    except Exception as error:  # pickle, zip and torch each have errors of their own for damage
+    except Exception as error:  # pickle, zip and torch raise different errors for damage
         raise DamagedCheckpointError(_NOT_A_CHECKPOINT, argument=argument, path=path) from error
-    if not is_whole:
+    if not is_intact:
         raise DamagedCheckpointError(_NOT_A_CHECKPOINT, argument=argument, path=path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(_NOT_A_CHECKPOINT, argument=argument, path=path)
@@ -128,8 +149,8 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
     return content
 
 
-def _is_whole(stream: BinaryIO) -> bool:
-    """Compare a file's bytes with the digest at its end."""
+def _is_intact(stream: BinaryIO) -> bool:
+    """Return whether the bytes of a file match the digest at its end."""
     size = stream.seek(0, 2) - _TRAILER_BYTES
     if size < 0:
         return False

@@ -1,9 +1,9 @@
-"""Prepared panels: a reference panel as one file that is mapped into memory, not read.
+"""Prepared panels: a reference panel as one file, which is mapped into memory instead of read.
 
 The container is safetensors (https://huggingface.co/docs/safetensors): eight bytes with the length
-of a JSON header, the header, and the arrays end to end. Its own library copies arrays out of the
-file; here they are mapped. What is ours is in the header's ``__metadata__``: format, version,
-chromosome and CRC-32 checksums, the header's own among them.
+of a JSON header, the header, and the arrays end to end. The library of that name copies arrays out
+of the file; here they are mapped. The header's ``__metadata__`` holds format, version, chromosome
+and CRC-32 checksums, including that of the header itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, reason
 from ..panel.panel import Panel
 from ..panel.regions import Region
 from ..panel.site_block import SiteBlock
@@ -28,11 +28,11 @@ from .records import ReadReport
 
 FORMAT = "snvrag panel"
 VERSION = "1"
-# Sites whose bits share a checksum, so that a stream checks what it reads and no more.
+# Sites whose bits share a checksum: a stream checks only what it reads.
 PART_SITES = 1024
 
-_MOST_HEADER_BYTES = 1 << 20
-# By size of an element, so that each array is aligned; safetensors' names of their types.
+_MAX_HEADER_BYTES = 1 << 20
+# Arrays by name, with safetensors' name of their type; larger elements first keep all aligned.
 _TYPES: dict[str, tuple[str, type[np.generic]]] = {
     "site_bits": ("U64", np.uint64),  # (S, W)
     "position": ("I64", np.int64),  # (S,)
@@ -46,22 +46,22 @@ _TYPES: dict[str, tuple[str, type[np.generic]]] = {
 
 
 def is_prepared(head: bytes) -> bool:
-    """Tell whether a file that begins so (9 bytes or more) may be a prepared panel."""
-    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MOST_HEADER_BYTES
+    """Return whether a file may be a prepared panel by its first bytes (at least 9)."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER_BYTES
 
 
 def write_prepared(
     path: str | Path, panel: Panel, ids: list[str], contig_length: int | None = None
 ) -> None:
-    """Write a panel, under its name only once it is complete.
+    """Write a prepared panel atomically.
 
     Parameters
     ----------
     path : str or Path
     panel : Panel
-        Its populations are not kept.
+        Its populations are not stored.
     ids : list of str
-        ID of each site, "." for none.
+        ID of each site, "." without one.
     contig_length : int, optional
         Length of the chromosome in bp.
 
@@ -96,8 +96,10 @@ def write_prepared(
     for name, array in arrays.items():
         start, end = end, end + array.nbytes
         header[name] = {
-            "dtype": _TYPES[name][0], "shape": list(array.shape), "data_offsets": [start, end]
-        }  # fmt: skip
+            "dtype": _TYPES[name][0],
+            "shape": list(array.shape),
+            "data_offsets": [start, end],
+        }
     metadata["header_crc32"] = str(_header_crc32(header))
     text = json.dumps(header).encode()
     text += b" " * (-(len(text) + 8) % 64)
@@ -108,10 +110,10 @@ def write_prepared(
 
 
 class PreparedReader:
-    """A prepared panel, mapped; a `snvrag.reading.HaplotypeReader`.
+    """A prepared panel, mapped into memory: a `HaplotypeReader`.
 
-    Opening reads the header and the samples' names, whatever the size of the panel. Checksums are
-    compared by `verify`, and by `blocks` for what it yields.
+    Opening reads the header and the names of the samples, whatever the size of the panel. Checksums
+    are compared by `verify`, and by `blocks` for the sites that it yields.
 
     Parameters
     ----------
@@ -121,8 +123,8 @@ class PreparedReader:
     Raises
     ------
     InputError
-        If the file is no prepared panel of this version, is cut off, its header is damaged, or
-        nothing of it lies in the region.
+        If the file is not a prepared panel of this version, is truncated, has a damaged header, or
+        has no site in the region.
     """
 
     def __init__(self, path: str, region: Region | None = None) -> None:
@@ -145,7 +147,7 @@ class PreparedReader:
             self._start = int(np.searchsorted(position, region.first, side="left"))
             self._stop = int(np.searchsorted(position, region.last, side="right"))
             if self._start >= self._stop:
-                raise InputError(f"{path}: no phased biallelic SNV left in {region.text}")
+                raise self._error(f"no phased biallelic SNV left in {region.text}")
         self.report = ReadReport(path)
 
     def verify(self) -> None:
@@ -154,13 +156,13 @@ class PreparedReader:
         Raises
         ------
         InputError
-            If they differ: names what is damaged.
+            If they differ; it names the damaged part.
         """
         self._verify_sites()
         self._verify_bits(0, self._arrays["position"].size)
 
     def blocks(self, num_sites: int = PART_SITES) -> Iterator[SiteBlock]:
-        """See `snvrag.reading.HaplotypeReader.blocks`; the arrays may be read-only."""
+        """See `HaplotypeReader.blocks`; the arrays may be read-only."""
         self._verify_sites()
         ends = self._arrays["id_ends"]
         checked = self._start
@@ -181,7 +183,7 @@ class PreparedReader:
             )
 
     def panel(self) -> Panel:
-        """Return the panel, whose arrays stay in the file until they are touched."""
+        """Return the panel; its arrays stay in the file until they are accessed."""
         self.report.num_records = self._stop - self._start
         sites = slice(self._start, self._stop)
         return Panel(
@@ -198,38 +200,36 @@ class PreparedReader:
 
     def _map(self) -> dict[str, str]:
         """Map the arrays; return the metadata."""
-        path = self._path
         try:
-            with open(path, "rb") as stream:
+            with open(self._path, "rb") as stream:
                 header_bytes = int.from_bytes(stream.read(8), "little")
-                text = stream.read(min(header_bytes, _MOST_HEADER_BYTES))
+                text = stream.read(min(header_bytes, _MAX_HEADER_BYTES))
                 mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{path}: cannot be read ({reason})") from error
+            raise self._error(f"cannot be read ({reason(error)})") from error
         file = np.frombuffer(mapped, np.uint8)
         try:
             header = json.loads(text)
             metadata = header["__metadata__"]
             kind, version = metadata["format"], metadata["version"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(f"{path}: not a panel prepared by snvrag, or damaged") from error
+            raise self._error("not a panel prepared by snvrag, or damaged") from error
         if kind != FORMAT:
-            raise InputError(f"{path}: not a panel prepared by snvrag")
+            raise self._error("not a panel prepared by snvrag")
         if version != VERSION:
-            raise InputError(
-                f"{path}: format version {version}, this snvrag reads version {VERSION}: "
-                "prepare the panel again"
+            raise self._error(
+                f"format version {version}, this snvrag reads version {VERSION}: prepare the panel "
+                "again"
             )
         if metadata.get("header_crc32") != str(_header_crc32(header)):
             raise self._damage("the header")
         begin = 8 + header_bytes
         size = begin + max(header[name]["data_offsets"][1] for name in _TYPES)
         if file.size != size:
-            raise InputError(
-                f"{path}: truncated, {file.size} bytes where the header promises {size}"
+            raise self._error(
+                f"truncated, {file.size} bytes where the header expects {size}"
                 if file.size < size
-                else f"{path}: damaged, {file.size - size} bytes too many"
+                else f"damaged, {file.size - size} bytes too many"
             )
         self._arrays: dict[str, NDArray[Any]] = {}
         for name, (_, dtype) in _TYPES.items():
@@ -245,19 +245,22 @@ class PreparedReader:
                 raise self._damage(f"the array {name}")
 
     def _verify_bits(self, start: int, stop: int) -> int:
-        """Check the parts that hold the sites [start, stop); return where the last of them ends."""
+        """Check the parts that hold the sites [start, stop); return the end of the last part."""
         bits = self._arrays["site_bits"]
-        last = start
+        end = start
         for i in range(start // PART_SITES, -(-stop // PART_SITES)):
-            first, last = PART_SITES * i, min(PART_SITES * (i + 1), int(bits.shape[0]))
-            if _crc32(bits[first:last]) != int(self._arrays["bits_crc32"][i]):
-                raise self._damage(f"the haplotypes at sites {first} to {last - 1}")
-        return last
+            begin, end = PART_SITES * i, min(PART_SITES * (i + 1), int(bits.shape[0]))
+            if _crc32(bits[begin:end]) != int(self._arrays["bits_crc32"][i]):
+                raise self._damage(f"the haplotypes at sites {begin} to {end - 1}")
+        return end
 
     def _damage(self, what: str) -> InputError:
-        return InputError(
-            f"{self._path}: damaged, {what} do not match the checksum: prepare the panel again"
+        return self._error(
+            f"damaged, the checksum of {what} does not match: prepare the panel again"
         )
+
+    def _error(self, message: str) -> InputError:
+        return InputError(message, path=self._path)
 
 
 def _parts(num_sites: int) -> list[slice]:
@@ -273,6 +276,6 @@ def _bytes_of(array: NDArray[Any]) -> memoryview:
 
 
 def _header_crc32(header: dict[str, Any]) -> int:
-    """Return the checksum of a header, but for the checksum in it."""
+    """Return the checksum of a header without the checksum that it holds."""
     metadata = {k: v for k, v in header["__metadata__"].items() if k != "header_crc32"}
     return zlib.crc32(json.dumps({**header, "__metadata__": metadata}, sort_keys=True).encode())

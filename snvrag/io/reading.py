@@ -1,4 +1,4 @@
-"""Reading haplotypes: one interface for every format, as a stream of blocks or as a whole panel."""
+"""Reading haplotypes of any format, as a stream of blocks or as a whole panel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, reason
 from ..panel.panel import Panel
 from ..panel.regions import Region
 from ..panel.site_block import SiteBlock
@@ -27,12 +27,12 @@ class HaplotypeReader(Protocol):
     ----------
     samples : tuple of str
     ploidy : (num_samples,) int64
-        Haplotypes of each sample, 1 or 2. Haplotypes are in the samples' order.
+        Haplotypes of each sample, 1 or 2. Haplotypes are in the order of the samples.
     chrom : str
     contig_length : int or None
-        Length of the chromosome in bp, if the file tells it.
+        Length of the chromosome in bp, if the file has it.
     report : ReadReport
-        What became of the records read so far.
+        Counts of the records read so far.
     """
 
     @property
@@ -47,14 +47,17 @@ class HaplotypeReader(Protocol):
     def report(self) -> ReadReport: ...  # noqa: D102
 
     def blocks(self, num_sites: int = _BLOCK_SITES) -> Iterator[SiteBlock]:
-        """Yield the sites that are kept, at most ``num_sites`` at a time; can be used once.
+        """Yield the sites that are kept, at most ``num_sites`` at a time; can be called once.
 
-        Raises InputError where the file turns out damaged or breaks a rule.
+        Raises InputError where the file is damaged or breaks a rule.
         """
 
 
 class RecordReader:
-    """The haplotypes of a format that is read record by record; parameters as `open_haplotypes`."""
+    """A `HaplotypeReader` of a format that is read record by record.
+
+    Parameters are those of `open_haplotypes`.
+    """
 
     def __init__(
         self,
@@ -72,7 +75,6 @@ class RecordReader:
         self.chrom = self._builder.chrom
         if not self.chrom:
             where = f" in {region.text}" if region else ""
-            # The report begins with the path.
             raise InputError(
                 f"no phased biallelic SNV left{where} ({self.report})", path=source.path
             )
@@ -94,38 +96,39 @@ def open_haplotypes(
 ) -> HaplotypeReader:
     """Open the biallelic SNVs of one chromosome, as a stream.
 
-    One rule for each kind of record: a record with several ALT alleles, one that is not an SNV, and
-    one whose position and alleles were there before are dropped and counted; so is one with a
-    missing or an unphased genotype, unless it is to be kept or refused. A second chromosome, a
-    position that descends, a call of three alleles and a sample whose ploidy changes are refused.
-    Nothing of a record that is dropped is looked at further. Unphased homozygotes are phased by
-    nature.
+    Each kind of record has one rule. Dropped and counted are records with several ALT alleles,
+    records that are not SNVs, duplicates of a position and alleles, and, by the arguments, records
+    with missing or unphased genotypes. Refused are a second chromosome, a position that descends, a
+    call of more than two alleles and a sample whose ploidy changes. A record that is dropped by one
+    rule is not checked against the others. Homozygous calls need no phase.
 
     Parameters
     ----------
     path : str or Path
-        VCF or BCF (plain, gzipped or bgzipped), HDF5 of scikit-allel, a folder of VCF Zarr, or a
-        prepared panel, told apart by content.
+        VCF (plain, gzipped or bgzipped), BCF, HDF5 of scikit-allel, a folder of VCF Zarr, or a
+        prepared panel. The format is detected by content.
     region : str, optional
-        ``chrom`` or ``chrom:first-last`` (1-based, inclusive), with or without ``chr``; a VCF or
-        BCF needs an index.
+        ``chrom`` or ``chrom:first-last`` (1-based, inclusive), with or without ``chr``. A VCF or
+        BCF then needs an index.
     missing : {"drop", "keep"}
         Whether records with a missing allele are dropped, or kept with ``missing_bits``.
     unphased : {"refuse", "hide"}
-        Whether an unphased heterozygote is an error, or both its alleles are taken as missing.
+        Whether an unphased heterozygote is an error, or both its alleles count as missing.
     on_drop : callable, optional
-        Called with every `DroppedSite`, in file order.
+        Called with every `DroppedSite` in file order.
 
     Returns
     -------
     HaplotypeReader
-        Memory: one block of sites, whatever the size of the file.
+        It holds one block of sites in memory, whatever the size of the file.
 
     Raises
     ------
+    UnphasedGenotypeError
+        If the first sites have an unphased heterozygote, and ``unphased`` is "refuse".
     InputError
-        If the file cannot be read, is refused within what is read ahead to learn the samples'
-        ploidy (mostly one record), or nothing is left.
+        If the file cannot be read, no site is left, or the first sites are refused: those that are
+        read ahead to learn the ploidy of the samples (mostly one).
     """
     place = None if region is None else Region.parse(region)
     if _is_prepared(str(path)):
@@ -135,34 +138,35 @@ def open_haplotypes(
 
 
 def open_prepared(path: str | Path, *, region: str | None = None) -> PreparedReader:
-    """Open a panel written by ``snvrag.prepare``; InputError if the file is none."""
+    """Open a panel written by `prepare`; InputError if the file is not one."""
     if not _is_prepared(str(path)):
-        raise InputError(f"{path}: not a panel prepared by snvrag")
+        raise InputError("not a panel prepared by snvrag", path=path)
     return PreparedReader(str(path), None if region is None else Region.parse(region))
 
 
 def read_panel(
     path: str | Path, *, region: str | None = None, verify: bool = False
 ) -> tuple[Panel, ReadReport]:
-    """Read the phased biallelic SNVs of one chromosome, complete ones, into memory.
+    """Read the phased biallelic SNVs of one chromosome without missing genotypes into memory.
 
     Parameters
     ----------
     path, region
         As in `open_haplotypes`, whose rules hold.
     verify : bool
-        Whether a prepared panel is compared with its checksums, which reads all of it.
+        Whether to compare a prepared panel with its checksums, which reads all of it.
 
     Returns
     -------
     Panel, ReadReport
-        Memory: one bit an allele, a sixteenth more while reading, and a block of sites. A prepared
-        panel is mapped: its (read-only) arrays stay in the file until they are touched.
+        The panel takes one bit of memory an allele, and while it is read a sixteenth more and a
+        block of sites. A prepared panel is mapped: its (read-only) arrays stay in the file until
+        they are accessed.
 
     Raises
     ------
     InputError
-        If the file cannot be read or is refused, or if nothing is left.
+        If the file cannot be read or is refused, or no site is left.
     """
     reader = open_haplotypes(path, region=region)
     if isinstance(reader, PreparedReader):
@@ -175,7 +179,7 @@ def read_panel(
 def collect_panel(
     reader: HaplotypeReader, *, on_block: Callable[[SiteBlock], None] | None = None
 ) -> Panel:
-    """Read a stream to its end into a panel; ``on_block`` is called with every block."""
+    """Read all blocks of a stream into a panel; ``on_block`` is called with each."""
     num_words = (int(reader.ploidy.sum()) + 63) // 64
     bits = np.empty((_BLOCK_SITES, num_words), np.uint64)
     position: list[NDArray[np.int64]] = []
@@ -184,8 +188,8 @@ def collect_panel(
     for block in reader.blocks():
         end = num_sites + block.num_sites
         if end > bits.shape[0]:
-            # In small steps, since what is added is cleared, and so takes memory at once. Nothing
-            # else refers to the array, and NumPy's own count is fooled by debuggers.
+            # In small steps: resizing clears, and so allocates, all that it adds. Nothing else
+            # refers to the array; NumPy's own check of that fails under debuggers.
             rows = max(end, bits.shape[0] + max(_BLOCK_SITES, bits.shape[0] // 16))
             bits.resize((rows, num_words), refcheck=False)
         bits[num_sites:end] = block.site_bits
@@ -210,27 +214,26 @@ def _is_prepared(path: str) -> bool:
 
 
 def _head(path: str) -> bytes:
-    """Return the first bytes of a file, by which formats are told apart; none of a folder."""
+    """Return the first bytes of a file, which identify its format; none of a folder."""
     try:
         if Path(path).is_dir():
             return b""
         with open(path, "rb") as stream:
             return stream.read(16)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError("no such file", path=path) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read ({reason})") from error
+        raise InputError(f"cannot be read ({reason(error)})", path=path) from error
 
 
 def _open_source(path: str, region: Region | None) -> RecordSource:
-    # Each format's library is imported only where it is needed: some are extras.
+    # The library of each format is imported only where it is needed: some are extras.
     if Path(path).is_dir():
         from .vcf_zarr import VcfZarrSource, is_zarr
 
         if is_zarr(path):
             return VcfZarrSource(path, region)
-        raise InputError(f"{path}: is a folder, not a file of haplotypes or a VCF Zarr")
+        raise InputError("is a folder, not a file of haplotypes or a VCF Zarr", path=path)
     if _head(path).startswith(_HDF5_MAGIC):
         from .hdf5 import Hdf5Source
 

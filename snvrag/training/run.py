@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..errors import unwritable
 from ..io.atomic import write_text
 from ..log import close_log, log, no_log, open_log
 from .distributed import Ranks

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-import snvrag
-
 from ..batches.dataset import Targets
+from ..demo import DEMO_PANEL, DEMO_POPULATIONS, demo_file
 from ..errors import InputError
 from ..io.genetic_map import read_genetic_map
 from ..io.reading import read_panel
@@ -20,9 +18,6 @@ from ..kernels import align_sites
 from ..panel.genetic_map import GeneticMap
 from ..panel.panel import Panel
 from .options import Config
-
-DEMO_PANEL = "demo.vcf.gz"
-DEMO_POPULATIONS = "demo_samples.tsv"
 
 
 @dataclass(frozen=True)
@@ -55,12 +50,6 @@ def fingerprint(sources: RunData) -> str:
     if sources.genetic_map is not None:
         parts.append(sources.genetic_map.fingerprint)
     return "-".join(parts)
-
-
-def demo_file(name: str) -> str:
-    """Return the path of a file that ships with the package."""
-    # Not importlib.resources: at the root of a checkout it would find the source folder.
-    return str(Path(str(snvrag.__file__)).parent / "demo" / name)
 
 
 def held_out(num_samples: int, fraction: float) -> NDArray[np.int64]:

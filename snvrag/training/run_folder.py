@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import InputError, unwritable
 from ..io.atomic import TEMPORARY, atomic_file, flush_folder
 from ..io.checkpoint import (
+    PREFIX,
     best_path,
     checkpoint_path,
     epoch_checkpoints,
@@ -50,7 +51,7 @@ def prepare_output(config: Config, resumed: Path | None) -> None:
             f"--output {folder}: cannot be written ({error.strerror}): give another folder"
         ) from error
     for path in folder.glob(f"*{TEMPORARY}"):
-        if path.name.startswith(("rag_bert.model.", "metrics.", "timing.", "config.")):
+        if path.name.startswith((PREFIX, "metrics.", "timing.", "config.")):
             path.unlink()  # what a killed run was writing
     old = [*epoch_checkpoints(folder).values()]
     old += [path for path in (step_path(folder), best_path(folder)) if path.exists()]
