@@ -76,6 +76,10 @@ class MaskConfig(Options):
         """Return the probability of hiding a site that is not rare."""
         return self.mask_rates[min(epoch // self.epochs_per_rate, len(self.mask_rates) - 1)]
 
+    def expected_share(self, af: NDArray[np.float64], epoch: int) -> float:
+        """Return the expected share of hidden sites, of frequencies ``af``."""
+        return float(np.where(af < self.rare_threshold, self.rare_rate, self.rate(epoch)).mean())
+
     def mask(self, af: NDArray[np.float64], epoch: int, window: int) -> NDArray[np.bool_]:
         """Return the mask of one window, whose sites have the frequencies ``af``."""
         return af_guided_mask(

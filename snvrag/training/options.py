@@ -23,8 +23,8 @@ class DataConfig(Options):
 
     panel: str | None = option(
         None,
-        "reference panel: phased VCF or BCF, HDF5 of scikit-allel, VCF Zarr, or a panel prepared by "
-        "snvrag prepare (default: the demo panel that ships with the package)",
+        "reference panel: phased VCF or BCF, HDF5 of scikit-allel, VCF Zarr, or a panel prepared "
+        "by snvrag prepare (default: the demo panel that ships with the package)",
         metavar="FILE",
         resume="noted",
     )
@@ -64,7 +64,8 @@ class DataConfig(Options):
     )
     genetic_map: str | None = option(
         None,
-        "genetic map, plain or gzipped: chrom id cM bp (PLINK) or bp chrom cM (default: 1 cM per Mb)",
+        "genetic map, plain or gzipped: chrom id cM bp (PLINK) or bp chrom cM (default: 1 cM per "
+        "Mb)",
         metavar="FILE",
         resume="noted",
     )
@@ -92,8 +93,8 @@ class TrainingConfig(Options):
     )
     final_rate: float = option(
         0.1,
-        "share of the learning rate left at the last step of the last epoch, reached along a cosine; "
-        "1: constant after warm-up",
+        "share of the learning rate left at the last step of the last epoch, reached along a "
+        "cosine; 1: constant after warm-up",
         least=0,
         most=1,
         v18=1.0,
