@@ -19,7 +19,7 @@ from .. import _core
 from ..li_stephens.model import LiStephensModel
 from ..panel.panel import Panel
 from ..panel.windows import Windows
-from .batch import PAD, Batch, slice_bits
+from .batch import PAD, Batch
 from .keys import Key
 from .masks import MaskConfig
 
@@ -142,40 +142,36 @@ class WindowDataset(Dataset[Batch]):
         """Fill in the window of a key: row ``n`` of the windows', and ``rows`` of the samples'."""
         start = int(self.windows.flanked_starts[key.window])
         stop = int(self.windows.flanked_stops[key.window])
-        # The Li-Stephens models look farther, so that what they need is gathered once for all.
-        first, last = (
-            self.li_stephens.with_flank(start, stop) if self.li_stephens else (start, stop)
-        )
-        wide_bits, wide_missing = self._haplotype_bits(samples, first, last)
-        wide_hidden = self._hidden(key.mask_seed, first, last)
-        if self.li_stephens is not None:
-            dosage = self._li_stephens_dosage(
-                samples, wide_bits, wide_missing, first, last, wide_hidden
-            )
-            columns["li_stephens"][rows, ..., : stop - start] = dosage[
-                ..., start - first : stop - first
-            ]
-        sites = slice(0, stop - start)
-        hidden = wide_hidden[start - first : stop - first]
-        bits = slice_bits(wide_bits, start - first, stop - first)
+        sites, shape = slice(0, stop - start), (samples.size, 2, stop - start)
+        haplotypes = self.targets.haplotypes.haplotypes_of(samples).ravel()
+        bits = self.targets.haplotypes.haplotype_bits(haplotypes, start, stop)
+        hidden = self._hidden(key.mask_seed, start, stop)
         columns["hidden"][n, sites] = hidden
         columns["panel_af"][n, sites] = self._af[start:stop]
         columns["relative_position"][n, sites] = relative_position(self._panel.position[start:stop])
         known = self._own_and_known(key.window, hidden)
-        if wide_missing is not None:
-            lacks = slice_bits(wide_missing, start - first, stop - first)
+        if self.targets.missing_bits is not None:
+            lacks = _core.gather_columns(self.targets.missing_bits, start, stop, haplotypes)
             commoner = _core.pack_rows(self._af[None, start:stop] > 0.5)
             bits ^= (bits ^ commoner) & lacks
-            missing = _unpack(lacks, stop - start).view(bool)
+            missing = _core.unpack_rows(lacks, stop - start).view(bool).reshape(shape)
             columns["missing"][rows, :, sites] = missing
             known = known & ~missing.any(1)
-        alleles = _unpack(bits, stop - start)
+        alleles = _core.unpack_rows(bits, stop - start).reshape(shape)
         af, genotype_frequency = self._frequencies(samples, alleles, start, stop)
         columns["alleles"][rows, :, sites] = alleles
-        columns["query_bits"][rows, :, : bits.shape[-1]] = bits.view(np.int64)
+        words = bits.view(np.int64).reshape(samples.size, 2, -1)
+        columns["query_bits"][rows, :, : words.shape[-1]] = words
         columns["af"][rows, sites] = af
         columns["genotype_frequency"][rows, sites] = genotype_frequency
         columns["scored"][rows, sites] = known & (af > 0) & (af < 1)
+        if self.li_stephens is not None:
+            first, last = self.li_stephens.with_flank(start, stop)
+            observed = ~self._hidden(key.mask_seed, first, last)
+            dosage = li_stephens_dosage(
+                self.li_stephens, self.targets, samples, first, last, observed
+            )
+            columns["li_stephens"][rows, ..., sites] = dosage[..., start - first : stop - first]
 
     def _frequencies(
         self, samples: NDArray[np.int64], truth: NDArray[np.int8], start: int, stop: int
@@ -239,48 +235,31 @@ class WindowDataset(Dataset[Batch]):
         own[windows.stops[window] - start :] = False
         return own
 
-    def _haplotype_bits(
-        self, samples: NDArray[np.int64], start: int, stop: int
-    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64] | None]:
-        """Return (n, 2, W) alleles and missing marks of samples over the sites [start, stop)."""
-        targets = self.targets
-        haplotypes = targets.haplotypes.haplotypes_of(samples).ravel()
-        bits = targets.haplotypes.haplotype_bits(haplotypes, start, stop)
-        shape = (samples.size, 2, bits.shape[-1])
-        if targets.missing_bits is None:
-            return bits.reshape(shape), None
-        missing = _core.gather_columns(targets.missing_bits, start, stop, haplotypes)
-        return bits.reshape(shape), missing.reshape(shape)
 
-    def _li_stephens_dosage(
-        self,
-        samples: NDArray[np.int64],
-        bits: NDArray[np.uint64],
-        missing: NDArray[np.uint64] | None,
-        start: int,
-        stop: int,
-        hidden: NDArray[np.bool_],
-    ) -> NDArray[np.float32]:
-        """Return (n, 2, C, stop - start) probabilities of ALT by the Li-Stephens models."""
-        assert self.li_stephens is not None
-        own = self.targets.panel_sample[samples]
-        exclude = np.where(own[:, None] < 0, -1, self._panel.haplotypes_of(own)).repeat(2, axis=0)
-        num_words = bits.shape[-1]
-        dosage = self.li_stephens.dosage(
-            bits.reshape(-1, num_words),
-            start,
-            stop,
-            ~hidden,
-            exclude,
-            None if missing is None else missing.reshape(-1, num_words),
-        )
-        return dosage.reshape(samples.size, 2, self.li_stephens.num_models, -1)
+def li_stephens_dosage(
+    model: LiStephensModel,
+    targets: Targets,
+    samples: NDArray[np.int64],
+    start: int,
+    stop: int,
+    observed: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Return (n, 2, C, stop - start) probabilities of ALT on both haplotypes of n samples.
 
-
-def _unpack(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.int8]:
-    """(n, 2, W) words to (n, 2, num_sites) alleles."""
-    alleles = _core.unpack_rows(bits.reshape(-1, bits.shape[-1]), num_sites)
-    return alleles.reshape(*bits.shape[:2], num_sites)
+    Each is a mosaic of the panel without its own sample, over the sites [start, stop), of which
+    those that are ``observed`` count.
+    """
+    haplotypes = targets.haplotypes.haplotypes_of(samples).ravel()
+    missing = targets.missing_bits
+    dosage = model.dosage(
+        targets.haplotypes.haplotype_bits(haplotypes, start, stop),
+        start,
+        stop,
+        observed,
+        model.panel.own_haplotypes(targets.panel_sample[samples]).repeat(2, axis=0),
+        None if missing is None else _core.gather_columns(missing, start, stop, haplotypes),
+    )
+    return dosage.reshape(samples.size, 2, model.num_models, stop - start)
 
 
 def relative_position(position_bp: NDArray[np.int64]) -> NDArray[np.float32]:

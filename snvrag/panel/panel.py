@@ -151,6 +151,11 @@ class Panel:
         last = np.cumsum(self.ploidy)[samples] - 1
         return np.stack([last - self.ploidy[samples] + 1, last], axis=1)
 
+    def own_haplotypes(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return `haplotypes_of` samples, and -1 twice for a sample -1, which the panel lacks."""
+        own: NDArray[np.int64] = np.where(samples[:, None] < 0, -1, self.haplotypes_of(samples))
+        return own
+
     def haplotype_bits(
         self, haplotypes: NDArray[np.int64], start: int, stop: int
     ) -> NDArray[np.uint64]:

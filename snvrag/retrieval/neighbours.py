@@ -98,8 +98,7 @@ class Retriever:
             observed = ~batch.hidden[n, :num_sites].numpy()
             segments = self.segments(window)
             indexes = self._indexes(batch.mask_seed, window, observed, segments)
-            exclude = np.where(own[rows, None] < 0, -1, self.panel.haplotypes_of(own[rows]))
-            exclude = exclude.repeat(2, axis=0)
+            exclude = self.panel.own_haplotypes(own[rows]).repeat(2, axis=0)
             queries = query_bits[rows].reshape(2 * rows.size, -1)
             for segment, index in zip(segments, indexes, strict=True):
                 seen = slice(segment.flanked_start - origin, segment.flanked_stop - origin)
