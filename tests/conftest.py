@@ -1,4 +1,4 @@
-"""What the tests share. Modules cannot import one another here (importlib mode): fixtures can."""
+"""Fixtures and settings of all tests; functions that tests share are in helpers.py."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
+import helpers
 from snvrag import _core
 
 settings.register_profile(
@@ -51,158 +52,49 @@ def shared_data() -> Path:
     return folder
 
 
-def _mosaic_haplotypes(
-    num_haplotypes: int,
-    num_sites: int,
-    *,
-    num_founders: int = 8,
-    switch_rate: float = 0.02,
-    error_rate: float = 0.002,
-    seed: int = 0,
-) -> NDArray[np.int8]:
-    """Return (H, L) alleles in linkage disequilibrium: mosaics of a few founders.
-
-    A haplotype copies a founder and goes to another with probability `switch_rate` a site; an
-    allele is flipped with probability `error_rate`. Founders' frequencies are skewed to rare ALT.
-    """
-    random = np.random.default_rng(seed)
-    frequency = random.beta(0.5, 1.5, num_sites)
-    founders = random.random((num_founders, num_sites)) < frequency
-    switch = random.random((num_haplotypes, num_sites)) < switch_rate
-    switch[:, :1] = True
-    start = np.maximum.accumulate(np.where(switch, np.arange(num_sites), 0), axis=1)
-    choice = random.integers(0, num_founders, (num_haplotypes, num_sites))
-    founder = np.take_along_axis(choice, start, axis=1)
-    alleles = founders[founder, np.arange(num_sites)]
-    alleles ^= random.random((num_haplotypes, num_sites)) < error_rate
-    return alleles.astype(np.int8)
-
-
 @pytest.fixture(scope="session")
 def mosaic_haplotypes() -> Callable[..., NDArray[np.int8]]:
     """Return the function that makes haplotypes in linkage disequilibrium."""
-    return _mosaic_haplotypes
-
-
-def _unaligned(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an equal array whose memory begins one byte off."""
-    memory = bytearray(array.nbytes + 1)
-    result = np.frombuffer(memory, np.uint8)[1:].view(array.dtype).reshape(array.shape)
-    result[...] = array
-    assert not result.flags.aligned
-    return result
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    result = array.copy()
-    result.flags.writeable = False
-    return result
+    return helpers.mosaic_haplotypes
 
 
 @pytest.fixture(scope="session")
 def unaligned() -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Return the function that copies an array to unaligned memory."""
-    return _unaligned
+    return helpers.unaligned
 
 
 @pytest.fixture(scope="session")
 def frozen() -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Return the function that copies an array to memory that may not be written."""
-    return _frozen
+    return helpers.frozen
 
 
 # --- Fixtures of the upper half: panels, files and runs -------------------------------------------
 
 
-def _make_panel(
-    alleles: NDArray[Any],
-    *,
-    position: NDArray[np.int64] | None = None,
-    populations: list[str] | None = None,
-    prefix: str = "s",
-) -> Any:
-    """Return a Panel of (H, S) alleles, packed by NumPy, not by the kernels."""
-    from snvrag.panel.panel import Panel
-
-    num_haplotypes, num_sites = alleles.shape
-    padded = np.zeros((num_sites, -(-num_haplotypes // 64) * 64), np.uint8)
-    padded[:, :num_haplotypes] = alleles.T
-    bits = np.packbits(padded, axis=1, bitorder="little").view("<u8").astype(np.uint64)
-    panel = Panel(
-        chrom="1",
-        position=1000 + 37 * np.arange(num_sites) if position is None else position,
-        alleles=np.array([["A", "G"]] * num_sites),
-        samples=tuple(f"{prefix}{i}" for i in range(num_haplotypes // 2)),
-        site_bits=bits,
-    )
-    return panel if populations is None else panel.with_populations(populations)
-
-
 @pytest.fixture(scope="session")
 def make_panel() -> Callable[..., Any]:
     """Return the function that makes a Panel of (H, S) alleles."""
-    return _make_panel
-
-
-VCF_HEADER = (
-    "##fileformat=VCFv4.2\n"
-    "##contig=<ID=1,length=1000000>\n"
-    "##contig=<ID=2,length=1000000>\n"
-    '##INFO=<ID=END,Number=1,Type=Integer,Description="End">\n'
-    '##ALT=<ID=DEL,Description="Deletion">\n'
-    '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
-    '##FORMAT=<ID=DP,Number=1,Type=Integer,Description="Depth">\n'
-)
-
-
-def _write_vcf(
-    path: Path,
-    records: list[tuple[Any, ...]],
-    samples: list[str] | tuple[str, ...] = ("a", "b", "c"),
-    *,
-    header: str = VCF_HEADER,
-) -> Path:
-    """Write records (chrom, position, REF, ALT, genotypes[, FORMAT]) to a plain VCF."""
-    columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
-    lines = ["\t".join([*columns, *(["FORMAT", *samples] if samples else [])])]
-    for chrom, position, ref, alt, genotypes, *rest in records:
-        fields = [chrom, str(position), ".", ref, alt, ".", "PASS", "."]
-        if samples:
-            fields += [rest[0] if rest else "GT", *genotypes.split()]
-        lines.append("\t".join(fields))
-    path.write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
-    return path
+    return helpers.make_panel
 
 
 @pytest.fixture(scope="session")
 def write_vcf() -> Callable[..., Path]:
     """Return the function that writes records to a plain VCF."""
-    return _write_vcf
-
-
-def _write_panel_vcf(path: Path, panel: Any, alleles: NDArray[Any]) -> Path:
-    """Write a panel, whose (H, S) alleles are given, to a plain VCF."""
-    records = []
-    for s, (position, (ref, alt)) in enumerate(
-        zip(panel.position.tolist(), panel.alleles.tolist(), strict=True)
-    ):
-        column = alleles[:, s].tolist()
-        pairs = zip(column[::2], column[1::2], strict=True)
-        genotypes = " ".join(f"{first}|{second}" for first, second in pairs)
-        records.append((panel.chrom, position, ref, alt, genotypes))
-    return _write_vcf(path, records, panel.samples)
+    return helpers.write_vcf
 
 
 @pytest.fixture(scope="session")
 def write_panel_vcf() -> Callable[..., Path]:
     """Return the function that writes a panel to a plain VCF."""
-    return _write_panel_vcf
+    return helpers.write_panel_vcf
 
 
 @pytest.fixture(scope="session")
 def tiny_alleles() -> NDArray[np.int8]:
     """(48, 200) alleles of 24 samples, every site polymorphic in those that are not held out."""
-    alleles = _mosaic_haplotypes(48, 200, seed=3)
+    alleles = helpers.mosaic_haplotypes(48, 200, seed=3)
     kept = np.repeat(np.arange(24) % 6 != 0, 2)
     for s in range(200):  # the first allele of samples 1 and 2, where all agree
         alleles[2, s], alleles[4, s] = (
@@ -215,7 +107,7 @@ def tiny_alleles() -> NDArray[np.int8]:
 def tiny_vcf(tmp_path_factory: pytest.TempPathFactory, tiny_alleles: NDArray[np.int8]) -> Path:
     """Return the path of a plain VCF of `tiny_alleles`."""
     path = tmp_path_factory.mktemp("tiny") / "tiny.vcf"
-    return _write_panel_vcf(path, _make_panel(tiny_alleles), tiny_alleles)
+    return helpers.write_panel_vcf(path, helpers.make_panel(tiny_alleles), tiny_alleles)
 
 
 @pytest.fixture(scope="session")
