@@ -138,3 +138,22 @@ def write_panel_vcf(path: Path, panel: Panel, alleles: NDArray[Any]) -> Path:
         genotypes = " ".join(f"{first}|{second}" for first, second in pairs)
         records.append((panel.chrom, position, ref, alt, genotypes))
     return write_vcf(path, records, panel.samples)
+
+
+# --- targets and masks ----------------------------------------------------------------------------
+
+
+def own_targets(panel: Panel) -> Any:
+    """Return a panel's own samples as targets."""
+    from snvrag.batches.dataset import Targets
+
+    every = np.ones(panel.num_sites, bool)
+    return Targets(panel, every, np.arange(panel.num_samples), panel.sample_population)
+
+
+def mask_formula(
+    af: NDArray[np.float64], mask_seed: int, window: int, rate: float
+) -> NDArray[np.bool_]:
+    """Return the mask of a window as contract 4.1 says, in NumPy."""
+    u = np.random.Generator(np.random.Philox(key=mask_seed * 10_000 + window)).random(af.size)
+    return u < np.where(af < 0.05, 0.7, rate)
