@@ -177,7 +177,7 @@ class Run:
         return Trainer(self.config, load_run_data(self.config))
 
     def pair(self, loader: Any, mask_seed: int, start: int = 0) -> tuple[Batch, Neighbours]:
-        return next(iter(loader.epoch(mask_seed, start)))
+        return next(iter(loader.batches(mask_seed, start)))
 
     @cached_property
     def steps(self) -> dict[str, Any]:
@@ -260,11 +260,11 @@ FEATURES = both(train_neighbours, val_neighbours, "features")
 
 
 def panel_samples(run: Run) -> Any:
-    return run.trainer.sources.panel.samples
+    return run.trainer.data.panel.samples
 
 
 def panel_position(run: Run) -> Any:
-    return run.trainer.sources.panel.position
+    return run.trainer.data.panel.position
 
 
 def train_samples(run: Run) -> Any:
@@ -307,7 +307,7 @@ def cached(name: str) -> See:
 
     def see(run: Run) -> Any:
         loader = getattr(run.trainer, name)
-        for _ in loader.epoch(0):
+        for _ in loader.batches(0):
             pass
         return len(loader.retriever.cache)
 
@@ -421,10 +421,10 @@ def is_compiled(run: Run) -> Any:
 
 
 def autocast_on_a_gpu(run: Run) -> Any:
-    run.trainer.device = torch.device("cuda")
+    run.trainer.runner.device = torch.device("cuda")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "autocast", lambda *_, enabled: enabled)
-        return run.trainer.autocast()
+        return run.trainer.runner.autocast()
 
 
 def lines(run: Run) -> Any:

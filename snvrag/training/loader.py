@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from multiprocessing import active_children
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
 import torch
@@ -50,6 +51,10 @@ class Loader:
     sampler : KeySampler
         The batches of keys, before they are divided over ranks.
     retriever : Retriever
+    loader : DataLoader
+        Makes batches from this rank's keys.
+    workers : set of Process
+        Started with the first epoch.
     """
 
     def __init__(
@@ -88,16 +93,16 @@ class Loader:
             threads=config.run.threads,
         )
         self._epoch_keys = _EpochKeys()
-        self._workers: set[BaseProcess] = set()
-        with warnings.catch_warnings():  # of more workers than cores, which the user has asked for
-            warnings.simplefilter("ignore", UserWarning)
-            self._loader: DataLoader[Batch] = DataLoader(
+        self.workers: set[BaseProcess] = set()
+        num_workers = config.run.workers
+        with _more_workers_than_cores():
+            self.loader: DataLoader[Batch] = DataLoader(
                 self.dataset,
                 batch_sampler=self._epoch_keys,
                 collate_fn=as_batch,
-                num_workers=config.run.workers,
-                multiprocessing_context=config.run.start_method if config.run.workers else None,
-                persistent_workers=config.run.workers > 0,
+                num_workers=num_workers,
+                multiprocessing_context=config.run.start_method if num_workers else None,
+                persistent_workers=num_workers > 0,
                 worker_init_fn=ignore_signals,
                 # Without a generator of its own it would draw from the one that dropout uses.
                 generator=torch.Generator(),
@@ -130,13 +135,13 @@ class Loader:
 
     def _without_neighbours(self, mask_seed: int, first: int) -> Iterator[Batch]:
         self._epoch_keys.batches = lambda: self.keys(mask_seed, first)
-        if self._loader.num_workers == 0:
-            yield from self._loader
+        if self.loader.num_workers == 0:
+            yield from self.loader
             return
         started = set(active_children())
-        with nullcontext() if self._workers else signals_blocked():
-            batches = iter(self._loader)
-        self._workers |= set(active_children()) - started
+        with nullcontext() if self.workers else signals_blocked(), _more_workers_than_cores():
+            batches = iter(self.loader)
+        self.workers |= set(active_children()) - started
         while True:
             try:
                 batch = next(batches, None)
@@ -147,14 +152,18 @@ class Loader:
                 return
             yield batch
 
-    @property
-    def lost_worker(self) -> BaseProcess | None:
-        """A worker that has ended; None if there is none."""
-        return next((worker for worker in self._workers if not worker.is_alive()), None)
+    def lost_worker(self, seconds: float = 1.0) -> BaseProcess | None:
+        """Return a worker that has ended, or ends within some seconds; None if there is none."""
+        ended = wait([worker.sentinel for worker in self.workers], timeout=seconds)
+        for worker in self.workers:
+            if worker.sentinel in ended:
+                worker.join()
+                return worker
+        return None
 
     def close(self) -> None:
         """Kill the workers; the loader cannot be used any more."""
-        kill(self._workers)
+        kill(self.workers)
 
 
 class _EpochKeys:
@@ -173,6 +182,14 @@ class _EpochKeys:
 
 
 @contextmanager
+def _more_workers_than_cores() -> Iterator[None]:
+    """Suppress torch's warning of more workers than cores: the user has asked for them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+        yield
+
+
+@contextmanager
 def closing_workers(*loaders: Loader) -> Iterator[None]:
     """Kill the workers of loaders at the end of the block.
 
@@ -185,10 +202,9 @@ def closing_workers(*loaders: Loader) -> Iterator[None]:
         yield
     except RuntimeError as error:
         for loader in loaders:
-            if loader.lost_worker is not None:
+            if lost := loader.lost_worker():
                 raise LostWorkerError(
-                    f"worker process {loader.lost_worker.pid} has ended with exit code "
-                    f"{loader.lost_worker.exitcode}"
+                    f"worker process {lost.pid} has ended with exit code {lost.exitcode}"
                 ) from error
         raise
     finally:
