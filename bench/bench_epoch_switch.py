@@ -29,7 +29,7 @@ from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskRule
 from snvrag.kernels import HammingIndex, af_guided_masks, pack_haplotypes
 from snvrag.panel.windows import Windows
-from snvrag.retrieval.retriever import Retriever
+from snvrag.retrieval.neighbours import Retriever
 
 NUM_NEIGHBOURS = 8
 EPOCH = 1

@@ -42,11 +42,15 @@ def _restore(kind: type[InputError], message: str, argument: str, path: str) -> 
 
 
 class RemoteInputError(InputError):
-    """An `InputError` that another rank reports."""
+    """An `InputError` already reported by another rank."""
 
 
 class LostRankError(RuntimeError):
     """Another process of the run has ended, or does not answer."""
+
+
+class LostWorkerError(LostRankError):
+    """A worker process of a data loader has ended or raised an error."""
 
 
 def reason(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,15 @@ def simd_level(request: pytest.FixtureRequest) -> Iterator[str]:
     assert _core.simd_level() == request.param
     yield request.param
     _core.set_simd_level(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _torch_threads() -> Iterator[None]:
+    """Restore torch's number of threads, which a training sets, after each module."""
+    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    yield
+    if before is not None:
+        sys.modules["torch"].set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -113,8 +123,8 @@ def tiny_arguments(tiny_vcf: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_arguments: list[str]) -> Path:
     """Return the checkpoint of a model trained on `tiny_vcf`."""
-    from snvrag.train import main
+    from training_runs import run_train
 
     folder = tmp_path_factory.mktemp("tiny_model")
-    assert main([*tiny_arguments, "--output", str(folder)]) == 0
+    run_train([*tiny_arguments, "--output", str(folder)])
     return folder / "rag_bert.model.best"

@@ -19,13 +19,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 from snvrag import log
-from snvrag.io import atomic as files
-from snvrag.io import checkpoint
+from snvrag.batches.dataset import WindowDataset
+from snvrag.io import atomic, checkpoint
 from snvrag.kernels import af_guided_mask
 from snvrag.train import main
 from snvrag.training import trainer
+from snvrag.training.step import BatchRunner
 
 
 class Events:
@@ -51,14 +53,31 @@ class Events:
     def install(self) -> None:
         """Replace the functions, in this process alone."""
         trainer.optimizer_step = self.before("step", trainer.optimizer_step)
-        trainer.imputation_loss = self.before("validation", trainer.imputation_loss)
+        forward = BatchRunner.forward
+        counting = self.before("validation", forward)
+
+        def forward_or_die(runner: BatchRunner, *pair: Any) -> Any:
+            return (forward if runner.network.training else counting)(runner, *pair)
+
+        BatchRunner.forward = forward_or_die  # type: ignore[method-assign]
         trainer.mark_best = self.before("end", trainer.mark_best)
         hashing = checkpoint._Hashing
         hashing.write = self.before("payload", hashing.write)  # type: ignore[method-assign]
         handler = log._FileHandler
         handler.emit = self.before("file", handler.emit)  # type: ignore[method-assign]
         for name in ("fsync", "replace", "link"):
-            setattr(files.os, name, self.before("file", getattr(os, name)))
+            setattr(atomic.os, name, self.before("file", getattr(os, name)))
+        if self.kind == "raise":
+            WindowDataset.__getitems__ = _fail_in_worker  # type: ignore[method-assign]
+
+
+_getitems = WindowDataset.__getitems__
+
+
+def _fail_in_worker(dataset: WindowDataset, keys: Any) -> Any:
+    if get_worker_info() is not None:
+        raise ZeroDivisionError("in a worker")
+    return _getitems(dataset, keys)
 
 
 def child(request: dict[str, Any]) -> None:

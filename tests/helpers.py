@@ -190,3 +190,22 @@ def assert_topk(gpu: Any, got: Any, want: Any, dtype: Any) -> None:
     assert indices.dtype == np.int64
     np.testing.assert_array_equal(distances, want[0])
     np.testing.assert_array_equal(indices, want[1])
+
+
+# --- targets and masks ----------------------------------------------------------------------------
+
+
+def own_targets(panel: Any) -> Any:
+    """Return a panel's own samples as targets."""
+    from snvrag.batches.dataset import Targets
+
+    every = np.ones(panel.num_sites, bool)
+    return Targets(panel, every, np.arange(panel.num_samples), panel.sample_population)
+
+
+def mask_formula(
+    af: NDArray[np.float64], mask_seed: int, window: int, rate: float
+) -> NDArray[np.bool_]:
+    """Return the mask of a window as contract 4.1 says, in NumPy."""
+    u = np.random.Generator(np.random.Philox(key=mask_seed * 10_000 + window)).random(af.size)
+    return u < np.where(af < 0.05, 0.7, rate)

@@ -14,28 +14,20 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-import torch
 
-# Log lines on the machine and on interruptions begin with these; all others are the same in every
-# run of the same configuration on a CPU.
-RUN_LINES = (
-    "JIT cache: ",
-    "Time: ",
-    "Memory: ",
-    "Saved ",
-    "Resumed ",
-    "Note: ",
-    "Warning: ",
-    "Plot: ",
-    "No plot: ",
+from training_runs import (
+    LIVELY,
+    assert_same_checkpoint,
+    checkpoint,
+    checkpoint_names,
+    python_environment,
+    result_lines,
 )
-# What the clock and the number of interruptions decide.
-DIFFERS = {"config", "log_bytes", "timing", "seconds", "train_seconds", "waited_seconds"}
-# Dropout draws from torch's generator, and accumulation leaves the last group of an epoch short.
-LIVELY = ["--dropout", "0.2", "--accumulation", "2", "--batch-size", "7", "--flank", "5"]
+
 ALWAYS = ["--save-every-minutes", "1e-9"]  # after every step
 
 
@@ -47,7 +39,7 @@ class Parent:
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("forking_parent.py"))],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env=python_environment(),
         )  # fmt: skip
 
     def run(self, output, *options, kind="none", kill_at=0, signal_number=signal.SIGKILL) -> int:
@@ -90,42 +82,14 @@ def straight(parent, tmp_path_factory):
     return folder
 
 
-def flat(value, place="") -> dict[str, object]:
-    """Return every number of a checkpoint by its place, tensors as bytes."""
-    if isinstance(value, torch.Tensor):
-        return {place: (value.dtype, value.shape, value.numpy().tobytes())}
-    if isinstance(value, dict):
-        items = [(name, inner) for name, inner in value.items() if name not in DIFFERS]
-    elif isinstance(value, (list, tuple)):
-        items = list(enumerate(value))
-    else:
-        return {place: repr(value)}
-    return {k: v for name, inner in items for k, v in flat(inner, f"{place}.{name}").items()}
-
-
 def check_same(one: Path, other: Path) -> None:
     """Compare two output folders bit for bit."""
-    names = sorted(path.name for path in one.iterdir())
-    assert sorted(path.name for path in other.iterdir()) == names
-    for name in names:
-        if name.startswith("rag_bert.model."):
-            contents = [flat(torch.load(folder / name)) for folder in (one, other)]
-            differing = [k for k in contents[0] if contents[0][k] != contents[1].get(k)]
-            assert differing == [], name
-            assert len(contents[0]) == len(contents[1])
+    assert sorted(p.name for p in other.iterdir()) == sorted(p.name for p in one.iterdir())
+    for name in checkpoint_names(one):
+        assert_same_checkpoint(checkpoint(one, name), checkpoint(other, name))
     assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
-    logs = [
-        [
-            line
-            for line in (folder / "train.log").read_text().splitlines()
-            if not line.startswith(RUN_LINES)
-        ]
-        for folder in (one, other)
-    ]
+    logs = [result_lines((folder / "train.log").read_text()) for folder in (one, other)]
     assert logs[0] == logs[1]
-    assert [line for line in logs[0] if line.startswith("Epoch ")] == [
-        "Epoch 1/3", "Epoch 2/3", "Epoch 3/3",
-    ]  # fmt: skip
     timing = (other / "timing.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in timing] == ["epoch", "0", "1", "2"]
 
@@ -180,9 +144,9 @@ def test_stopped_by_signals(parent, straight, tmp_path):
         assert "Traceback" not in printed
         assert f"Saved {folder}/rag_bert.model.step" in printed
         if expected:
-            assert (folder / "rag_bert.model.step").exists()
+            assert "step" in checkpoint_names(folder)
             last = printed.splitlines()[-1]
-            assert last.startswith(f"snvrag.train: stopped by {number.name}, state saved: ")
+            assert last.startswith(f"snvrag train: stopped by {number.name}, state saved: ")
     check_same(straight, folder)
 
 
@@ -191,36 +155,72 @@ def test_stopped_after_the_last_step_of_an_epoch(parent, straight, tmp_path, kin
     """Nothing is trained twice: what is saved is the whole epoch, validated or not yet."""
     folder = tmp_path / "run"
     assert parent.run(folder, kind=kind, kill_at=1, signal_number=signal.SIGTERM) == 143
-    content = torch.load(folder / f"rag_bert.model.{left}")
-    assert (content["epoch"], content["epoch_position"]) == ((-1, 12) if left == "step" else (0, 0))
-    assert (folder / "rag_bert.model.step").exists() == (left == "step")
+    content = checkpoint(folder, left)
+    done = (content["epoch"], content["num_batches_done"])
+    assert done == ((-1, 12) if left == "step" else (0, 0))
+    assert ("step" in checkpoint_names(folder)) == (left == "step")
     assert parent.run(folder) == 0
     check_same(straight, folder)
 
 
-def test_killed_by_the_clock_on_the_command_line(straight, arguments, tmp_path):
-    """A real process with spawned workers, some time after its first line of an epoch."""
-    seed = 8
-    delay = random.Random(seed).uniform(0, 3)
+def test_killed_on_the_command_line(straight, arguments, tmp_path):
+    """A real process with spawned workers, at a moment that nothing in it decides."""
     folder = tmp_path / "run"
-    command = [
-        sys.executable, "-m", "snvrag.train", *arguments, *ALWAYS, "--output", str(folder),
-        "--resume", "auto", "--workers", "2", "--start-method", "spawn",
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "snvrag.train", *arguments, "--output", str(folder)]
+    spawned = [*command, *ALWAYS, "--workers", "1", "--start-method", "spawn"]
     options = {
-        "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True,
-        "env": {**os.environ, "OMP_NUM_THREADS": "1"},
-    }  # fmt: skip
-    with subprocess.Popen(command, start_new_session=True, **options) as process:
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "text": True,
+        "env": python_environment(),
+    }
+    with subprocess.Popen(spawned, start_new_session=True, **options) as process:
         lines = iter(process.stdout.readline, "")
-        assert any(line.startswith("Epoch 1/3") for line in lines)
-        try:
-            process.wait(timeout=delay)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        assert any(line.startswith("Saved ") for line in lines)
+        process.kill()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # the workers, which hold the pipe open
-    print(f"seed {seed}: killed after {delay:.2f} s: exit code {process.returncode}")
-    again = subprocess.run(command, check=False, **options)
+    assert process.returncode == -signal.SIGKILL
+    again = subprocess.run([*command, "--resume", "auto"], check=False, **options)
     assert again.returncode == 0, again.stdout
     check_same(straight, folder)
+
+
+# --- workers that fail ----------------------------------------------------------------------------
+
+
+def test_a_worker_that_raises_ends_the_run(parent, tmp_path):
+    start = time.monotonic()
+    assert parent.run(tmp_path / "run", "--workers", "2", kind="raise") == 1
+    assert parent.printed.read_text().splitlines()[-1] == (
+        "snvrag train: error: a worker process has failed: ZeroDivisionError: in a worker"
+    )
+    assert time.monotonic() - start < 20
+
+
+def test_a_worker_that_is_killed_ends_the_run(arguments, tmp_path):
+    """At exit the interpreter waits for its children, of which the others ignore SIGTERM."""
+    driver = (
+        "import multiprocessing, os, signal, sys\n"
+        "from snvrag.train import main\n"
+        "from snvrag.training.trainer import Trainer\n"
+        "take = Trainer.take_step\n"
+        "def hurt(trainer, group):\n"
+        "    take(trainer, group)\n"
+        "    if trainer.step == 2:\n"
+        "        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)\n"
+        "Trainer.take_step = hurt\n"
+        "sys.exit(main())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", driver, *arguments, "--output", tmp_path / "run", "--workers", "3"],
+        env=python_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert ended.stderr.startswith("snvrag train: error: worker process ")
+    assert ended.stderr.endswith(" has ended with exit code -9\n")

@@ -2,103 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
 import math
 import re
 import shutil
-from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from snvrag.training.setup import choose_device
 
-from snvrag import train
-from snvrag.train import main
-from snvrag.training import tables as report
-from snvrag.training import trainer
-from snvrag.training.early_stopping import EarlyStopping
-from snvrag.training.options import Config, parse_arguments
-from snvrag.training.run_data import load_run_data
+from snvrag.training import tables
+from snvrag.training.baselines import evaluate_baselines
+from snvrag.training.run import train
 from snvrag.training.trainer import Trainer
+from training_runs import (
+    LIVELY,
+    Printed,
+    assert_same_checkpoint,
+    checkpoint,
+    checkpoint_names,
+    configure,
+    interrupted_at,
+    make_trainer,
+    rows,
+    run_train,
+)
 
 # Python 3.12 and later warn of every fork() of a process with threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-
-# Dropout draws from torch's generator and accumulation leaves a group short at an epoch's end: both
-# must be as they were for a resumed run to be the same.
-LIVELY = ["--dropout", "0.2", "--accumulation", "2", "--batch-size", "7", "--flank", "5"]
-# In a checkpoint: what the clock decides, and paths, and the log, whose lines have times.
-CHANGES_WITH_THE_CLOCK = {"seconds", "train_seconds", "waited_seconds", "data_share", "log_bytes"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-class Printed(NamedTuple):
-    out: str
-    err: str
-
-
-def start(arguments: list[str], code: int = 0) -> Printed:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        got = main(arguments)
-    assert got == code, err.getvalue()
-    return Printed(out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
 def run(tiny_arguments):
     """Return the function that trains in this process and returns what was printed."""
 
-    def begin(output, *arguments, code=0):
-        return start([*tiny_arguments, *LIVELY, "--output", str(output), *arguments], code)
+    def begin(output: Path, *arguments: str, code: int = 0) -> Printed:
+        return run_train([*tiny_arguments, *LIVELY, "--output", str(output), *arguments], code)
 
     return begin
-
-
-def checkpoint(folder: Path, name: str) -> dict:
-    return torch.load(folder / f"rag_bert.model.{name}", weights_only=True)
-
-
-def same(a, b, place="") -> None:
-    """Equal bit for bit, NaN included, but for what the clock decides."""
-    assert type(a) is type(b), place
-    if isinstance(a, torch.Tensor):
-        assert a.dtype == b.dtype, place
-        assert a.shape == b.shape, place
-        assert a.numpy().tobytes() == b.numpy().tobytes(), place
-    elif isinstance(a, dict):
-        assert list(a) == list(b), place
-        for name in a:
-            if name not in CHANGES_WITH_THE_CLOCK:
-                same(a[name], b[name], f"{place}.{name}")
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b), place
-        for i, (one, other) in enumerate(zip(a, b, strict=True)):
-            same(one, other, f"{place}[{i}]")
-    else:
-        assert a == b or (a != a and b != b), place
-
-
-def same_run(one: dict, other: dict) -> None:
-    for name in one:
-        if name not in ("config", "log_bytes"):
-            same(one[name], other[name], name)
-
-
-def table(folder: Path, name: str = "metrics.csv") -> list[dict[str, str]]:
-    with open(folder / name, newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 # --- one whole run --------------------------------------------------------------------------------
@@ -113,132 +54,83 @@ def straight(tmp_path_factory, run):
 
 def test_log_lines(straight):
     """Contract 4.6: people grep these."""
-    out, err = straight[1]
-    assert err == ""
-    lines = out.splitlines()
-    assert [line for line in lines if line.startswith("Epoch ")] == [
-        "Epoch 1/3", "Epoch 2/3", "Epoch 3/3",
-    ]  # fmt: skip
-    masking = [line for line in lines if line.startswith("[AF-Guided Masking]")]
-    assert [re.search(r"seed (\d+), rate ([\d.]+)", line).groups() for line in masking] == [
-        ("0", "0.30"), ("1", "0.30"), ("2", "0.40"),
-    ]  # fmt: skip
-    assert all(re.search(r"[\d.]+% of sites hidden", line) for line in masking)
-    cache = [line for line in lines if line.startswith("JIT cache: ")]
-    assert len(cache) == 3
-    assert all(re.match(r"JIT cache: 4 builds in [\d.]+ ms, \d+ hits, [\d.]+ MB", c) for c in cache)
-    assert all(re.search(r"epoch switch [\d.]+ ms", line) for line in cache)
+    folder, printed = straight
+    assert printed.err == ""
+    assert printed.lines("Epoch ") == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
+    masking = [
+        re.search(r"seed (\d+), rate ([\d.]+), rare sites 0.70: [\d.]+% of sites hidden", line)
+        for line in printed.lines("[AF-Guided Masking]")
+    ]
+    assert [found.groups() for found in masking] == [("0", "0.30"), ("1", "0.30"), ("2", "0.40")]
+    cache = printed.lines("JIT cache: ")
+    form = r"JIT cache: 4 builds in [\d.]+ ms, \d+ hits, [\d.]+ MiB, .* epoch switch [\d.]+ ms"
+    assert all(re.match(form, line) for line in cache)
     assert ["4 stale dropped" in line for line in cache] == [False, True, True]
+    lines = printed.out.splitlines()
     at = [i for i, line in enumerate(lines) if line.startswith("Validation Metrics:")]
     assert len(at) == 3
     for i in at:
-        for line, stratum in zip(
-            lines[i + 1 : i + 5], ("overall", "rare", "common", "rare_alt"), strict=True
-        ):
-            assert re.match(
-                rf"  {stratum} +Recall [\d.na]+  Precision [\d.na]+  F1 [\d.na]+  R2 ", line
-            )
-    assert (straight[0] / "train.log").read_text() == out
+        for line, stratum in zip(lines[i + 1 :], tables.STRATA, strict=False):
+            value = r"[\d.na]+"
+            form = rf"  {stratum} +Recall {value}  Precision {value}  F1 {value}  R2 {value}$"
+            assert re.match(form, line)
+    assert (folder / "train.log").read_text() == printed.out
 
 
-def test_share_hidden_is_that_of_the_masks(straight, tiny_arguments):
-    config = parse_arguments(tiny_arguments)
-    sources = load_run_data(config)
-    windows = Trainer(config, sources).windows
-    shares = re.findall(r"([\d.]+)% of sites hidden", straight[1].out)
-    for epoch, share in enumerate(shares):
-        hidden = []
-        for w, (start, stop) in enumerate(zip(windows.starts, windows.stops, strict=True)):
-            af = sources.panel.af[start:stop]
-            u = np.random.Generator(np.random.Philox(key=epoch * 10_000 + w)).random(af.size)
-            hidden.append(u < np.where(af < 0.05, 0.7, (0.3, 0.3, 0.4)[epoch]))
-        assert float(share) == pytest.approx(100 * np.concatenate(hidden).mean(), abs=0.06)
+def test_share_hidden_is_the_expected_one(straight, tiny_arguments):
+    """That of many masks, but for their sampling."""
+    trainer = make_trainer([*tiny_arguments, *LIVELY])
+    masks, af = trainer.config.masks, trainer.data.panel.af
+    for line, epoch in zip(straight[1].lines("[AF-Guided Masking]"), range(3), strict=True):
+        share = float(re.search(r"([\d.]+)% of sites hidden \(expected\)", line)[1]) / 100
+        drawn = [
+            np.random.Generator(np.random.Philox(seed)).random(af.size)
+            < np.where(af < masks.rare_threshold, masks.rare_rate, masks.rate(epoch))
+            for seed in range(200)
+        ]
+        assert share == pytest.approx(np.mean(drawn), abs=0.01)
 
 
-def test_table_at_the_end(straight):
-    lines = straight[1].out.splitlines()
-    at = next(i for i, line in enumerate(lines) if line.startswith("Validation, hidden sites"))
-    assert lines[at + 1].split()[:4] == ["Recall", "Precision", "F1", "R2"]
-    names = [line[:24].strip() for line in lines[at + 2 : at + 7]]
-    assert names == ["allele frequency alone", "nearest haplotype", "epoch 1", "epoch 2", "epoch 3"]
-    assert all(
-        re.fullmatch(r"( +(\d\.\d{4}|nan)){9}", line[24:]) for line in lines[at + 2 : at + 7]
-    )
-
-
-def test_metrics_csv(straight):
-    rows = table(straight[0])
-    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
-    metrics = [f"{m}_{s}" for s in ("overall", "rare", "common", "rare_alt")
-               for m in ("recall", "precision", "f1", "r2")]  # fmt: skip
-    expected = ["epoch", "mask_rate", "train_loss", "val_loss", *metrics]
-    assert list(rows[0]) == expected
-    assert [float(row["mask_rate"]) for row in rows] == [0.3, 0.3, 0.4]
-    for row in rows:
-        assert all(math.isfinite(float(row[name])) for name in ("train_loss", "val_loss"))
-        assert 0 <= float(row["f1_overall"]) <= 1
+def test_closing_table_ends_the_log(straight):
+    end = straight[1].out[straight[1].out.index("Validation, hidden sites") :].splitlines()
     history = checkpoint(straight[0], "ep2")["history"]
-    assert [[str(row[name]) for name in expected] for row in history] == [
-        [row[name] for name in expected] for row in rows
-    ]
+    for line, row in zip(end[4:7], history, strict=True):
+        assert line.split()[2] == f"{row['recall_overall']:.4f}"
+    assert end[7] == f"Plot: {straight[0]}/metrics.png"
 
 
-def test_timing_csv(straight):
-    """Apart from metrics.csv, which is the same however often a run was interrupted."""
-    rows = table(straight[0], "timing.csv")
-    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
-    for row in rows:
-        assert 0 < float(row["data_share"]) < 1
-        assert float(row["seconds"]) > 0
+def test_csv_files(straight):
+    folder = straight[0]
+    history = checkpoint(folder, "ep2")["history"]
+    assert rows(folder) == [{name: str(row[name]) for name in tables.COLUMNS} for row in history]
+    assert [row["mask_rate"] for row in history] == [0.3, 0.3, 0.4]
+    assert all(math.isfinite(row["train_loss"] + row["val_loss"]) for row in history)
+    timing = rows(folder, "timing.csv")
+    assert [row["epoch"] for row in timing] == ["0", "1", "2"]
+    assert all(0 < float(row["data_share"]) < 1 < 1 + float(row["seconds"]) for row in timing)
 
 
 def test_other_files(straight, tiny_arguments):
     folder = straight[0]
     names = {path.name for path in folder.iterdir() if path.name != "tensorboard"}
     assert names == {
-        "config.toml", "metrics.csv", "timing.csv", "metrics.png", "train.log",
-        "rag_bert.model.best", "rag_bert.model.ep0", "rag_bert.model.ep1", "rag_bert.model.ep2",
-    }  # fmt: skip
-    assert (folder / "metrics.png").read_bytes().startswith(b"\x89PNG")
-    config = parse_arguments([*tiny_arguments, *LIVELY, "--output", str(folder), "--plot", "yes"])
-    assert parse_arguments(["--config", str(folder / "config.toml")]) == config
+        *("config.toml", "metrics.csv", "timing.csv", "metrics.png", "train.log"),
+        *(f"rag_bert.model.{end}" for end in ("best", "ep0", "ep1", "ep2")),
+    }
+    config = configure([*tiny_arguments, *LIVELY, "--output", str(folder), "--plot", "yes"])
+    assert configure(["--config", str(folder / "config.toml")]) == config
 
 
-def test_checkpoint_holds_what_the_contract_says(straight):
-    content = checkpoint(straight[0], "ep1")
-    assert set(content) == {
-        "format", "epoch", "step", "config", "fingerprint", "model", "optimizer", "schedule",
-        "scaler", "early_stopping", "random_state", "epoch_position", "progress", "history",
-        "timing", "log_bytes",
-    }  # fmt: skip
-    assert content["epoch"] == 1
-    steps_an_epoch = math.ceil(math.ceil(20 * 4 / 7) / 2)
-    assert content["step"] == 2 * steps_an_epoch
-    assert len(content["history"]) == 2
-    assert len(content["optimizer"]["state"]) > 0
-
-
-def test_nothing_was_written_elsewhere(tmp_path, monkeypatch, run):
+def test_nothing_is_written_elsewhere(tmp_path, monkeypatch, run):
     """V18 wrote POP.json into the working directory."""
     monkeypatch.chdir(tmp_path)
     run(tmp_path / "out", "--epochs", "1")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_the_same_run_twice_is_the_same(straight, run, tmp_path):
-    run(tmp_path)
-    same_run(checkpoint(straight[0], "ep2"), checkpoint(tmp_path, "ep2"))
-
-
-def test_another_seed_is_another_run(straight, run, tmp_path):
-    run(tmp_path, "--seed", "1", "--epochs", "1")
-    one, other = (checkpoint(folder, "ep0")["model"] for folder in (straight[0], tmp_path))
-    assert not torch.equal(one["fuse.0.weight"], other["fuse.0.weight"])
-
-
 def test_workers_change_nothing(straight, run, tmp_path):
     run(tmp_path, "--workers", "2")
-    same_run(checkpoint(straight[0], "ep2"), checkpoint(tmp_path, "ep2"))
+    assert_same_checkpoint(checkpoint(straight[0], "ep2"), checkpoint(tmp_path, "ep2"))
 
 
 # --- interrupted and resumed ----------------------------------------------------------------------
@@ -246,230 +138,198 @@ def test_workers_change_nothing(straight, run, tmp_path):
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory, run):
-    """A run stopped by Ctrl-C in the middle of its second epoch; a folder to copy."""
+    """A run stopped in the middle of its second epoch; a folder to copy."""
     folder = tmp_path_factory.mktemp("interrupted")
-    with pytest.MonkeyPatch.context() as patch:
-        step, taken = trainer.optimizer_step, []
-
-        def stop(*arguments, **options):
-            taken.append(step(*arguments, **options))
-            if len(taken) == 9:
-                raise KeyboardInterrupt
-
-        patch.setattr(trainer, "optimizer_step", stop)
-        out, err = run(folder, code=130)
-    assert "Epoch 2/3" in out
-    assert err == (
-        "snvrag.train: interrupted: continue with --resume auto from the newest checkpoint\n"
-    )
-    assert not (folder / "rag_bert.model.ep1").exists()
+    with interrupted_at(9):
+        printed = run(folder, code=130)
+    assert "Epoch 2/3" in printed.out
+    assert printed.err == "snvrag train: interrupted\n"
+    assert checkpoint_names(folder) == ["best", "ep0"]
     return folder
 
 
-@pytest.fixture
-def broken_off(interrupted, tmp_path):
-    return shutil.copytree(interrupted, tmp_path / "run")
-
-
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_resumed_is_uninterrupted_bit_for_bit(straight, broken_off, run, workers):
-    out, _ = run(
-        broken_off, "--resume", str(broken_off / "rag_bert.model.ep0"), "--resume-epoch", "1",
-        "--workers", workers,
-    )  # fmt: skip
-    assert [line for line in out.splitlines() if line.startswith("Epoch ")] == [
-        "Epoch 2/3", "Epoch 3/3",
-    ]  # fmt: skip
-    for name in ("ep1", "ep2", "best"):
-        same_run(checkpoint(straight[0], name), checkpoint(broken_off, name))
-    for name in ("metrics.csv",):
-        assert (straight[0] / name).read_bytes() == (broken_off / name).read_bytes()
-    end = straight[1].out.index("Validation, hidden sites")
-    assert (
-        straight[1].out[end:].splitlines()[:7] == out[out.index("Validation, h") :].splitlines()[:7]
+def test_resumed_is_uninterrupted_bit_for_bit(straight, interrupted, run, tmp_path, workers):
+    folder = shutil.copytree(interrupted, tmp_path / "run")
+    printed = run(
+        folder,
+        *("--resume", str(folder / "rag_bert.model.ep0"), "--resume-epoch", "1"),
+        *("--workers", workers),
     )
+    assert printed.lines("Epoch ") == ["Epoch 2/3", "Epoch 3/3"]
+    for name in ("ep1", "ep2", "best"):
+        assert_same_checkpoint(checkpoint(straight[0], name), checkpoint(folder, name))
+    assert (straight[0] / "metrics.csv").read_bytes() == (folder / "metrics.csv").read_bytes()
 
 
 def test_resumed_into_another_folder(straight, interrupted, run, tmp_path):
     run(tmp_path / "new", "--resume", str(interrupted / "rag_bert.model.ep0"))
-    same_run(checkpoint(straight[0], "ep2"), checkpoint(tmp_path / "new", "ep2"))
-    assert len(table(tmp_path / "new")) == 3
+    assert_same_checkpoint(checkpoint(straight[0], "ep2"), checkpoint(tmp_path / "new", "ep2"))
+    assert len(rows(tmp_path / "new")) == 3
     assert (tmp_path / "new" / "config.toml").is_file()
 
 
 def test_resumed_at_the_end_trains_no_more(straight, run, tmp_path):
     folder = shutil.copytree(straight[0], tmp_path / "run")
-    out, _ = run(folder, "--resume", str(folder / "rag_bert.model.ep2"))
-    assert not re.search("^Epoch ", out, re.MULTILINE)
-    assert "epoch 3" in out
-    assert len(table(folder)) == 3
+    printed = run(folder, "--resume", str(folder / "rag_bert.model.ep2"))
+    assert printed.lines("Epoch ") == []
+    assert len(printed.lines("epoch 3 ")) == 1
+    assert len(rows(folder)) == 3
 
 
-def test_resumed_for_more_epochs(straight, run, tmp_path):
-    """At a constant rate, three epochs and two more are five."""
+def test_resumed_for_more_epochs(run, tmp_path):
+    """At a constant rate, two epochs and one more are three."""
     constant = ["--final-rate", "1"]
-    run(tmp_path / "five", *constant, "--epochs", "5")
     run(tmp_path / "three", *constant)
-    out, _ = run(tmp_path / "three", *constant, "--epochs", "5", "--log-every", "3",
-                 "--resume", str(tmp_path / "three" / "rag_bert.model.ep2"))  # fmt: skip
-    notes = [line for line in out.splitlines() if line.startswith("Note: ")]
-    assert notes == ["Note: --epochs was 3, is 5", "Note: --log-every was 10, is 3"]
-    one, other = (checkpoint(tmp_path / name, "ep4") for name in ("five", "three"))
-    same_run(one, other)
+    run(tmp_path / "two", *constant, "--epochs", "2")
+    last = str(tmp_path / "two" / "rag_bert.model.ep1")
+    printed = run(tmp_path / "two", *constant, "--log-every", "3", "--resume", last)
+    assert printed.lines("Note: ") == [
+        "Note: epochs was 2, is 3",
+        "Note: log_every was 10, is 3",
+    ]
+    assert_same_checkpoint(*(checkpoint(tmp_path / name, "ep2") for name in ("two", "three")))
 
 
-def test_best_is_never_that_of_a_run_that_was_given_up(tmp_path, run, monkeypatch):
-    """Resumed from before it, a best checkpoint of later epochs is of no epoch in the history."""
-    scores = iter([0.5, 0.4, 0.9, 0.4])
-    monkeypatch.setattr(
-        Trainer, "_validate", lambda _: (1.0, {**_no_metrics(), "f1_overall": next(scores)})
-    )
-    run(tmp_path)
-    assert checkpoint(tmp_path, "best")["epoch"] == 2
-    run(tmp_path, "--epochs", "2", "--resume", str(tmp_path / "rag_bert.model.ep0"))
-    best = checkpoint(tmp_path, "best")
-    assert best["epoch"] == 0
+def test_a_note_that_the_learning_rate_follows_the_epochs(straight, run, tmp_path):
+    folder = shutil.copytree(straight[0], tmp_path / "run")
+    printed = run(folder, "--resume", "auto", "--epochs", "4", "--dry-run")
+    assert "Note: the learning rate follows the new number of epochs" in printed.out
 
 
-def test_learning_rate_is_a_function_of_the_step(straight, tiny_arguments):
-    config = parse_arguments([*tiny_arguments, *LIVELY])
-    steps_an_epoch = math.ceil(math.ceil(20 * 4 / 7) / 2)
-    total = 3 * steps_an_epoch
-    for epoch in range(3):
-        content = checkpoint(straight[0], f"ep{epoch}")
-        step = content["step"] - 1
-        warmup = min(1, (step + 1) / config.warmup_steps)
-        decay = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / total))
-        rate = content["optimizer"]["param_groups"][0]["lr"]
-        assert rate == pytest.approx(config.learning_rate * warmup * decay, rel=1e-12)
+def test_auto_starts_afresh_where_nothing_is_intact(run, straight, tmp_path):
+    """With its own log and table, whatever the broken run left."""
+    folder = shutil.copytree(straight[0], tmp_path / "run")
+    for path in folder.glob("rag_bert.model.*"):
+        path.write_bytes(path.read_bytes()[:-1])
+    printed = run(folder, "--resume", "auto")
+    warnings = printed.lines("Warning: skipped ")
+    assert len(warnings) == 4
+    assert all("damaged" in line for line in warnings)
+    assert (folder / "train.log").read_text() == printed.out
+    assert (folder / "metrics.csv").read_bytes() == (straight[0] / "metrics.csv").read_bytes()
+    assert_same_checkpoint(checkpoint(straight[0], "ep2"), checkpoint(folder, "ep2"))
 
 
 # --- early stopping and the best ------------------------------------------------------------------
 
 
-def _no_metrics() -> dict[str, float]:
-    return {name: 0.5 for name in report.COLUMNS if re.match("recall|precision|f1|r2", name)}
+@pytest.fixture
+def scored(monkeypatch):
+    """Return the function that sets the F1 of the epochs to come."""
+
+    def score(*values: float) -> None:
+        left = iter(values)
+        monkeypatch.setattr(
+            Trainer,
+            "_validate",
+            lambda _: (1.0, {**dict.fromkeys(tables.COLUMNS, 0.5), "f1_overall": next(left)}),
+        )
+
+    return score
 
 
-def test_early_stopping_counts_epochs_without_gain():
-    stopping = EarlyStopping(patience=2, min_gain=0.01)
-    assert [stopping.update(e, f1) for e, f1 in enumerate([0.5, 0.505, 0.52, 0.52, 0.525])] == [
-        True, True, True, False, True,
-    ]  # fmt: skip
-    assert stopping.should_stop
-    assert (stopping.best_epoch, stopping.best_f1) == (4, 0.525)
-    never = EarlyStopping(patience=0, min_gain=0.0)
-    for epoch in range(50):
-        never.update(epoch, 0.1)
-    assert not never.should_stop
+def test_training_stops_early(run, tmp_path, scored):
+    """Without a gain above the minimum; and resumed, it does not go on."""
+    options = ["--patience", "2", "--epochs", "9"]
+    scored(0.5, 0.55, 0.59, 0.62, 0.63, 0.64)
+    assert run(tmp_path / "low", *options, "--min-gain", "0.1").lines("Early stopping") == [
+        "Early stopping: F1 gained no more than 0.1 in 2 epochs (best: epoch 3, 0.5900)"
+    ]
+    assert len(rows(tmp_path / "low")) == 3
+    scored(0.5, 0.55, 0.59, 0.62, 0.63, 0.64)
+    printed = run(tmp_path / "high", *options, "--min-gain", "0.025")
+    assert len(rows(tmp_path / "high")) == 6
+    last = str(tmp_path / "high" / "rag_bert.model.ep5")
+    again = run(tmp_path / "high", *options, "--min-gain", "0.025", "--resume", last)
+    assert again.lines("Epoch ") == []
+    assert again.lines("Early stopping") == printed.lines("Early stopping")
 
 
-def test_slow_gains_add_up():
-    """Each is below the minimum gain, together they are not."""
-    stopping = EarlyStopping(patience=3, min_gain=0.01)
-    assert all(stopping.update(e, 0.5 + 0.006 * e) for e in range(9))
-    assert not stopping.should_stop
-
-
-def test_training_stops_early(run, tmp_path):
-    out, _ = run(tmp_path, "--patience", "1", "--min-gain", "1", "--epochs", "9")
-    assert out.count("Validation Metrics:") == 2
-    assert re.search(r"^Early stopping: F1 gained no more than 1.0 in 1 epochs", out, re.MULTILINE)
-    assert len(table(tmp_path)) == 2
-    # Resumed, it does not go on.
-    out, _ = run(
-        tmp_path, "--patience", "1", "--min-gain", "1", "--epochs", "9",
-        "--resume", str(tmp_path / "rag_bert.model.ep1"),
-    )  # fmt: skip
-    assert "Validation Metrics:" not in out
-    assert "Early stopping" in out
-
-
-def test_best_is_the_epoch_with_the_best_f1(run, tmp_path, monkeypatch):
+def test_best_is_the_epoch_with_the_best_f1(run, tmp_path, scored):
     """V18's lagged an epoch behind."""
-    scores = iter([0.5, 0.7, 0.6])
-    monkeypatch.setattr(
-        Trainer, "_validate", lambda _: (1.0, {**_no_metrics(), "f1_overall": next(scores)})
-    )
-    out, _ = run(tmp_path)
-    assert [("best so far" in line) for line in out.splitlines() if line.startswith("Saved ")] == [
-        True, True, False,
-    ]  # fmt: skip
-    same(checkpoint(tmp_path, "ep1"), checkpoint(tmp_path, "best"))
+    scored(0.5, 0.7, 0.6)
+    saved = run(tmp_path).lines("Saved ")
+    assert ["best so far" in line for line in saved] == [True, True, False]
+    assert_same_checkpoint(checkpoint(tmp_path, "ep1"), checkpoint(tmp_path, "best"), but=())
     assert checkpoint(tmp_path, "best")["early_stopping"]["best_epoch"] == 1
 
 
-def test_only_the_newest_and_the_best_are_kept(run, tmp_path, monkeypatch):
-    scores = iter([0.9, 0.7, 0.6, 0.5])
-    monkeypatch.setattr(
-        Trainer, "_validate", lambda _: (1.0, {**_no_metrics(), "f1_overall": next(scores)})
-    )
-
-    def kept():
-        return sorted(p.name.removeprefix("rag_bert.model.") for p in tmp_path.glob("rag_bert*"))
-
-    run(tmp_path, "--keep", "1")
-    assert kept() == ["best", "ep2"]
-    run(tmp_path, "--keep", "2", "--resume", "auto", "--epochs", "4")
-    assert kept() == ["best", "ep2", "ep3"]
+def test_best_is_never_that_of_a_run_that_was_given_up(run, tmp_path, scored):
+    """Resumed from before it, a best checkpoint of later epochs is of no epoch in the history."""
+    scored(0.5, 0.4, 0.9, 0.4)
+    run(tmp_path)
+    assert checkpoint(tmp_path, "best")["epoch"] == 2
+    run(tmp_path, "--epochs", "2", "--resume", str(tmp_path / "rag_bert.model.ep0"))
     assert checkpoint(tmp_path, "best")["epoch"] == 0
-    assert len(table(tmp_path)) == 4
 
 
-def test_auto_starts_afresh_where_nothing_is_whole(run, straight, tmp_path):
-    """With its own log and table, whatever the broken run left."""
-    folder = shutil.copytree(straight[0], tmp_path / "run")
-    for path in folder.glob("rag_bert.model.*"):
-        path.write_bytes(path.read_bytes()[:-1])
-    out, _ = run(folder, "--resume", "auto")
-    warnings = [line for line in out.splitlines() if line.startswith("Warning: passed over ")]
-    assert len(warnings) == 4
-    assert all("damaged" in line for line in warnings)
-    assert (folder / "train.log").read_text() == out
-    assert (folder / "metrics.csv").read_bytes() == (straight[0] / "metrics.csv").read_bytes()
-    same_run(checkpoint(straight[0], "ep2"), checkpoint(folder, "ep2"))
+def test_only_the_newest_and_the_best_are_kept(run, tmp_path, scored):
+    scored(0.9, 0.7, 0.6, 0.5)
+    run(tmp_path, "--keep", "1")
+    assert checkpoint_names(tmp_path) == ["best", "ep2"]
+    run(tmp_path, "--keep", "2", "--resume", "auto", "--epochs", "4")
+    assert checkpoint_names(tmp_path) == ["best", "ep2", "ep3"]
+    assert checkpoint(tmp_path, "best")["epoch"] == 0
+    assert len(rows(tmp_path)) == 4
 
 
 # --- learning -------------------------------------------------------------------------------------
 
 
 def test_it_learns(tmp_path, tiny_arguments):
-    """With frozen masks, the training loss falls, and validation beats the frequency alone."""
-    arguments = [*tiny_arguments, "--epochs", "6", "--mask-rates", "0.5", "--layers", "1"]
-    history = train.train(parse_arguments([*arguments, "--output", str(tmp_path)]))
-    losses = [row["train_loss"] for row in history]
-    assert losses[-1] < losses[0]
-    assert history[-1]["f1_overall"] > 0.6
-    assert history[-1]["val_loss"] < history[0]["val_loss"]
+    """Without a prior, it beats the untrained network, the frequency and the nearest haplotype."""
+    arguments = [*tiny_arguments, "--neighbour-prior", "no", "--learning-rate", "0.01"]
+    arguments += ["--batch-size", "8", "--epochs", "6", "--output", str(tmp_path)]
+    untrained = make_trainer(arguments)
+    loss, results = untrained._validate()
+    baselines = evaluate_baselines(
+        untrained.data, untrained.windows, untrained.config.masks.validation()
+    )
+    last = train(configure(arguments))[-1]
+    assert last["val_loss"] < loss / 2
+    assert last["f1_overall"] > 0.02 + max(
+        results["f1_overall"], *(baseline["f1_overall"] for baseline in baselines.values())
+    )
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "expected"),
     [
-        ["--weighting", "rank", "--neighbour-prior", "no", "--k", "1", "--segment-size", "0"],
-        ["--shuffle", "window", "--focal-gamma", "2", "--mask-generator", "mt19937"],
-        ["--window-size", "1", "--k", "38", "--batch-size", "400"],
-        ["--window-size", "200", "--flank", "300", "--span", "0"],
-        ["--val-rate", "0", "--rare-rate", "0", "--mask-rates", "0"],
-        ["--warmup-steps", "0", "--accumulation", "100", "--cache-mb", "0.001"],
+        (["--window-size", "10", "--k", "38", "--batch-size", "400"], "windows: 20 of"),
+        (["--window-size", "200", "--flank", "300"], "windows: 1 of at most 200 sites, flanks of"),
+        (["--warmup-steps", "0", "--accumulation", "100", "--cache-mb", "1e-3"], "windows: 4 of"),
     ],
 )
-def test_options_at_their_edges(run, tmp_path, arguments):
-    run(tmp_path, "--epochs", "1", "--span", "0", *arguments)
-    row = table(tmp_path)[0]
-    assert math.isfinite(float(row["train_loss"]))
-    assert math.isfinite(float(row["val_loss"]))
+def test_options_at_their_edges(run, tmp_path, arguments, expected):
+    printed = run(tmp_path, "--epochs", "1", "--span", "0", *arguments)
+    assert len(printed.lines(expected)) == 1
+    row = checkpoint(tmp_path, "ep0")["history"][0]
+    assert 0 < row["train_loss"] < 10
+    assert row["f1_overall"] > 0.7
+
+
+def test_nothing_is_hidden(run, tmp_path):
+    """No site is scored: losses are 0, metrics undefined, and the weights do not move."""
+    options = ["--val-rate", "0", "--rare-rate", "0", "--mask-rates", "0", "--epochs", "1"]
+    run(tmp_path, *options)
+    content = checkpoint(tmp_path, "ep0")
+    row = content["history"][0]
+    assert (row["train_loss"], row["val_loss"]) == (0, 0)
+    assert math.isnan(row["f1_overall"])
+    before = make_trainer(["--config", str(tmp_path / "config.toml")]).network.state_dict()
+    assert all(torch.equal(before[name], value) for name, value in content["model"].items())
 
 
 def test_training_samples_of_another_file(run, tmp_path, make_panel, write_panel_vcf, tiny_alleles):
     """Without any site of the second window."""
-    rows = tiny_alleles[2:14]
+    alleles = tiny_alleles[2:14]
     sites = np.setdiff1d(np.arange(200), np.arange(48, 105))
-    other = make_panel(rows, prefix="x").select_sites(sites)
-    path = write_panel_vcf(tmp_path / "train.vcf", other, rows[:, sites])
-    out, _ = run(tmp_path / "out", "--train", str(path), "--epochs", "1")
-    assert "training: 6 samples, 143 of the panel's 200 sites" in out
-    assert math.isfinite(float(table(tmp_path / "out")[0]["train_loss"]))
+    other = make_panel(alleles, prefix="x").select_sites(sites)
+    path = write_panel_vcf(tmp_path / "train.vcf", other, alleles[:, sites])
+    printed = run(tmp_path / "out", "--train", str(path), "--epochs", "1")
+    assert "training: 6 samples, 143 of the panel's 200 sites" in printed.out
+    assert checkpoint(tmp_path / "out", "ep0")["history"][0]["train_loss"] > 0
 
 
 # --- output folders -------------------------------------------------------------------------------
@@ -477,45 +337,17 @@ def test_training_samples_of_another_file(run, tmp_path, make_panel, write_panel
 
 def test_an_earlier_run_is_not_overwritten(straight, run, tmp_path):
     folder = shutil.copytree(straight[0], tmp_path / "run")
+    (folder / "notes.txt").write_text("mine")
 
-    def written():
+    def written() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     before = written()
-    _, err = run(folder, code=2)
-    assert err.count("\n") == 1
-    assert str(folder) in err
-    assert "--overwrite yes" in err
+    error = run(folder, code=2).err
+    assert error.count("\n") == 1
+    assert error.startswith(f"snvrag train: error: --output {folder}: ")
     assert written() == before
-    run(folder, "--overwrite", "yes", "--epochs", "1")
-    assert not (folder / "rag_bert.model.ep1").exists()
-    assert len(table(folder)) == 1
-
-
-def test_other_files_in_the_folder_are_left_alone(run, tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    run(tmp_path, "--epochs", "1", "--overwrite", "yes")
-    assert (tmp_path / "notes.txt").read_text() == "mine"
-
-
-# --- parts ----------------------------------------------------------------------------------------
-
-
-def test_choose_device():
-    assert choose_device("cpu") == torch.device("cpu")
-    expected = "cuda" if torch.cuda.is_available() else "cpu"
-    assert choose_device("auto") == torch.device(expected)
-
-
-def test_plot_without_matplotlib(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "plot_metrics", lambda *_: False)
-    out, _ = run(tmp_path, "--plot", "yes", "--epochs", "1")
-    assert "No plot: matplotlib is not installed (pip install 'snvrag[plot]')" in out
-
-
-def test_every_option_is_read_somewhere():
-    """An option that nothing reads would be a promise without a keeper."""
-    folder = Path(train.__file__).parent
-    text = "".join(path.read_text() for path in folder.glob("*.py"))
-    unread = [field.name for field in fields(Config) if f"config.{field.name}" not in text]
-    assert unread == []
+    run(folder, "--overwrite", "--epochs", "1")
+    assert checkpoint_names(folder) == ["best", "ep0"]
+    assert len(rows(folder)) == 1
+    assert (folder / "notes.txt").read_text() == "mine"

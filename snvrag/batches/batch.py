@@ -1,15 +1,22 @@
-"""A batch: what the network is given of some samples and windows."""
+"""A batch: some samples over some windows, and the neighbours retrieved for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 REF, ALT, MASK, PAD = 0, 1, 2, 3
+NUM_MATCH_FEATURES = 6
+# Fields of a batch with a row for each window; the others have one for each sample.
+_BY_WINDOW = ("windows", "hidden", "panel_af", "relative_position")
+
+T = TypeVar("T", "Batch", "Neighbours")
 
 
 @dataclass
@@ -23,51 +30,51 @@ class Batch:
     windows : (N,) int64
         Numbers of the windows in this batch.
     window_row : (B,) int64
-        For each sample, its window's place in ``windows``.
-    sample : (B,) int64
+        For each sample, its window's index in ``windows``.
     panel_sample : (B,) int64
         Sample of the reference panel that must not be retrieved, or -1.
     alleles : (B, 2, L) uint8
-        The truth: 0 REF, 1 ALT, 3 behind the window's end. Unspecified where the file lacks it.
+        The truth: 0 REF, 1 ALT, 3 past the window's end. Undefined at sites absent from the file.
+    query_bits : (B, 2, W) int64
+        The same alleles as retrieval takes them: bit j of word w is site 64 * w + j.
     hidden : (N, L) bool
         True where the network may not look.
     scored : (B, L) bool
         True where a hidden allele is known, belongs to the window and not to its flanks, and is of
-        a site at which the panel without the sample has both alleles. Without it, some of the
-        panel's own sites have one allele left: that they are sites at all would tell the answer,
-        and a target that is not in the panel never has such.
+        a site at which the panel without the sample has both alleles. Without the sample, some of
+        the panel's own sites have one allele left: that they are sites at all would give away the
+        answer, and a target that is not in the panel never has such sites.
     panel_af : (N, L) float32
-        ALT frequency in the reference panel, which guides the mask and names a site rare or common.
+        ALT frequency in the reference panel, which guides the mask and makes a site rare or common.
     relative_position : (N, L) float32
         From 0 at the first site read to 1 at the last.
     af : (B, L) float32
-        ALT frequency in the reference panel without the sample itself, if it is one of the panel's:
-        counting it would tell the network a part of the answer, all of it at singletons.
-    population_af : (B, L) float32
+        ALT frequency in the reference panel without the sample itself, if the panel has it:
+        counting it would give away part of the answer, all of it at singletons.
     genotype_frequency : (B, L, 3) float32
-        Of the sample's population, again without the sample. A population of one sample has then
-        none left, and the whole panel's frequency, in Hardy-Weinberg proportions, stands in.
+        Frequency of 0, 1 and 2 ALT alleles in the sample's population, again without the sample.
+        For the only sample of a population, it is that of the whole panel in Hardy-Weinberg
+        proportions.
     li_stephens : (B, 2, C, L) float32
-        Probability of ALT by each of C Li-Stephens models, C being 0 where there is none.
+        Probability of ALT by each of C Li-Stephens models; C is 0 without them.
     is_padded : bool
         Whether a window is shorter than L.
     missing : (B, 2, L) bool, optional
-        True where a single allele is unknown at a site that is not hidden. What stands there in
-        ``alleles`` is the panel's commoner one.
+        True where a single allele is unknown at a site that the file has. There ``alleles`` and
+        ``query_bits`` have the panel's commoner allele.
     """
 
     mask_seed: int
     windows: Tensor
     window_row: Tensor
-    sample: Tensor
     panel_sample: Tensor
     alleles: Tensor
+    query_bits: Tensor
     hidden: Tensor
     scored: Tensor
     panel_af: Tensor
     relative_position: Tensor
     af: Tensor
-    population_af: Tensor
     genotype_frequency: Tensor
     li_stephens: Tensor
     is_padded: bool
@@ -80,10 +87,13 @@ class Batch:
 
     @property
     def num_scored(self) -> int:
-        """Scored sites, over all samples: what the batch's loss is a sum of. Costs next to nothing
-        on the CPU; on a GPU, reading it would wait for the device.
-        """
+        """Scored sites over all samples, which the loss sums over; on a GPU, this waits for it."""
         return int(self.scored.sum())
+
+    @property
+    def population_af(self) -> Tensor:
+        """(B, L) float32: ALT frequency in the sample's population, without the sample."""
+        return self.genotype_frequency[..., 2] + self.genotype_frequency[..., 1] / 2
 
     @property
     def tokens(self) -> Tensor:
@@ -95,30 +105,15 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return _change(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def rows(self, start: int, stop: int) -> Batch:
         """Return the batch of samples ``start`` to ``stop`` only; its windows stay as they are."""
-        per_window = ("windows", "hidden", "panel_af", "relative_position")
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, value in values.items():
-            if isinstance(value, Tensor) and name not in per_window:
-                values[name] = value[start:stop]
-        return Batch(**values)
+        return _change(self, lambda tensor: tensor[start:stop], keep=_BY_WINDOW)
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory (a data loader calls this)."""
-        return self._map(lambda tensor: tensor.pin_memory())
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                values[name] = change(value)
-        return Batch(**values)
-
-
-NUM_MATCH_FEATURES = 6
+        return _change(self, lambda tensor: tensor.pin_memory())
 
 
 @dataclass
@@ -131,32 +126,59 @@ class Neighbours:
     Attributes
     ----------
     alleles : (B, 2, K, L) uint8
-        Complete (unmasked) alleles; 3 behind the window's end.
+        Complete (unmasked) alleles; 3 past the window's end.
     features : (B, 2, K, 6, L) float32
         How far query and neighbour agree around each site, over observed sites only (see
         ``csrc/include/snvrag/matching.hpp``); (B, 2, K, 0, L) from a retriever without features.
-    indices : (B, 2, G, K) int64
-        Haplotypes of the panel, for each of G segments.
-    distances : (B, 2, G, K) int32
-        Observed sites at which they differ, in the range searched for the segment.
     """
 
     alleles: Tensor
     features: Tensor
-    indices: Tensor
-    distances: Tensor
 
     def to(self, device: torch.device) -> Neighbours:
         """Return them on another device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return _change(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def rows(self, start: int, stop: int) -> Neighbours:
         """Return those of samples ``start`` to ``stop`` only."""
-        return self._map(lambda tensor: tensor[start:stop])
+        return _change(self, lambda tensor: tensor[start:stop])
 
     def pin_memory(self) -> Neighbours:
         """Return them in page-locked memory."""
-        return self._map(lambda tensor: tensor.pin_memory())
+        return _change(self, lambda tensor: tensor.pin_memory())
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Neighbours:
-        return Neighbours(**{f.name: change(getattr(self, f.name)) for f in fields(self)})
+
+def _change(record: T, change: Callable[[Tensor], Tensor], keep: tuple[str, ...] = ()) -> T:
+    """Return a record with all its tensors changed, but for those to keep."""
+    values: dict[str, Any] = {item.name: getattr(record, item.name) for item in fields(record)}
+    for name, value in values.items():
+        if isinstance(value, Tensor) and name not in keep:
+            values[name] = change(value)
+    return type(record)(**values)
+
+
+def slice_bits(bits: NDArray[np.uint64], start: int, stop: int) -> NDArray[np.uint64]:
+    """Return the sites [start, stop) of packed haplotypes, packed.
+
+    Parameters
+    ----------
+    bits : (..., W) uint64
+        Bit j of word w is site 64 * w + j.
+    start, stop : int
+        With 0 <= start <= stop <= 64 * W.
+
+    Returns
+    -------
+    (..., ceil((stop - start) / 64)) uint64
+        Bits past the last site are 0. A new array.
+    """
+    num_words = -(-(stop - start) // 64)
+    first, shift = divmod(start, 64)
+    part: NDArray[np.uint64] = bits[..., first : first + num_words].copy()
+    if shift:
+        part >>= np.uint64(shift)
+        following = bits[..., first + 1 : first + 1 + num_words]
+        part[..., : following.shape[-1]] |= following << np.uint64(64 - shift)
+    if (stop - start) % 64:
+        part[..., -1] &= np.uint64(2 ** ((stop - start) % 64) - 1)
+    return part

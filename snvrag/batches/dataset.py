@@ -1,6 +1,6 @@
 """The dataset: keys to batches.
 
-Nothing here remembers an mask_seed: it travels with the key, so a worker cannot hold a stale one,
+Nothing here remembers a mask_seed: it travels with the key, so no worker can hold a stale one,
 whenever and however it was started.
 """
 
@@ -79,7 +79,6 @@ class WindowDataset(Dataset[Batch]):
         self.li_stephens = li_stephens
         self._panel = panel
         self._af = panel.af
-        self._position = panel.position
         self._population_size = np.bincount(
             panel.sample_population, minlength=len(panel.populations)
         ).astype(np.float32)
@@ -98,67 +97,81 @@ class WindowDataset(Dataset[Batch]):
             raise ValueError("keys must be of one mask_seed")
         window_of = np.array([key.window for key in keys], np.int64)
         samples = np.array([key.sample for key in keys], np.int64)
-        windows, rows = np.unique(window_of, return_inverse=True)
-        length = self.windows.length
-        alleles = np.full((len(keys), 2, length), PAD, np.uint8)
-        hidden = np.zeros((windows.size, length), bool)
-        scored = np.zeros((len(keys), length), bool)
-        panel_af = np.zeros((windows.size, length), np.float32)
-        relative = np.zeros((windows.size, length), np.float32)
-        af = np.zeros((len(keys), length), np.float32)
-        genotype_frequency = np.zeros((len(keys), length, 3), np.float32)
-        num_models = 0 if self.li_stephens is None else self.li_stephens.num_models
-        li_stephens = np.zeros((len(keys), 2, num_models, length), np.float32)
-        missing = None
-        if self.targets.missing_bits is not None:
-            missing = np.zeros((len(keys), 2, length), bool)
+        windows, window_row = np.unique(window_of, return_inverse=True)
+        columns = self._blank(samples.size, windows.size)
         for n, window in enumerate(windows.tolist()):
-            start = int(self.windows.flanked_starts[window])
-            stop = int(self.windows.flanked_stops[window])
-            sites = slice(0, stop - start)
-            hidden[n, sites] = self._hidden(mask_seed, start, stop)
-            panel_af[n, sites] = self._af[start:stop]
-            relative[n, sites] = relative_position(self._position[start:stop])
-            mine = np.flatnonzero(rows == n)
-            truth = self.targets.haplotypes.sample_alleles(samples[mine], start, stop)
-            alleles[mine, :, sites] = truth
-            af[mine, sites], genotype_frequency[mine, sites] = self._frequencies(
-                samples[mine], truth, start, stop
-            )
-            others = af[mine, sites]
-            scored[mine, sites] = (
-                self._own_and_known(window, hidden[n, sites]) & (others > 0) & (others < 1)
-            )
-            if missing is not None:
-                lacks = self._missing(samples[mine], start, stop)
-                scored[mine, sites] &= ~lacks.any(1)
-                lacks &= ~hidden[n, sites]
-                missing[mine, :, sites] = lacks
-                commoner = np.broadcast_to(self._af[start:stop] > 0.5, lacks.shape)
-                alleles[mine, :, sites] = np.where(lacks, commoner, alleles[mine, :, sites])
-            if self.li_stephens is not None:
-                li_stephens[mine, :, :, sites] = self._li_stephens_dosage(
-                    mask_seed, samples[mine], start, stop
-                )
-        population_af = genotype_frequency[..., 2] + genotype_frequency[..., 1] / np.float32(2)
+            rows = np.flatnonzero(window_row == n)
+            self._fill(columns, n, rows, Key(mask_seed, window, -1), samples[rows])
+        lengths = self.windows.flanked_stops[windows] - self.windows.flanked_starts[windows]
         return Batch(
             mask_seed=mask_seed,
             windows=torch.from_numpy(windows),
-            window_row=torch.from_numpy(rows),
-            sample=torch.from_numpy(samples),
+            window_row=torch.from_numpy(window_row),
             panel_sample=torch.from_numpy(self.targets.panel_sample[samples]),
-            alleles=torch.from_numpy(alleles),
-            hidden=torch.from_numpy(hidden),
-            scored=torch.from_numpy(scored),
-            panel_af=torch.from_numpy(panel_af),
-            relative_position=torch.from_numpy(relative),
-            af=torch.from_numpy(af),
-            population_af=torch.from_numpy(population_af),
-            genotype_frequency=torch.from_numpy(genotype_frequency),
-            li_stephens=torch.from_numpy(li_stephens),
-            is_padded=bool((alleles == PAD).any()),
-            missing=None if missing is None else torch.from_numpy(missing),
+            is_padded=bool((lengths < self.windows.length).any()),
+            **{name: torch.from_numpy(column) for name, column in columns.items()},
         )
+
+    def _blank(self, num_samples: int, num_windows: int) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a batch by name, all padding."""
+        length = self.windows.length
+        num_models = 0 if self.li_stephens is None else self.li_stephens.num_models
+        columns: dict[str, NDArray[Any]] = {
+            "alleles": np.full((num_samples, 2, length), PAD, np.uint8),
+            "query_bits": np.zeros((num_samples, 2, -(-length // 64)), np.int64),
+            "hidden": np.zeros((num_windows, length), bool),
+            "scored": np.zeros((num_samples, length), bool),
+            "panel_af": np.zeros((num_windows, length), np.float32),
+            "relative_position": np.zeros((num_windows, length), np.float32),
+            "af": np.zeros((num_samples, length), np.float32),
+            "genotype_frequency": np.zeros((num_samples, length, 3), np.float32),
+            "li_stephens": np.zeros((num_samples, 2, num_models, length), np.float32),
+        }
+        if self.targets.missing_bits is not None:
+            columns["missing"] = np.zeros((num_samples, 2, length), bool)
+        return columns
+
+    def _fill(
+        self,
+        columns: dict[str, NDArray[Any]],
+        n: int,
+        rows: NDArray[np.int64],
+        key: Key,
+        samples: NDArray[np.int64],
+    ) -> None:
+        """Fill in the window of a key: row ``n`` of the windows', and ``rows`` of the samples'."""
+        start = int(self.windows.flanked_starts[key.window])
+        stop = int(self.windows.flanked_stops[key.window])
+        sites, shape = slice(0, stop - start), (samples.size, 2, stop - start)
+        haplotypes = self.targets.haplotypes.haplotypes_of(samples).ravel()
+        bits = self.targets.haplotypes.haplotype_bits(haplotypes, start, stop)
+        hidden = self._hidden(key.mask_seed, start, stop)
+        columns["hidden"][n, sites] = hidden
+        columns["panel_af"][n, sites] = self._af[start:stop]
+        columns["relative_position"][n, sites] = relative_position(self._panel.position[start:stop])
+        known = self._own_and_known(key.window, hidden)
+        if self.targets.missing_bits is not None:
+            lacks = _core.gather_columns(self.targets.missing_bits, start, stop, haplotypes)
+            commoner = _core.pack_rows(self._af[None, start:stop] > 0.5)
+            bits ^= (bits ^ commoner) & lacks
+            missing = _core.unpack_rows(lacks, stop - start).view(bool).reshape(shape)
+            columns["missing"][rows, :, sites] = missing
+            known = known & ~missing.any(1)
+        alleles = _core.unpack_rows(bits, stop - start).reshape(shape)
+        af, genotype_frequency = self._frequencies(samples, alleles, start, stop)
+        columns["alleles"][rows, :, sites] = alleles
+        words = bits.view(np.int64).reshape(samples.size, 2, -1)
+        columns["query_bits"][rows, :, : words.shape[-1]] = words
+        columns["af"][rows, sites] = af
+        columns["genotype_frequency"][rows, sites] = genotype_frequency
+        columns["scored"][rows, sites] = known & (af > 0) & (af < 1)
+        if self.li_stephens is not None:
+            first, last = self.li_stephens.with_flank(start, stop)
+            observed = ~self._hidden(key.mask_seed, first, last)
+            dosage = li_stephens_dosage(
+                self.li_stephens, self.targets, samples, first, last, observed
+            )
+            columns["li_stephens"][rows, ..., sites] = dosage[..., start - first : stop - first]
 
     def _frequencies(
         self, samples: NDArray[np.int64], truth: NDArray[np.int8], start: int, stop: int
@@ -221,28 +234,6 @@ class WindowDataset(Dataset[Batch]):
         own[: windows.starts[window] - start] = False
         own[windows.stops[window] - start :] = False
         return own
-
-    def _missing(self, samples: NDArray[np.int64], start: int, stop: int) -> NDArray[np.bool_]:
-        """Return (n, 2, stop - start): alleles that the targets' file lacks at sites it has."""
-        assert self.targets.missing_bits is not None
-        bits = _core.gather_columns(
-            self.targets.missing_bits,
-            start,
-            stop,
-            self.targets.haplotypes.haplotypes_of(samples).ravel(),
-        )
-        return _core.unpack_rows(bits, stop - start).reshape(samples.size, 2, -1).view(bool)
-
-    def _li_stephens_dosage(
-        self, mask_seed: int, samples: NDArray[np.int64], start: int, stop: int
-    ) -> NDArray[np.float32]:
-        """Return (n, 2, C, stop - start) probabilities of ALT by the Li-Stephens models."""
-        model = self.li_stephens
-        assert model is not None
-        first, last = model.with_flank(start, stop)
-        observed = ~self._hidden(mask_seed, first, last)
-        dosage = li_stephens_dosage(model, self.targets, samples, first, last, observed)
-        return dosage[..., start - first : stop - first]
 
 
 def li_stephens_dosage(

@@ -1,4 +1,4 @@
-"""Keys, and the sampler that orders them: an epoch travels with its keys."""
+"""Keys of training examples, and the order that an epoch has them in."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
+
+VALIDATION_SEED = 2024
+"""The mask_seed of validation."""
 
 
 class Key(NamedTuple):
-    """One training example: a sample over a window, under an epoch's mask.
+    """One example: a sample over a window, under one mask.
 
-    ``mask_seed`` is what the mask is drawn from: the loop's epoch in training, 2024 in validation.
+    ``mask_seed`` is what the mask is drawn from: the loop's epoch in training, `VALIDATION_SEED` in
+    validation.
     """
 
     mask_seed: int
@@ -21,20 +24,17 @@ class Key(NamedTuple):
     sample: int
 
 
-class KeySampler(Sampler[list[Key]]):
-    """Batches of keys of one epoch; their order is a pure function of (seed, epoch).
-
-    Before it is iterated, ``epoch`` and ``first`` are set: iteration begins at that epoch's
-    batch ``first``, and those before it are never made. The length is that of the whole epoch.
+class KeySampler:
+    """Orders the keys of an epoch and divides them into batches.
 
     Parameters
     ----------
     num_windows, num_samples : int
         Every pair is one key.
     batch_size : int
-        Keys in a batch, the last of an epoch excepted.
+        Keys in a batch; the last batch may have fewer.
     seed : int
-        Of the order.
+        Seed of the shuffle.
     shuffle : {"full", "window", "none"}
         "full": any keys together; "window": a batch stays within one window, and batches come in
         random order; "none": by window, then sample.
@@ -46,34 +46,38 @@ class KeySampler(Sampler[list[Key]]):
         num_samples: int,
         batch_size: int,
         *,
-        seed: int,
-        shuffle: Literal["full", "window", "none"],
+        seed: int = 0,
+        shuffle: Literal["full", "window", "none"] = "none",
     ) -> None:
         self.num_windows = num_windows
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
-        self.epoch = 0
-        self.first = 0
 
     def __len__(self) -> int:
+        """Batches of an epoch."""
         if self.shuffle == "window":
             return self.num_windows * -(-self.num_samples // self.batch_size)
         return -(-self.num_windows * self.num_samples // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[Key]]:
-        epoch = self.epoch
-        for pairs in self._batches(epoch)[self.first :]:
+    def batches(self, mask_seed: int, first: int = 0) -> Iterator[list[Key]]:
+        """Yield the batches of an epoch from number ``first`` on.
+
+        The order is a pure function of the sampler's parameters and ``mask_seed``. Batches before
+        the first are not made.
+        """
+        for pairs in self._pairs(mask_seed)[first:]:
             windows, samples = np.divmod(pairs, self.num_samples)
             yield [
-                Key(epoch, window, sample)
+                Key(mask_seed, window, sample)
                 for window, sample in zip(windows.tolist(), samples.tolist(), strict=True)
             ]
 
-    def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
+    def _pairs(self, mask_seed: int) -> list[NDArray[np.int64]]:
+        """Return ``window * num_samples + sample`` of the keys of each batch."""
         pairs = np.arange(self.num_windows * self.num_samples)
-        order = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+        order = np.random.Generator(np.random.Philox(key=[self.seed, mask_seed]))
         if self.shuffle == "full":
             order.shuffle(pairs)
         if self.shuffle != "window":

@@ -1,4 +1,4 @@
-"""What is hidden: a pure function of epoch and window."""
+"""Masks: which sites of a window are hidden, a pure function of mask_seed and window."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class MaskConfig(Options):
 
     mask_rates: tuple[float, ...] = option(
         (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-        "probabilities of hiding a site: the curriculum, each for as many epochs as "
-        "--epochs-per-rate says, the last for all that follow",
+        "probabilities of hiding a site: the curriculum, each for the same number of epochs, the "
+        "last for all that follow",
         least=0,
         most=1,
         formerly="windows.mask_rates",
@@ -68,14 +68,17 @@ class MaskConfig(Options):
         """Refuse more windows than V18's generator has keys for."""
         if self.mask_generator == "mt19937" and num_windows > 10_000:
             raise InputError(
-                f"must be philox for more than 10000 windows, got mt19937 and {num_windows} windows: "
-                "or take larger ones",
+                f"must be philox for more than 10000 windows, got mt19937 for {num_windows}",
                 argument="mask_generator",
             )
 
     def rate(self, epoch: int) -> float:
         """Return the probability of hiding a site that is not rare."""
         return self.mask_rates[min(epoch // self.epochs_per_rate, len(self.mask_rates) - 1)]
+
+    def expected_share(self, af: NDArray[np.float64], epoch: int) -> float:
+        """Return the expected share of hidden sites, of frequencies ``af``."""
+        return float(np.where(af < self.rare_threshold, self.rare_rate, self.rate(epoch)).mean())
 
     def mask(self, af: NDArray[np.float64], epoch: int, window: int) -> NDArray[np.bool_]:
         """Return the mask of one window, whose sites have the frequencies ``af``."""

@@ -13,8 +13,8 @@ from typing import Any, NoReturn, get_args, get_origin
 from ..errors import InputError, LostRankError, RemoteInputError, one_line, reason
 from .options import (
     Entry,
-    O,
     Options,
+    OptionsT,
     build,
     choices_of,
     entries,
@@ -33,11 +33,14 @@ EXIT_FAILED = 1
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, or none if another process of the run reports them."""
+
+    quiet = False
 
     def error(self, message: str) -> NoReturn:
         """Report an error in one line and exit with code 2."""
-        self.exit(EXIT_INPUT, f"{self.prog}: error: {one_line(message)} (see --help)\n")
+        line = f"{self.prog}: error: {one_line(message)} (see --help)\n"
+        self.exit(EXIT_INPUT, None if self.quiet else line)
 
 
 class Formatter(argparse.HelpFormatter):
@@ -51,16 +54,18 @@ class VersionAction(argparse.Action):
     """Prints the version; it is looked up when asked for, as that takes longer than parsing."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print and exit."""
         import snvrag
 
-        parser.exit(message=f"snvrag {snvrag.__version__}\n")
+        print(f"snvrag {snvrag.__version__}")
+        parser.exit()
 
 
 def run_main(
     name: str,
-    kind: type[O],
+    kind: type[OptionsT],
     description: str,
-    run: Callable[[O], int | None],
+    run: Callable[[OptionsT], int | None],
     arguments: Sequence[str] | None = None,
     *,
     quiet: bool = False,
@@ -85,16 +90,16 @@ def run_main(
     quiet : bool
         Whether another process of the run reports the same errors.
     """
+    parser = build_parser(name, kind, description)
+    parser.quiet = quiet
 
     def report(message: object) -> None:
         if not quiet:
             print(f"snvrag {name}: {message}", file=sys.stderr)
 
     try:
-        options, warnings = parse(name, kind, description, arguments, quiet=quiet)
-        for warning in warnings:
-            report(f"warning: {warning}")
-        return run(options) or 0
+        values = _values(parser, kind, arguments, lambda line: report(f"warning: {line}"))
+        return run(build(kind, values)) or 0
     except RemoteInputError:
         return EXIT_INPUT
     except InputError as error:
@@ -116,10 +121,10 @@ def run_main(
 
 def shown(kind: type[Options], argument: str) -> str:
     """Return an argument as the command line writes it: ``--k`` for k, PANEL for a positional."""
-    for _, item, _ in entries(kind):
-        if item.name == argument:
-            return argument.upper() if item.metadata["positional"] else flag(argument)
-    return argument
+    for entry in entries(kind):
+        if entry.name == argument:
+            return _positional_name(entry) or flag(argument)
+    return flag(argument) if argument in ("config", "preset") else argument
 
 
 def flag(name: str) -> str:
@@ -128,13 +133,8 @@ def flag(name: str) -> str:
 
 
 def parse(
-    name: str,
-    kind: type[O],
-    description: str,
-    arguments: Sequence[str] | None = None,
-    *,
-    quiet: bool = False,
-) -> tuple[O, list[str]]:
+    name: str, kind: type[OptionsT], description: str, arguments: Sequence[str] | None = None
+) -> tuple[OptionsT, list[str]]:
     """Return the options of a command line and warnings about old names.
 
     What a TOML file sets (``--config``, for programs with sections) comes on top of the preset, and
@@ -147,27 +147,33 @@ def parse(
     SystemExit
         For ``--help``, ``--version`` and an unknown or malformed option.
     """
-    parser = build_parser(name, kind, description)
-    if quiet:
-        parser.error = lambda _: sys.exit(EXIT_INPUT)  # type: ignore[assignment,method-assign]
-    given = vars(parser.parse_args(sys.argv[1:] if arguments is None else arguments))
-    values: dict[str, Any] = {}
     warnings: list[str] = []
-    old_names = {entry.item.metadata["formerly"].rpartition(".")[2] for entry in entries(kind)}
-    if path := given.pop("config", None):
-        settings = read_settings(path, kind)
-        warnings += settings.warnings
-        values |= settings.values
-    preset = given.pop("preset", None) or values.pop("preset", None)
+    parser = build_parser(name, kind, description)
+    return build(kind, _values(parser, kind, arguments, warnings.append)), warnings
+
+
+def _values(
+    parser: Parser,
+    kind: type[Options],
+    arguments: Sequence[str] | None,
+    warn: Callable[[str], object],
+) -> dict[str, Any]:
+    """Return what preset, file and command line set, by name; old names are warned of at once."""
+    given = vars(parser.parse_args(sys.argv[1:] if arguments is None else arguments))
+    path = given.pop("config", None)
+    values = read_settings(path, kind, warn) if path else {}
+    preset = values.pop("preset", None)
+    preset = given.pop("preset", preset)
     if preset is not None:
         _check_preset(kind, preset)
         values = {**preset_values(kind, preset), **values}
+    renamed = {_old_name(entry): entry.name for entry in entries(kind)}
     for key, value in given.items():
-        old, is_old, current = key.partition(" formerly ")
-        if is_old and old in old_names:
-            warnings.append(f"{flag(old)} is now called {flag(current)}")
-        values[current if is_old else key] = tuple(value) if isinstance(value, list) else value
-    return build(kind, values), warnings
+        name = renamed.get(key, key)
+        if name != key:
+            warn(f"{flag(key)} is now {flag(name)}")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return values
 
 
 def _check_preset(kind: type[Options], preset: str) -> None:
@@ -177,7 +183,7 @@ def _check_preset(kind: type[Options], preset: str) -> None:
 
 
 def presets(kind: type[Options]) -> list[str]:
-    """Return the names of a program's presets: ``default`` and those that its options name."""
+    """Return the names of a program's presets: small, of the defaults, and those of its options."""
     named = {name for entry in entries(kind) for name in entry.item.metadata["presets"]}
     return ["small", *sorted(named)] if named else []
 
@@ -235,18 +241,28 @@ def _add(group: Any, entry: Entry, plain_flags: bool) -> None:
         settings["action"] = "append"
     elif is_tuple:
         settings["nargs"] = "+"
-    if item.metadata["positional"]:
-        settings["metavar"] = item.metadata["metavar"] or item.name.upper()
-        optional = {} if item.default is MISSING else {"nargs": "?"}
-        group.add_argument(item.name, **settings, **optional)
+    if metavar := _positional_name(entry):
+        if item.default is not MISSING:
+            settings["nargs"] = "*" if is_tuple else "?"
+        group.add_argument(item.name, **{**settings, "metavar": metavar})
         return
     group.add_argument(
         flag(item.name), dest=item.name, required=item.default is MISSING, **settings
     )
-    old = item.metadata["formerly"].rpartition(".")[2]
-    if old and old != item.name:
-        settings["help"] = argparse.SUPPRESS
-        group.add_argument(flag(old), dest=f"{old} formerly {item.name}", **settings)
+    if old := _old_name(entry):
+        group.add_argument(flag(old), dest=old, **{**settings, "help": argparse.SUPPRESS})
+
+
+def _positional_name(entry: Entry) -> str:
+    """Return how the help calls an option that is given by position; "" for the others."""
+    metadata = entry.item.metadata
+    return (metadata["metavar"] or entry.name.upper()) if metadata["positional"] else ""
+
+
+def _old_name(entry: Entry) -> str:
+    """Return the name that an option had on the command line, if it was another."""
+    old: str = entry.item.metadata["formerly"].rpartition(".")[2]
+    return "" if old == entry.name else old
 
 
 def _help(entry: Entry) -> str:
@@ -261,7 +277,9 @@ def _default_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return " ".join(f"{item:g}" for item in value)
+        return " ".join(map(_default_text, value))
+    if isinstance(value, float):
+        return f"{value:g}"
     return "none" if value is None else str(value)
 
 

@@ -8,6 +8,7 @@ import math
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
 from typing import (
     Any,
     ClassVar,
@@ -99,49 +100,58 @@ class Options:
     def __post_init__(self) -> None:
         for item in fields(self):
             if item.metadata:
-                _check(item, _type(type(self), item.name), getattr(self, item.name))
+                _check(item, _types(type(self))[item.name], getattr(self, item.name))
         self.check()
 
     def check(self) -> None:
         """Check how options go together; raise `InputError` if they do not."""
 
 
-O = TypeVar("O", bound=Options)  # noqa: E741
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class Entry(NamedTuple):
-    """One option of a program: the section that holds it ("" at the top) and its field."""
+    """One option of a program: the section that holds it ("" at the top), its field and type."""
 
     table: str
     item: Field[Any]
     kind: Any
+
+    @property
+    def name(self) -> str:
+        """Its name, as in Python."""
+        return self.item.name
 
 
 def entries(kind: type[Options]) -> Iterator[Entry]:
     """Yield all options of a program, those of its sections in place of the sections."""
     for item in fields(kind):
         if item.metadata:
-            yield Entry("", item, _type(kind, item.name))
+            yield Entry("", item, _types(kind)[item.name])
             continue
-        part = get_type_hints(kind)[item.name]
+        part = _types(kind)[item.name]
         for inner in fields(part):
-            yield Entry(item.name, inner, _type(part, inner.name))
+            yield Entry(item.name, inner, _types(part)[inner.name])
 
 
 def sections(kind: type[Options]) -> dict[str, type[Options]]:
     """Return the sections of a program by their names."""
-    hints = get_type_hints(kind)
-    return {item.name: hints[item.name] for item in fields(kind) if not item.metadata}
+    return {item.name: _types(kind)[item.name] for item in fields(kind) if not item.metadata}
 
 
-def build(kind: type[O], values: Mapping[str, Any]) -> O:
+def build(kind: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
     """Return options from values by name, whatever their section; the others have defaults.
 
     Raises
     ------
     InputError
         For a value that is not allowed.
+    TypeError
+        For a name that no option has.
     """
+    unknown = values.keys() - {entry.name for entry in entries(kind)}
+    if unknown:
+        raise TypeError(f"{kind.__name__} has no option {min(unknown)}")
     arguments: dict[str, Any] = {}
     for name, part in sections(kind).items():
         inner = {item.name for item in fields(part)}
@@ -154,27 +164,25 @@ def build(kind: type[O], values: Mapping[str, Any]) -> O:
 def values_of(options: Options) -> dict[str, Any]:
     """Return all values by name, whatever their section."""
     return {
-        entry.item.name: getattr(
-            getattr(options, entry.table) if entry.table else options, entry.item.name
-        )
+        entry.name: getattr(getattr(options, entry.table) if entry.table else options, entry.name)
         for entry in entries(type(options))
     }
 
 
 def to_tables(options: Options) -> dict[str, Any]:
-    """Return plain values by section and name, as TOML and a checkpoint hold them; None left out."""
+    """Return plain values by section and name, as TOML and checkpoints hold them, without None."""
     tables: dict[str, Any] = {}
     given = values_of(options)
     for entry in entries(type(options)):
-        value = given[entry.item.name]
+        value = given[entry.name]
         if value is None:
             continue
         table = tables.setdefault(entry.table, {}) if entry.table else tables
-        table[entry.item.name] = list(value) if isinstance(value, tuple) else value
+        table[entry.name] = list(value) if isinstance(value, tuple) else value
     return tables
 
 
-def from_table(kind: type[O], table: Mapping[str, Any]) -> O:
+def from_table(kind: type[OptionsT], table: Mapping[str, Any]) -> OptionsT:
     """Return a part's options from a table of `to_tables`; names that it lacks are ignored."""
     known = {item.name for item in fields(kind)}
     values = {
@@ -188,7 +196,7 @@ def from_table(kind: type[O], table: Mapping[str, Any]) -> O:
 def preset_values(kind: type[Options], preset: str) -> dict[str, Any]:
     """Return the values by name that a preset changes."""
     return {
-        entry.item.name: entry.item.metadata["presets"][preset]
+        entry.name: entry.item.metadata["presets"][preset]
         for entry in entries(kind)
         if preset in entry.item.metadata["presets"]
     }
@@ -207,8 +215,12 @@ def choices_of(kind: Any) -> tuple[str, ...]:
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
-def _type(owner: type[Options], name: str) -> Any:
-    return get_type_hints(owner)[name]
+_hints = cache(get_type_hints)
+
+
+def _types(kind: Any) -> dict[str, Any]:
+    """Return the types of a class's fields by name."""
+    return _hints(kind)
 
 
 def _check(item: Field[Any], kind: Any, value: Any) -> None:
@@ -245,7 +257,7 @@ def _is_within(
 def _bounds_text(
     least: float | None, most: float | None, above: float | None, below: float | None
 ) -> str:
-    """Say bounds: ``at least 1``, ``from 0 to 1``, ``above 0 and below 1``, ``finite``."""
+    """Return bounds in words: ``at least 1``, ``from 0 to 1``, ``above 0 and below 1``."""
     if least is not None and most is not None:
         return f"from {least} to {most}"
     parts = [

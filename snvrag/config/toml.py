@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from typing import Any, NamedTuple, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_origin
 
 from ..errors import InputError, one_line, reason
-from .options import Options, choices_of, entries, plain_type, sections
+from .options import Entry, Options, choices_of, entries, plain_type, sections
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,23 +18,63 @@ else:
 _TYPES = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 
 
-class Settings(NamedTuple):
-    """What a file sets: values by option, and warnings about names that have changed."""
-
-    values: dict[str, Any]
-    warnings: list[str]
-
-
-def read_settings(path: str, kind: type[Options]) -> Settings:
-    """Read the options that a TOML file sets.
+def read_settings(path: str, kind: type[Options], warn: Callable[[str], object]) -> dict[str, Any]:
+    """Return the options that a TOML file sets, by name.
 
     An option may stand in the table of its section or outside of tables; ``preset`` outside.
+
+    Parameters
+    ----------
+    path : str
+    kind : type
+        The program's options.
+    warn : callable
+        Called with a line for each name that has changed, and for each "" and 0 that an earlier
+        version wrote for an option that is not given.
 
     Raises
     ------
     InputError
         For a file that cannot be read, a key or table that is unknown, or a value of another type.
     """
+    known, old = _names(kind)
+    tables = {table for table, _ in (*known, *old)}
+    values: dict[str, Any] = {}
+    content = _read(path)
+    for table in content.keys() - tables:
+        names = ", ".join(f"[{name}]" for name in sections(kind))
+        raise _error(path, f"no table is called [{table}]: there are {names}")
+    for table, key, value in ((t, *item) for t, inner in content.items() for item in inner.items()):
+        name = key.replace("-", "_")
+        if (table, name) == ("", "preset"):
+            values["preset"] = _convert(value, str, path, key)
+            continue
+        entry = known.get((table, name)) or old.get((table, name))
+        place = f" in [{table}]" if table else ""
+        if entry is None:
+            home = known.get(("", name))
+            hint = f": it belongs in [{home.table}]" if home else ""
+            raise _error(path, f"no option is called {key}{place}{hint}")
+        if (table, name) not in known:
+            warn(f"{path}: {key}{place} is now {entry.name} in [{entry.table}]")
+        if entry.name in values:
+            raise _error(path, f"{key} is set twice")
+        values[entry.name] = _convert(value, entry.kind, path, key)
+        if _meant_none(entry, value):
+            warn(f"{path}: {key}{place} = {value!r} is now left out")
+            values[entry.name] = None
+    return values
+
+
+def _meant_none(entry: Entry, value: Any) -> bool:
+    """Return whether a value is what an earlier version wrote for what is not given."""
+    least = entry.item.metadata["bounds"][0]
+    is_none = value == "" or (value == 0 and least is not None and least > 0)
+    return entry.item.default is None and is_none
+
+
+def _read(path: str) -> dict[str, dict[str, Any]]:
+    """Return the tables of a file; "" holds what is outside of tables."""
     try:
         with open(path, "rb") as stream:
             content = tomllib.load(stream)
@@ -42,50 +82,21 @@ def read_settings(path: str, kind: type[Options]) -> Settings:
         raise _error(path, f"cannot be read ({reason(error)})") from error
     except ValueError as error:  # of syntax, or not UTF-8
         raise _error(path, f"not a TOML file ({one_line(error)})") from error
-    known = {entry.item.name: entry for entry in entries(kind)}
-    old = {
-        tuple(entry.item.metadata["formerly"].split(".")): entry.item.name
-        for entry in known.values()
-        if entry.item.metadata["formerly"]
-    }
-    tables = {*sections(kind), *(names[0] for names in old if len(names) == 2)}
-    settings = Settings({}, [])
+    tables = {name: value for name, value in content.items() if isinstance(value, dict)}
+    return {"": {name: content[name] for name in content if name not in tables}, **tables}
 
-    def take(key: str, value: Any, table: str) -> None:
-        name = key.replace("-", "_")
-        if not table and name == "preset":
-            settings.values[name] = _convert(value, str, path, key)
-            return
-        entry = known.get(name)
-        if entry is None or table not in ("", entry.table):
-            current = old.get((table, name)) or (old.get((name,)) if not table else None)
-            current = current or next(
-                (new for names, new in old.items() if not table and names[-1] == name), None
-            )
-            if current is None:
-                place = f": it belongs in [{entry.table}]" if entry else ""
-                where = f" in [{table}]" if table else ""
-                raise _error(path, f"no option is called {key}{where}{place}")
-            entry = known[current]
-            settings.warnings.append(
-                f"{path}: {key}{f' in [{table}]' if table else ''} is now {current} in "
-                f"[{entry.table}]"
-            )
-            name = current
-        if name in settings.values:
-            raise _error(path, f"{key} is set twice")
-        settings.values[name] = _convert(value, entry.kind, path, key)
 
-    for key, value in content.items():
-        if not isinstance(value, dict):
-            take(key, value, "")
-        elif key in tables:
-            for inner, setting in value.items():
-                take(inner, setting, key)
-        else:
-            names = ", ".join(f"[{table}]" for table in sections(kind))
-            raise _error(path, f"no table is called [{key}]: there are {names}")
-    return settings
+def _names(
+    kind: type[Options],
+) -> tuple[dict[tuple[str, str], Entry], dict[tuple[str, str], Entry]]:
+    """Return the options of a program by (table, name), and by the names that they had before."""
+    known, old = {}, {}
+    for entry in entries(kind):
+        known[entry.table, entry.name] = known["", entry.name] = entry
+        if entry.item.metadata["formerly"]:
+            table, _, name = entry.item.metadata["formerly"].rpartition(".")
+            old[table, name] = old["", name] = entry
+    return known, old
 
 
 def _convert(value: Any, kind: Any, path: str, key: str) -> Any:

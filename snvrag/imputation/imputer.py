@@ -21,7 +21,7 @@ from ..panel.genetic_map import GeneticMap
 from ..panel.panel import Panel
 from ..panel.regions import Region
 from ..panel.windows import Windows
-from ..retrieval.retriever import Retriever
+from ..retrieval.neighbours import Retriever
 from .chunks import Chunk, WindowPlan, cut_chunks
 from .matching import MatchedBlock
 from .trained import Model
@@ -183,7 +183,7 @@ class Imputer:
             panel,
             windows,
             self._retrieval,
-            with_features=self.model.network.config.weighting == "local",
+            with_features=self.model.network.config.needs_features,
             threads=self._threads,
         )
         li_stephens = self._li_stephens_model(panel)
@@ -286,9 +286,4 @@ def repeat_neighbours(neighbours: Neighbours, k: int) -> Neighbours:
     if found == k:
         return neighbours
     index = torch.arange(k) % found
-    return Neighbours(
-        neighbours.alleles[:, :, index],
-        neighbours.features[:, :, index],
-        neighbours.indices[..., index],
-        neighbours.distances[..., index],
-    )
+    return Neighbours(neighbours.alleles[:, :, index], neighbours.features[:, :, index])

@@ -1,4 +1,4 @@
-"""The Li-Stephens model: what the haplotypes carry that a haplotype is a mosaic of."""
+"""The haploid Li-Stephens models of a panel: a haplotype as a mosaic of the panel's."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class LiStephensModel:
 
     A haplotype is a mosaic of the panel's: from one observed site to the next, ``d`` morgans away,
     another haplotype is copied with probability ``1 - exp(-4 Ne d / H)``, and a copied allele
-    differs with probability ``config.mismatch`` (Li and Stephens, Genetics 165, 2003; the scale by H as in
-    Howie et al., PLoS Genetics 5, 2009).
+    differs with probability ``config.mismatch`` (Li and Stephens, Genetics 165, 2003; the scale by
+    H as in Howie et al., PLoS Genetics 5, 2009).
 
     Parameters
     ----------

@@ -34,8 +34,8 @@ class NetworkConfig(Options):
     )
     weighting: Literal["local", "rank"] = option(
         "local",
-        "neighbours weighed at every site by how far they match around it (local), or by their rank "
-        "alone, the same at all sites (rank, as V18)",
+        "weights of the neighbours: at every site by how far they match around it (local), or by "
+        "rank alone, the same at all sites (rank, as V18)",
         v18="rank",
     )
     neighbour_prior: bool = option(
@@ -44,6 +44,11 @@ class NetworkConfig(Options):
         formerly="network.copying",
         v18=False,
     )
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether the network looks at match features of the neighbours."""
+        return self.weighting == "local"
 
     def check(self) -> None:
         """Refuse a width that the heads do not divide."""

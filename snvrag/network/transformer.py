@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -11,10 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..batches.batch import ALT, NUM_MATCH_FEATURES, PAD, REF, Batch, Neighbours
+from .layers import Block, LocalWeights, RankWeights, SiteEmbedding
 from .options import NetworkConfig
-
-NUM_TOKENS = 4
-NUM_FREQUENCIES = 32
 
 
 class Prediction(NamedTuple):
@@ -35,174 +31,6 @@ class Prediction(NamedTuple):
     def hap_dosage(self) -> Tensor:
         """(B, 2, L) float32: probability of ALT."""
         return self.haplotypes.float().softmax(-1)[..., 1]
-
-
-class FrequencyEncoding(nn.Module):
-    """Allele frequency as sines and cosines of learnable frequencies, then a small perceptron."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        spread = torch.logspace(0.0, 2.0, NUM_FREQUENCIES)
-        self.log_frequency = nn.Parameter(spread.log())
-        self.perceptron = nn.Sequential(
-            nn.Linear(2 * NUM_FREQUENCIES, width),
-            nn.LayerNorm(width),
-            nn.GELU(),
-            nn.Linear(width, width),
-        )
-
-    def forward(self, af: Tensor) -> Tensor:
-        """(...) frequencies to (..., D)."""
-        angle = 2 * math.pi * af[..., None] * self.log_frequency.exp()
-        encoded: Tensor = self.perceptron(torch.cat([angle.sin(), angle.cos()], -1))
-        return encoded
-
-
-class SiteEmbedding(nn.Module):
-    """Embeddings of tokens at the sites of a window: token, position and frequency terms, summed,
-    then joined with the place in the window by a linear layer with residual and LayerNorm.
-
-    A haplotype enters only by its token and the layer is linear, so its share of the sum before the
-    norm is one of four vectors, and the sites' share is the same for a sample's two haplotypes and
-    all their neighbours: `site_terms` is computed once, not 2 x (1 + K) times.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.token = nn.Embedding(NUM_TOKENS, width)
-        self.frequency = FrequencyEncoding(width)
-        channels = max(8, width // 8)
-        self.first_place = nn.Conv1d(1, channels, 7, padding=3)
-        self.second_place = nn.Conv1d(channels, channels, 7, padding=3)
-        self.join_embedding = nn.Linear(width, width)
-        self.join_place = nn.Linear(channels, width, bias=False)
-        self.norm = nn.LayerNorm(width)
-
-    def additive(self, tokens: Tensor, af: Tensor) -> Tensor:
-        """(..., L) tokens and frequencies to (..., L, D): the three terms alone, as V18 flattens
-        them for its retrieval.
-        """
-        site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
-        summed: Tensor = site + self.token(tokens)
-        return summed
-
-    def site_terms(self, af: Tensor, position: Tensor, valid: Tensor | None = None) -> Tensor:
-        """(N, L) frequencies and positions in [0, 1] to (N, L, D): all but the token's share.
-
-        `valid` is (N, L), None if every site exists: padding must be as nothing to the convolution.
-        """
-        site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
-        place = F.gelu(self.first_place(position[:, None, :]))
-        if valid is not None:
-            place = place * valid[:, None, :]
-        place = F.gelu(self.second_place(place)).transpose(1, 2)
-        terms: Tensor = site + self.join_embedding(site) + self.join_place(place)
-        return terms
-
-    def token_terms(self) -> Tensor:
-        """(4, D): the tokens' share of the sum before the norm."""
-        return self.token.weight + F.linear(self.token.weight, self.join_embedding.weight)
-
-    def forward(self, tokens: Tensor, site_terms: Tensor) -> Tensor:
-        """(..., L) tokens over (..., L, D) site terms to (..., L, D)."""
-        normed: Tensor = self.norm(F.embedding(tokens, self.token_terms()) + site_terms)
-        return normed
-
-
-def sinusoid(length: int, width: int, like: Tensor) -> Tensor:
-    """(L, D) sinusoidal encoding of the site's number in its window (Vaswani et al., 2017)."""
-    place = torch.arange(length, device=like.device, dtype=torch.float32)[:, None]
-    rate = torch.exp(
-        torch.arange(0, width, 2, device=like.device, dtype=torch.float32)
-        * (-math.log(10_000.0) / width)
-    )
-    angle = place * rate
-    return torch.stack([angle.sin(), angle.cos()], -1).reshape(length, -1)[:, :width].to(like.dtype)
-
-
-class RankWeights(nn.Module):
-    """One learned weight for each rank among the neighbours."""
-
-    def __init__(self, num_neighbours: int) -> None:
-        super().__init__()
-        self.logit = nn.Parameter(torch.zeros(num_neighbours))
-
-    def forward(self, neighbours: Neighbours) -> Tensor:
-        """(B, 2, K, L) weights that sum to 1 over K."""
-        weights = self.logit.softmax(0)[:, None]
-        return weights.expand(neighbours.alleles.shape).to(torch.float32)
-
-
-class LocalWeights(nn.Module):
-    """Weights of the neighbours at every site, from how far each agrees with the query there.
-
-    A haplotype is a mosaic of its relatives: the one to copy at a site is the one whose match
-    extends farthest around it, which the Li-Stephens model expresses by its posterior and this by a
-    perceptron of the match lengths, shared by all sites and neighbours.
-    """
-
-    def __init__(self, hidden: int = 16) -> None:
-        super().__init__()
-        self.score = nn.Sequential(
-            nn.Linear(NUM_MATCH_FEATURES, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, 1),
-        )
-
-    def forward(self, neighbours: Neighbours) -> Tensor:
-        """(B, 2, K, L) weights that sum to 1 over K."""
-        score: Tensor = self.score(neighbours.features.transpose(3, 4))
-        return score[..., 0].float().softmax(2)
-
-
-class Block(nn.Module):
-    """A transformer layer with normalisation first."""
-
-    def __init__(self, width: int, heads: int, dropout: float, span: int, shift: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.span = span
-        self.shift = shift
-        self.attention_norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
-        self.feed_forward_norm = nn.LayerNorm(width)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
-        self.drop = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """(rows, L, D) to the same shape; `valid` is (rows, L), None if every site exists."""
-        x = x + self.drop(self.project(self._attend(self.qkv(self.attention_norm(x)), valid)))
-        fed: Tensor = x + self.drop(self.feed_forward(self.feed_forward_norm(x)))
-        return fed
-
-    def _attend(self, qkv: Tensor, valid: Tensor | None = None) -> Tensor:
-        rows, length, _ = qkv.shape
-        qkv = qkv.reshape(rows, length, 3, self.heads, qkv.shape[-1] // (3 * self.heads))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        # No dropout inside: with it, the CPU has no fused kernel and the (L, L) matrix is formed.
-        attended = [
-            F.scaled_dot_product_attention(
-                query[:, :, part],
-                key[:, :, part],
-                value[:, :, part],
-                attn_mask=None if valid is None else valid[:, None, None, part],
-            )
-            for part in stretches(length, self.span, self.shift)
-        ]
-        return torch.cat(attended, 2).transpose(1, 2).flatten(2)
-
-
-def stretches(length: int, span: int, shift: int) -> list[slice]:
-    """Return the sites that attend to each other: `span` of them, from `shift` on, and the rest."""
-    if not 0 < span < length:
-        return [slice(0, length)]
-    cuts = sorted({0, *range(shift, length, span), length})
-    return [slice(a, b) for a, b in pairwise(cuts)]
 
 
 class ImputationNetwork(nn.Module):
@@ -245,7 +73,9 @@ class ImputationNetwork(nn.Module):
             Block(width, config.heads, config.dropout, config.span, config.span // 2 * (i % 2))
             for i in range(config.layers)
         )
-        self.static_rows = 0
+        # Most rows of a batch in training and in evaluation, to which compiled layers' input is
+        # padded; None while they are not compiled.
+        self._padded_rows: dict[bool, int] | None = None
         self.norm = nn.LayerNorm(width)
         self.haplotype_head = nn.Sequential(
             nn.Linear(width + 2, width), nn.GELU(), nn.Linear(width, 2)
@@ -256,11 +86,11 @@ class ImputationNetwork(nn.Module):
         if config.neighbour_prior:  # start from the copied alleles
             # Share of the panel's frequency in a copied allele: no neighbour is ever fully trusted.
             self.af_mixture = nn.Parameter(torch.tensor(-4.0))
-            self.copy_scale = nn.Parameter(torch.tensor(1.0))
+            self.prior_scale = nn.Parameter(torch.tensor(1.0))
             # Shares of the neighbours and of each Li-Stephens model in the prior, at every site.
-            num_sources = 1 + num_models
+            num_experts = 1 + num_models
             self.prior_share = (
-                nn.Sequential(nn.Linear(1 + num_sources, 16), nn.GELU(), nn.Linear(16, num_sources))
+                nn.Sequential(nn.Linear(1 + num_experts, 16), nn.GELU(), nn.Linear(16, num_experts))
                 if num_models
                 else None
             )
@@ -270,24 +100,27 @@ class ImputationNetwork(nn.Module):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
 
-    def compile_blocks(self, num_samples: int, **options: Any) -> None:
+    def compile_blocks(self, **options: Any) -> None:
         """Compile the transformer's layers, in place: names of parameters stay as they are.
 
         They are all but a few per cent of the work, and alike, so that one compilation serves all
-        of them. Shapes are static: a smaller batch, as the last of an epoch may be, is filled up
-        with blank rows. There is one more compilation for windows shorter than L, which need a
-        mask, and the same for evaluation.
+        of them. Shapes are static: a batch smaller than one before, as the last of an epoch may be,
+        is padded with blank rows. There is one more compilation for windows shorter than L, which
+        need a mask, and the same for evaluation.
 
         Parameters
         ----------
-        num_samples : int
-            B, at most.
         **options
             Of `torch.compile`.
         """
-        self.static_rows = 2 * num_samples
+        self._padded_rows = {}
         for block in self.blocks:
             block.compile(dynamic=False, fullgraph=True, **options)
+
+    def forget_padding(self) -> None:
+        """Pad batches of compiled layers no longer to the size of earlier ones."""
+        if self._padded_rows is not None:
+            self._padded_rows.clear()
 
     def forward(self, batch: Batch, neighbours: Neighbours) -> Prediction:
         """Predict every site of a batch, hidden or not."""
@@ -305,23 +138,30 @@ class ImputationNetwork(nn.Module):
 
         x = self.drop(x).flatten(0, 1)
         both_valid = None if valid is None else valid.repeat_interleave(2, 0)
-        num_rows = x.shape[0]
-        if num_rows < self.static_rows:  # all blank, and all sites of them exist
-            x = F.pad(x, (0, 0, 0, 0, 0, self.static_rows - num_rows))
-            if both_valid is not None:
-                both_valid = F.pad(both_valid, (0, 0, 0, self.static_rows - num_rows), value=True)
-        for block in self.blocks:
-            x = block(x, both_valid)
-        x = self.norm(x[:num_rows]).reshape(num_samples, 2, *x.shape[1:])
+        x = self.norm(self._transform(x, both_valid)).reshape(num_samples, 2, *x.shape[1:])
         per_haplotype = frequencies[:, None].expand(-1, 2, -1, -1)
         haplotypes = self.haplotype_head(torch.cat([x, per_haplotype], -1)).float()
         first, second = x[:, 0], x[:, 1]
         both = torch.cat([first + second, (first - second).abs(), batch.genotype_frequency], -1)
         genotypes = self.genotype_head(both).float()
         if self.config.neighbour_prior:
-            haplotypes = haplotypes + self.copy_scale * self._copy_prior(copied, batch)
+            haplotypes = haplotypes + self.prior_scale * self._prior(copied, batch)
         genotypes = genotypes + _genotype_log_probability(haplotypes)
         return Prediction(haplotypes, genotypes)
+
+    def _transform(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """(rows, L, D) through the layers, padded to one size if they are compiled."""
+        num_rows = x.shape[0]
+        if self._padded_rows is not None:
+            most = max(num_rows, self._padded_rows.get(self.training, 0))
+            self._padded_rows[self.training] = most
+            if num_rows < most:
+                x = F.pad(x, (0, 0, 0, 0, 0, most - num_rows))
+                if valid is not None:  # all sites of a blank row exist
+                    valid = F.pad(valid, (0, 0, 0, most - num_rows), value=True)
+        for block in self.blocks:
+            x = block(x, valid)
+        return x[:num_rows]
 
     def _retrieved(
         self,
@@ -361,18 +201,18 @@ class ImputationNetwork(nn.Module):
         least = self.least_frequency
         return torch.minimum(torch.maximum(af, least), 1 - least)
 
-    def _copy_prior(self, copied: Tensor, batch: Batch) -> Tensor:
+    def _prior(self, copied: Tensor, batch: Batch) -> Tensor:
         """(B, 2, L, 2) log-probabilities of REF and ALT by neighbours and Li-Stephens models."""
         af = batch.af[:, None]
         alt = copied
         if self.prior_share is not None:
-            sources = torch.cat([copied[..., None], batch.li_stephens.transpose(2, 3)], -1)
+            experts = torch.cat([copied[..., None], batch.li_stephens.transpose(2, 3)], -1)
             near = self._seen(af)
             rarity = torch.log10(torch.minimum(near, 1 - near).clamp_min(1e-4))[..., None]
-            seen = torch.cat([rarity.expand(*copied.shape, 1), (sources - af[..., None]).abs()], -1)
-            alt = (self.prior_share(seen).float().softmax(-1) * sources).sum(-1)
-        error = self.af_mixture.sigmoid()
-        alt = ((1 - error) * alt + error * af).clamp(1e-4, 1 - 1e-4)
+            seen = torch.cat([rarity.expand(*copied.shape, 1), (experts - af[..., None]).abs()], -1)
+            alt = (self.prior_share(seen).float().softmax(-1) * experts).sum(-1)
+        af_share = self.af_mixture.sigmoid()
+        alt = ((1 - af_share) * alt + af_share * af).clamp(1e-4, 1 - 1e-4)
         return torch.stack([torch.log1p(-alt), alt.log()], -1)
 
 

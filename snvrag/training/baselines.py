@@ -1,4 +1,4 @@
-"""What a model must beat: the allele frequency alone, and copying the nearest haplotype."""
+"""Baselines of validation: the allele frequency alone, and the nearest haplotype."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ import torch
 
 from ..batches.batch import ALT
 from ..batches.dataset import WindowDataset
-from ..batches.keys import KeySampler
-from ..panel.panel import Panel
+from ..batches.keys import VALIDATION_SEED, KeySampler
+from ..batches.masks import MaskConfig
+from ..panel.windows import Windows
+from ..retrieval.neighbours import Retriever
 from ..retrieval.options import RetrievalConfig
-from ..retrieval.retriever import Retriever
-from .distributed import ALONE, Ranks, RankSampler
+from .distributed import ALONE, Ranks
 from .metrics import Metrics
+from .run_data import RunData
+
+_BATCH_SIZE = 64
 
 
 def evaluate_baselines(
-    panel: Panel, dataset: WindowDataset, sampler: KeySampler, ranks: Ranks = ALONE
+    data: RunData, windows: Windows, masks: MaskConfig, ranks: Ranks = ALONE
 ) -> dict[str, dict[str, float]]:
-    """Score both baselines on the very sites that a model is scored on.
+    """Score both baselines at the sites at which validation scores a model.
 
     Parameters
     ----------
-    panel : Panel
-        The reference panel.
-    dataset : WindowDataset
-        Of the validation targets.
-    sampler : KeySampler
-        Gives the keys; batches of one window are cheapest.
+    data : RunData
+    windows : Windows
+    masks : MaskConfig
+        Of validation.
     ranks : Ranks
-        Share the work.
+        They share the work.
 
     Returns
     -------
@@ -39,18 +41,20 @@ def evaluate_baselines(
     """
     device = torch.device("cpu")
     nearest, frequency = Metrics(device), Metrics(device)
+    # Without Li-Stephens models: they take most of the time of a batch and no baseline uses them.
+    dataset = WindowDataset(data.panel, data.validation, windows, masks)
+    sampler = KeySampler(len(windows), data.validation.haplotypes.num_samples, _BATCH_SIZE)
     retriever = Retriever(
-        panel,
-        dataset.windows,
+        data.panel,
+        windows,
         RetrievalConfig(k=1, segment_size=0, segment_flank=0),
         with_features=False,
     )
-    for keys in RankSampler(sampler, ranks, cut_batches=False):
+    for keys in ranks.deal_batches(sampler.batches(VALIDATION_SEED)):
         batch = dataset.__getitems__(keys)
-        rows = batch.window_row
-        scored, af = batch.scored, batch.panel_af[rows]
+        af = batch.panel_af[batch.window_row]
         copied = (retriever.retrieve(batch).alleles[:, :, 0] == ALT).float()
-        nearest.update(copied, batch.alleles, scored, af)
-        frequency.update(af[:, None].expand(-1, 2, -1), batch.alleles, scored, af)
-    ranks.add_up(nearest.sums, frequency.sums)
+        nearest.update(copied, batch.alleles, batch.scored, af)
+        frequency.update(af[:, None].expand(-1, 2, -1), batch.alleles, batch.scored, af)
+    ranks.all_reduce_sum(nearest.sums, frequency.sums)
     return {"nearest haplotype": nearest.compute(), "allele frequency": frequency.compute()}

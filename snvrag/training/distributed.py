@@ -1,16 +1,16 @@
-"""Several processes that train one network: who each is, and what they tell each other.
+"""Several processes that train one network: rank, world size, collectives.
 
-A step's batch is cut over the ranks: rank r of N takes the r-th N-th of its keys. So
-``--batch-size`` is that of all ranks together, the order of the keys stays the same pure function
-of seed and epoch for every N, and without dropout the step is the same but for rounding. Each rank
-reads the panel itself and has an index cache of its own.
+A step's batch is divided over the ranks: rank r of N takes the r-th N-th of its keys. So the batch
+size is that of all ranks together, the order of the keys is the same pure function of seed and
+epoch for every N, and without dropout the step is the same up to rounding. Each rank reads the
+panel and has its own index cache.
 
-Gradients are summed over ranks once an optimizer step, in one piece, after the last of its
-accumulated batches, and not by DistributedDataParallel, which would send them during that batch's
-backward pass. What it would hide is small (85 MB at the sizes of V18, 1 ms or 2 over NVLink, in a
-step of several tens) and what it needs is much: that every rank computes equally many batches (the
-last of an epoch may have fewer keys than there are ranks, and after an out-of-memory error one rank
-may cut its batches smaller than the others), and a mean over ranks where a sum is right.
+Gradients are summed over ranks once an optimizer step, in one piece, after its last batch.
+DistributedDataParallel would overlap the sum with that batch's backward pass, which saves little
+(85 MB at the sizes of V18 take 1 or 2 ms over NVLink, of a step of several tens), and would need
+every rank to compute equally many batches (the last batch of an epoch may have fewer keys than
+there are ranks, and after an out-of-memory error the ranks may split theirs differently), and a
+mean over ranks where a sum is right.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils.data import Sampler
 
-from ..batches.keys import Key, KeySampler
+from ..batches.keys import Key
 from ..errors import InputError, LostRankError, RemoteInputError, one_line
 
 Value = TypeVar("Value")
@@ -39,18 +38,19 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of a run, as one of them sees them; by default, it is alone.
+    """The processes of a run, seen by one of them; the default is a single process.
 
-    All methods but `step_seed` are called by every rank, in the same order. Alone, they are free.
+    Every rank calls the methods that communicate, in the same order. A single process returns from
+    them at once.
 
     Attributes
     ----------
     rank : int
-        Number of this process, from 0. Rank 0 writes: log, metrics, checkpoints.
+        Index of this process. Rank 0 writes log, metrics and checkpoints.
     size : int
         Number of processes, N.
     local_rank : int
-        Number of this process on its machine: of its GPU.
+        Index of this process on its machine, and of its GPU.
     """
 
     rank: int = 0
@@ -59,16 +59,16 @@ class Ranks:
 
     @classmethod
     def start(cls, timeout_minutes: float) -> Ranks:
-        """Join the processes that ``torchrun`` has started; without it, be alone.
+        """Join the processes started by ``torchrun``; without it, return a single process.
 
-        Tensors on a CPU travel by gloo, those on a GPU by NCCL.
+        Tensors on the CPU are sent by gloo, those on a GPU by NCCL.
 
         Raises
         ------
         LostRankError
-            If the others do not come within the time.
+            If the others do not join in time.
         """
-        rank, size = launched()
+        rank, size = rank_and_world_size()
         if size == 1:
             return cls()
         ranks = cls(rank, size, int(os.environ.get("LOCAL_RANK", rank)))
@@ -76,7 +76,7 @@ class Ranks:
             torch.cuda.set_device(ranks.local_rank)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         timeout = timedelta(minutes=timeout_minutes)
-        with ranks._watched():
+        with ranks._reporting_lost_ranks():
             store = _fresh_store(rank, size, timeout)
             dist.init_process_group(
                 backend, store=store, rank=rank, world_size=size, timeout=timeout
@@ -84,192 +84,170 @@ class Ranks:
         return ranks
 
     def close(self) -> None:
-        """Leave: nothing can be told any more."""
+        """Leave the process group."""
         if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
     @property
     def is_writer(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this rank writes files and log."""
         return self.rank == 0
 
-    def step_seed(self, seed: int, step: int) -> int:
-        """Return the seed of a step's dropout: another for every step and rank.
+    # --- shares of the work ---
 
-        As it is a pure function, a resumed run goes on with the same numbers.
+    def split_batches(self, batches: Iterator[list[Key]]) -> Iterator[list[Key]]:
+        """Yield this rank's share of every batch; it may be empty."""
+        for keys in batches:
+            start, stop = (len(keys) * rank // self.size for rank in (self.rank, self.rank + 1))
+            yield keys[start:stop]
+
+    def deal_batches(self, batches: Iterator[list[Key]]) -> Iterator[list[Key]]:
+        """Yield every N-th batch, whole; at the end an empty one if only other ranks have one."""
+        while batch_per_rank := list(islice(batches, self.size)):
+            yield batch_per_rank[self.rank] if self.rank < len(batch_per_rank) else []
+
+    def step_seed(self, seed: int, step: int) -> int:
+        """Return the seed of a step's dropout, different for every step and rank.
+
+        It is a pure function, so a resumed run draws the same numbers.
         """
         sequence = np.random.SeedSequence([seed, step, self.rank])
         return int(sequence.generate_state(1, np.uint64)[0])
 
-    def largest(self, *values: int) -> list[int]:
-        """Return the largest over ranks of some integers, as `sum_integers` their sums."""
-        if self.size == 1:
-            return list(values)
-        greatest = torch.tensor(values, dtype=torch.int64)
-        with self._watched():
-            dist.all_reduce(greatest, dist.ReduceOp.MAX)
-        return greatest.tolist()
+    # --- collectives ---
+
+    def all_reduce_max(self, *values: int) -> list[int]:
+        """Return the largest of each integer over ranks. They are sent by gloo: no GPU waits."""
+        return self._reduce_integers(values, dist.ReduceOp.MAX)
 
     def sum_integers(self, *values: int) -> list[int]:
-        """Return the sums over ranks of some integers. No GPU is waited for: they go by gloo."""
+        """Return the sum of each integer over ranks. They are sent by gloo: no GPU waits."""
+        return self._reduce_integers(values, dist.ReduceOp.SUM)
+
+    def _reduce_integers(self, values: tuple[int, ...], operation: Any) -> list[int]:
         if self.size == 1:
             return list(values)
-        sums = torch.tensor(values, dtype=torch.int64)
-        self.add_up(sums)
-        return sums.tolist()
+        reduced = torch.tensor(values, dtype=torch.int64)
+        with self._reporting_lost_ranks():
+            dist.all_reduce(reduced, operation)
+        return reduced.tolist()
 
-    def add_up(self, *tensors: Tensor) -> None:
-        """Replace tensors by their sums over ranks, the same at every rank to the last bit."""
+    def all_reduce_sum(self, *tensors: Tensor) -> None:
+        """Replace tensors by their sums over ranks, which are bit-equal on every rank."""
         if self.size == 1:
             return
-        with self._watched():
+        with self._reporting_lost_ranks():
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
-    def add_up_gradients(self, network: nn.Module, losses: Tensor) -> Tensor:
+    def all_reduce_gradients(self, network: nn.Module, losses: Tensor) -> Tensor:
         """Replace a network's gradients by their sums over ranks; return the sums of the losses.
 
-        Costs a copy of all gradients. Without a gradient at one rank, which had no batch in this
-        step, a parameter has that of the others. The losses go along, so that all ranks see one
-        that is not finite.
+        Copies all gradients once. A rank that had no batch in this step takes part with zeros. The
+        losses are sent along, so that all ranks see one that is not finite.
         """
         if self.size == 1:
             return losses
         parameters = [p for p in network.parameters() if p.requires_grad]
-        parts = [p.new_zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in parameters]
-        sums = torch.cat([*parts, losses])
-        self.add_up(sums)
+        flat = [p.new_zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in parameters]
+        sums = torch.cat([*flat, losses])
+        self.all_reduce_sum(sums)
         start = 0
         for parameter in parameters:
             parameter.grad = sums[start : start + parameter.numel()].view_as(parameter)
             start += parameter.numel()
         return sums[start:]
 
-    def of_writer(self, value: Value) -> Value:
+    def broadcast(self, value: Value) -> Value:
         """Return rank 0's value."""
         values = [value]
         if self.size > 1:
-            with self._watched():
+            with self._reporting_lost_ranks():
                 dist.broadcast_object_list(values, src=0)
         return values[0]
 
     def require_same(self, what: str, value: Any) -> None:
-        """Refuse values that differ from rank to rank.
-
-        Raises
-        ------
-        InputError
-            At every rank.
-        """
-        expected = self.of_writer(value)
-        with self.together():
+        """Raise `InputError` on every rank if a value differs between ranks."""
+        expected = self.broadcast(value)
+        with self.raise_on_all_ranks():
             if value != expected:
                 raise InputError(
                     f"rank {self.rank} has another {what} than rank 0: {value}, not {expected}"
                 )
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Do something whose `InputError` at one rank ends all, with that rank's message.
+    def raise_on_all_ranks(self) -> Iterator[None]:
+        """Run a block on every rank; if one raises `InputError`, all do.
 
         Raises
         ------
         InputError
-            At every rank, that of the lowest rank that had one: at the others as `RemoteInputError`,
-            so that it is printed once.
+            That of the lowest rank that raised one. On the others it is a `RemoteInputError`, so
+            that it is printed once.
         """
         if self.size == 1:
             yield
             return
-        failed: InputError | None = None
+        own: InputError | None = None
         try:
             yield
         except InputError as error:
-            failed = error
+            own = error
         messages: list[str | None] = [None] * self.size
-        with self._watched():
-            dist.all_gather_object(messages, str(failed) if failed else None)
-        for rank, message in enumerate(messages):
-            if message is not None:
-                if failed is not None and rank == self.rank:
-                    raise failed
-                raise RemoteInputError(message) from failed
+        with self._reporting_lost_ranks():
+            dist.all_gather_object(messages, None if own is None else str(own))
+        first = next((rank for rank, message in enumerate(messages) if message is not None), None)
+        if own is not None and first == self.rank:
+            raise own
+        if first is not None:
+            raise RemoteInputError(str(messages[first])) from own
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _reporting_lost_ranks(self) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:  # as gloo and NCCL report what happens to their peers
-            reason = one_line(error)[:160]
+        except RuntimeError as error:  # what gloo and NCCL raise when a peer is gone
             raise LostRankError(
                 f"rank {self.rank}: another of the {self.size} processes has ended or does not "
-                f"answer within --rank-timeout: the job ends here; torchrun --max-restarts N and "
-                f"--resume auto start it again by themselves ({reason})"
+                f"answer within the rank timeout, so the job ends: torchrun can restart it by "
+                f"itself, and with resume set to auto it continues ({one_line(error)[:160]})"
             ) from error
 
 
 ALONE = Ranks()
 
 
-def launched() -> tuple[int, int]:
-    """Return rank and number of processes as ``torchrun`` tells them: 0 and 1 without it."""
+def rank_and_world_size() -> tuple[int, int]:
+    """Return the rank and the number of processes that ``torchrun`` sets; 0 and 1 without it."""
     if "RANK" not in os.environ:
         return 0, 1
     return int(os.environ["RANK"]), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _fresh_store(rank: int, size: int, timeout: timedelta) -> Any:
-    """Return what the ranks find each other by, without what an earlier attempt has left in it.
+    """Return a store for the ranks of this attempt, without what an earlier attempt left in it.
 
-    After a restart by torchrun, its store still has the addresses of the processes that are gone,
-    and the number of restarts in the environment is not the same on every machine. So each rank
-    says a name that it has just made up, and rank 0 tells it the attempt's until it is heard.
+    After a restart by torchrun, its store still has the addresses of processes that are gone, and
+    the number of restarts in the environment may differ between machines. So each rank publishes a
+    random name, and rank 0 answers each with the random name of the attempt until all have read it.
     """
     store, _, _ = next(iter(dist.rendezvous("env://", rank, size, timeout=timeout)))  # type: ignore[attr-defined]
     if rank > 0:
         name = uuid4().hex
         store.set(f"rank {rank}", name)
         attempt = store.get(f"attempt of {name}").decode()
-        store.set(f"{attempt} {rank}", "heard")
+        store.set(f"{attempt} {rank}", "joined")
         return dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
     attempt = uuid4().hex
-    deaf = set(range(1, size))
+    waiting_for = set(range(1, size))
     deadline = time.monotonic() + timeout.total_seconds()
-    while deaf:
+    while waiting_for:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"rank {min(deaf)} has not come")
-        for other in sorted(deaf):
+            raise RuntimeError(f"rank {min(waiting_for)} did not join")
+        for other in sorted(waiting_for):
             if store.check([f"rank {other}"]):
                 store.set(f"attempt of {store.get(f'rank {other}').decode()}", attempt)
             if store.check([f"{attempt} {other}"]):
-                deaf.remove(other)
+                waiting_for.remove(other)
         time.sleep(0.005)
     return dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
-
-
-class RankSampler(Sampler[list[Key]]):
-    """A rank's share of the keys of a `KeySampler`, whose epoch and first batch it goes by.
-
-    Parameters
-    ----------
-    whole : KeySampler
-    ranks : Ranks
-    cut_batches : bool
-        True: every batch is cut over the ranks. False: batches stay whole, and number i goes to
-        rank i modulo N. A rank that gets no key while others do has an empty list in its place, so
-        that all ranks have equally many.
-    """
-
-    def __init__(self, whole: KeySampler, ranks: Ranks, *, cut_batches: bool) -> None:
-        self.whole = whole
-        self.ranks = ranks
-        self.cut_batches = cut_batches
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        rank, size = self.ranks.rank, self.ranks.size
-        batches = iter(self.whole)
-        if self.cut_batches:
-            for keys in batches:
-                yield keys[len(keys) * rank // size : len(keys) * (rank + 1) // size]
-        while several := list(islice(batches, size)):
-            yield several[rank] if rank < len(several) else []

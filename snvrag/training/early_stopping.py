@@ -1,4 +1,4 @@
-"""When to stop, and which epoch is the best."""
+"""Early stopping, and which epoch is the best."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from dataclasses import dataclass
 
 @dataclass
 class EarlyStopping:
-    """Stops when F1 has not gained for some epochs.
+    """Stops training when F1 has not gained for some epochs.
 
     Attributes
     ----------
-    patience, min_gain
-        Epochs in a row without a gain of more than ``min_gain`` over ``reference_f1``.
+    patience : int
+        Epochs without a gain after which training stops; 0: it never does.
+    min_gain : float
+        A gain is an F1 of more than ``reference_f1 + min_gain``.
     best_f1, best_epoch
-        The highest F1, by however little.
+        The highest F1, by whatever margin; -1 before the first epoch.
+    reference_f1 : float
+        F1 of the last epoch that gained.
+    bad_epochs : int
+        Epochs since.
     """
 
     patience: int
@@ -25,7 +31,7 @@ class EarlyStopping:
     bad_epochs: int = 0
 
     def update(self, epoch: int, f1: float) -> bool:
-        """Take an epoch's F1; return whether it is the best so far."""
+        """Record an epoch's F1; return whether it is the best so far."""
         if f1 > self.reference_f1 + self.min_gain:
             self.reference_f1, self.bad_epochs = f1, 0
         else:
@@ -37,5 +43,11 @@ class EarlyStopping:
 
     @property
     def should_stop(self) -> bool:
-        """Whether patience is at its end."""
+        """Whether training should stop."""
         return 0 < self.patience <= self.bad_epochs
+
+    def __str__(self) -> str:
+        return (
+            f"F1 gained no more than {self.min_gain} in {self.bad_epochs} epochs "
+            f"(best: epoch {self.best_epoch + 1}, {self.best_f1:.4f})"
+        )

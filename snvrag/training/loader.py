@@ -1,66 +1,83 @@
-"""The loader: batches in an epoch's order, each with its neighbours, grouped by optimizer steps."""
+"""Batches of an epoch with their neighbours, made here or by worker processes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import islice
+from multiprocessing import active_children
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 
 import torch
 from torch.utils.data import DataLoader
 
 from ..batches.batch import Batch, Neighbours
-from ..batches.dataset import Targets, WindowDataset, as_batch
-from ..batches.keys import KeySampler
-from ..batches.masks import MaskConfig
+from ..batches.dataset import WindowDataset, as_batch
+from ..batches.keys import Key, KeySampler
+from ..errors import LostWorkerError, one_line
 from ..li_stephens.model import LiStephensModel
 from ..panel.windows import Windows
-from ..retrieval.retriever import Retriever
-from .distributed import ALONE, Ranks, RankSampler
+from ..retrieval.neighbours import Retriever
+from .distributed import ALONE, Ranks
 from .options import Config
 from .run_data import RunData
-from .signals import held, ignore_signals
+from .signals import ignore_signals, kill, signals_blocked
 
 Group = list[tuple[Batch, Neighbours]]
+"""Batches of one optimizer step."""
 
 
 class Loader:
-    """Batches with their neighbours, and in ``waited_seconds`` how long they took.
+    """The batches of training or validation, by epoch.
 
     Parameters
     ----------
     config : Config
-    sources : RunData
-    targets : Targets
-        The samples: of training or of validation.
+    data : RunData
     windows : Windows
-    masks : MaskConfig
-    li_stephens : LiStephensModel or None
-    pin : bool
-        Whether batches lie in page-locked memory, from which a copy to a GPU does not wait.
     ranks : Ranks
-        Training batches are cut over them; those of validation stay whole, and go round. Where a
-        rank has no part, its batch has no samples.
+        Training batches are split over the ranks; validation batches are dealt out whole. A rank
+        without a share has a batch of no samples.
     training : bool
-        Whether the order is shuffled as configured.
+        Whether to load the training samples, shuffled, or those of validation, in order.
+    pin : bool
+        Put batches into page-locked memory, from which a copy to a GPU is asynchronous.
+
+    Attributes
+    ----------
+    dataset : WindowDataset
+    sampler : KeySampler
+        The batches of keys, before they are divided over ranks.
+    retriever : Retriever
+    loader : DataLoader
+        Makes batches from this rank's keys.
+    workers : set of Process
+        Started with the first epoch.
     """
 
     def __init__(
         self,
         config: Config,
-        sources: RunData,
-        targets: Targets,
+        data: RunData,
         windows: Windows,
-        masks: MaskConfig,
-        li_stephens: LiStephensModel | None,
-        *,
-        pin: bool = False,
         ranks: Ranks = ALONE,
+        *,
         training: bool,
+        pin: bool = False,
     ) -> None:
+        self.ranks = ranks
+        self.training = training
         self.pin = pin
-        self.dataset = WindowDataset(sources.panel, targets, windows, masks, li_stephens)
+        targets = data.train if training else data.validation
+        self.dataset = WindowDataset(
+            data.panel,
+            targets,
+            windows,
+            config.masks if training else config.masks.validation(),
+            _li_stephens_model(config, data),
+        )
         self.sampler = KeySampler(
             len(windows),
             targets.haplotypes.num_samples,
@@ -69,44 +86,138 @@ class Loader:
             shuffle=config.training.shuffle if training else "none",
         )
         self.retriever = Retriever(
-            sources.panel,
+            data.panel,
             windows,
             config.retrieval,
-            with_features=config.network.weighting == "local",
+            with_features=config.network.needs_features,
             threads=config.run.threads,
         )
-        self.loader: DataLoader[Batch] = DataLoader(
-            self.dataset,
-            batch_sampler=RankSampler(self.sampler, ranks, cut_batches=training),
-            collate_fn=as_batch,
-            num_workers=config.run.workers,
-            multiprocessing_context=config.run.start_method if config.run.workers else None,
-            persistent_workers=config.run.workers > 0,
-            worker_init_fn=ignore_signals,
-            # A loader without one of its own would draw from the generator that dropout uses.
-            generator=torch.Generator(),
-        )
-        self.waited_seconds = 0.0
+        self._epoch_keys = _EpochKeys()
+        self.workers: set[BaseProcess] = set()
+        num_workers = config.run.workers
+        with _more_workers_than_cores():
+            self.loader: DataLoader[Batch] = DataLoader(
+                self.dataset,
+                batch_sampler=self._epoch_keys,
+                collate_fn=as_batch,
+                num_workers=num_workers,
+                multiprocessing_context=config.run.start_method if num_workers else None,
+                persistent_workers=num_workers > 0,
+                worker_init_fn=ignore_signals,
+                # Without a generator of its own it would draw from the one that dropout uses.
+                generator=torch.Generator(),
+            )
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, Neighbours]]:
-        """Yield an epoch's batches on the CPU, from the one numbered ``first`` on."""
-        self.sampler.epoch, self.sampler.first = epoch, first
-        with held() if self.loader.num_workers else nullcontext():  # they are started here
-            batches = iter(self.loader)
-        for batch in batches:
+    def keys(self, mask_seed: int, first: int = 0) -> Iterator[list[Key]]:
+        """Yield this rank's share of the keys of each batch, from number ``first`` on."""
+        batches = self.sampler.batches(mask_seed, first)
+        if self.training:
+            return self.ranks.split_batches(batches)
+        return self.ranks.deal_batches(batches)
+
+    def batches(self, mask_seed: int, first: int = 0) -> Iterator[tuple[Batch, Neighbours]]:
+        """Yield this rank's batches on the CPU, from number ``first`` of an epoch on.
+
+        Raises
+        ------
+        LostWorkerError
+            If a worker fails.
+        """
+        for batch in self._without_neighbours(mask_seed, first):
             neighbours = self.retriever.retrieve(batch)
             yield (batch.pin_memory(), neighbours.pin_memory()) if self.pin else (batch, neighbours)
 
-    def groups(self, epoch: int, size: int, first: int = 0) -> Iterator[Group]:
-        """Yield an epoch's batches in groups of ``size``, one an optimizer step.
-
-        The last group of an epoch may be shorter. What they took is added to `waited_seconds`.
-        """
-        batches = self.epoch(epoch, first)
-        while True:
-            start = time.perf_counter()
-            group = list(islice(batches, size))
-            self.waited_seconds += time.perf_counter() - start
-            if not group:
-                return
+    def groups(self, mask_seed: int, size: int, first: int = 0) -> Iterator[Group]:
+        """Yield batches in groups of ``size``; the last group of an epoch may be smaller."""
+        batches = self.batches(mask_seed, first)
+        while group := list(islice(batches, size)):
             yield group
+
+    def _without_neighbours(self, mask_seed: int, first: int) -> Iterator[Batch]:
+        self._epoch_keys.batches = lambda: self.keys(mask_seed, first)
+        if self.loader.num_workers == 0:
+            yield from self.loader
+            return
+        started = set(active_children())
+        with nullcontext() if self.workers else signals_blocked(), _more_workers_than_cores():
+            batches = iter(self.loader)
+        self.workers |= set(active_children()) - started
+        while True:
+            try:
+                batch = next(batches, None)
+            except Exception as error:  # whatever the worker raised, or its death
+                cause = one_line(str(error).strip().rpartition("\n")[2] or error)
+                raise LostWorkerError(f"a worker process has failed: {cause}") from error
+            if batch is None:
+                return
+            yield batch
+
+    def lost_worker(self, seconds: float = 1.0) -> BaseProcess | None:
+        """Return a worker that has ended, or ends within some seconds; None if there is none."""
+        ended = wait([worker.sentinel for worker in self.workers], timeout=seconds)
+        for worker in self.workers:
+            if worker.sentinel in ended:
+                worker.join()
+                return worker
+        return None
+
+    def close(self) -> None:
+        """Kill the workers; the loader cannot be used any more."""
+        kill(self.workers)
+
+
+class _EpochKeys:
+    """The keys that a data loader iterates over next.
+
+    A data loader with persistent workers keeps its batch sampler and iterates over it without
+    arguments once an epoch, so the epoch has to be set beforehand. Nothing but the keys gets to the
+    workers.
+    """
+
+    def __init__(self) -> None:
+        self.batches: Callable[[], Iterator[list[Key]]] = lambda: iter(())
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return self.batches()
+
+
+@contextmanager
+def _more_workers_than_cores() -> Iterator[None]:
+    """Suppress torch's warning of more workers than cores: the user has asked for them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+        yield
+
+
+@contextmanager
+def closing_workers(*loaders: Loader) -> Iterator[None]:
+    """Kill the workers of loaders at the end of the block.
+
+    Raises
+    ------
+    LostWorkerError
+        If a worker has ended before. torch raises that error wherever the block happens to be.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        for loader in loaders:
+            if lost := loader.lost_worker():
+                raise LostWorkerError(
+                    f"worker process {lost.pid} has ended with exit code {lost.exitcode}"
+                ) from error
+        raise
+    finally:
+        for loader in loaders:
+            loader.close()
+
+
+def _li_stephens_model(config: Config, data: RunData) -> LiStephensModel | None:
+    if not config.li_stephens.li_stephens:
+        return None
+    return LiStephensModel(
+        data.panel,
+        config.li_stephens,
+        genetic_map=data.genetic_map,
+        threads=1 if config.run.workers else config.run.threads,
+    )

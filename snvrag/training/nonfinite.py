@@ -1,9 +1,8 @@
-"""Watches for a loss that is not finite, without waiting for the device at every step."""
+"""A guard against losses that are not finite, which does not wait for the device at every step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,54 +10,53 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class StepState:
-    """The state before a step, as far as it is not in tensors that a bad step leaves alone.
+    """The state before a step, except for tensors that a bad step leaves as they are.
 
     Attributes
     ----------
     step : int
-        Optimizer steps taken.
-    position : int
+        Optimizer steps done.
+    num_batches_done : int
         Batches of the epoch done.
     random_state : dict of Tensor
     """
 
     step: int
-    position: int
-    random_state: dict[str, Any]
+    num_batches_done: int
+    random_state: dict[str, Tensor]
 
 
 class NonFiniteGuard:
-    """Remembers, since it was last read, whether each step's losses and gradient were finite.
+    """Records whether the losses and the gradient of each step were finite, until it is read.
 
     Attributes
     ----------
     bad : () float32
-        1 from the first bad step on, else 0, on the device: what skips that step and all that
-        follow, so that the state stays that of before.
+        On the device: 1 from the first bad step on, else 0. It makes the optimizer skip that step
+        and all that follow, so the state stays that before the bad step.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.bad = torch.zeros((), device=device)
-        self._taken: list[tuple[StepState, Tensor]] = []
+        self._unread: list[tuple[StepState, Tensor]] = []
 
-    def note(self, before: StepState, losses: Tensor, norm: Tensor) -> None:
-        """Take a step's losses, one a batch, and the norm of its gradient."""
+    def record(self, before: StepState, losses: Tensor, norm: Tensor) -> None:
+        """Record a step by its losses, one per batch, and the norm of its gradient."""
         finite = torch.isfinite(torch.cat([losses, norm.to(losses)[None]]))
         self.bad = torch.maximum(self.bad, 1 - finite.all().to(self.bad))
-        self._taken.append((before, finite))
+        self._unread.append((before, finite))
 
     def first_bad(self) -> tuple[StepState, int] | None:
-        """Wait for the device; return the first bad step and which of its batches it was.
+        """Wait for the device; return the first bad step and the index of its first bad batch.
 
-        The batch is the first whose loss is not finite; the first of all where only the gradient
-        is not.
+        If only the gradient is not finite, the batch is the step's first.
         """
-        taken, self._taken = self._taken, []
+        unread, self._unread = self._unread, []
         if not self.bad:
             return None
-        for before, finite in taken:
+        for before, finite in unread:
             values = finite.tolist()
             if not all(values):
                 first = values.index(False)
                 return before, first if first < len(values) - 1 else 0
-        raise AssertionError("a bad step was read before")
+        raise AssertionError("the bad step was returned before")

@@ -23,8 +23,8 @@ class DataConfig(Options):
 
     panel: str | None = option(
         None,
-        "reference panel: phased VCF or BCF, HDF5 of scikit-allel, VCF Zarr, or a panel prepared by "
-        "snvrag prepare (default: the demo panel that ships with the package)",
+        "reference panel: phased VCF or BCF, HDF5 of scikit-allel, VCF Zarr, or a panel prepared "
+        "by snvrag prepare (default: the demo panel that ships with the package)",
         metavar="FILE",
         resume="noted",
     )
@@ -35,7 +35,7 @@ class DataConfig(Options):
     )
     train: str | None = option(
         None,
-        "train on the samples of this file, in a format of --panel (default: on the panel's own)",
+        "train on the samples of this file, in any format of a panel (default: on the panel's own)",
         metavar="FILE",
         resume="noted",
     )
@@ -57,14 +57,15 @@ class DataConfig(Options):
     )
     val_fraction: float = option(
         0.1,
-        "without --val-samples, fraction of the panel's samples held out for validation, evenly "
+        "fraction of the panel's samples held out for validation, unless they are named, evenly "
         "spread in file order (0.2: the first, the sixth, ...)",
         above=0,
         below=1,
     )
     genetic_map: str | None = option(
         None,
-        "genetic map, plain or gzipped: chrom id cM bp (PLINK) or bp chrom cM (default: 1 cM per Mb)",
+        "genetic map, plain or gzipped: chrom id cM bp (PLINK) or bp chrom cM (default: 1 cM per "
+        "Mb)",
         metavar="FILE",
         resume="noted",
     )
@@ -92,8 +93,8 @@ class TrainingConfig(Options):
     )
     final_rate: float = option(
         0.1,
-        "share of the learning rate left at the last step of the last epoch, reached along a cosine; "
-        "1: constant after warm-up",
+        "share of the learning rate left at the last step of the last epoch, reached along a "
+        "cosine; 1: constant after warm-up",
         least=0,
         most=1,
         v18=1.0,
@@ -129,19 +130,22 @@ class RunConfig(Options):
         resume="free",
     )
     overwrite: bool = option(
-        False, "replace the checkpoints of an earlier run in --output", resume="free", saved=False
+        False,
+        "replace the checkpoints of an earlier run in the output folder",
+        resume="free",
+        saved=False,
     )
     resume: str | None = option(
         None,
-        "checkpoint to continue from; auto: the newest intact one in --output, or a fresh start "
-        "where there is none",
+        "checkpoint to continue from; auto: the newest intact one in the output folder, or a fresh "
+        "start where there is none",
         metavar="FILE",
         resume="free",
         saved=False,
     )
     resume_epoch: int | None = option(
         None,
-        "with --resume: index of the epoch expected to come next (default: not checked)",
+        "when resuming: index of the epoch expected to come next (default: not checked)",
         least=0,
         resume="free",
         saved=False,
@@ -223,7 +227,7 @@ class Config(Options):
     run: RunConfig = section(RunConfig)
 
     def to_toml(self) -> str:
-        """Return the text of a file for ``--config``, without what belongs to one start only."""
+        """Return the text of a TOML file of the options, without what belongs to one start only."""
         tables = to_tables(self)
         for entry in entries(type(self)):
             if not entry.item.metadata["saved"]:

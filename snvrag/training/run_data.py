@@ -1,9 +1,10 @@
-"""From files to the reference panel, the training and the validation targets of a run."""
+"""The data of a run: reference panel, training and validation targets, genetic map."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,12 @@ from ..io.sample_tables import read_names, read_populations
 from ..kernels import align_sites
 from ..panel.genetic_map import GeneticMap
 from ..panel.panel import Panel
-from .options import Config
+from .options import Config, DataConfig
 
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run trains on.
+    """The data that a run trains on.
 
     Attributes
     ----------
@@ -30,32 +31,45 @@ class RunData:
         The reference: without the validation samples, and without sites that are monomorphic then.
     train, validation : Targets
     report : tuple of str
-        Lines that tell what was read and what was dropped.
+        Lines about what was read and what was dropped.
     genetic_map : GeneticMap, optional
+    fingerprints : dict
+        SHA-256 of each input, by what a message calls it.
     """
 
     panel: Panel
     train: Targets
     validation: Targets
-    report: tuple[str, ...]
+    report: tuple[str, ...] = ()
     genetic_map: GeneticMap | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
-def fingerprint(sources: RunData) -> str:
-    """Return what identifies the data of a run: its haplotypes and its genetic map."""
-    parts = [sources.panel.fingerprint, sources.validation.haplotypes.fingerprint]
-    if sources.train.haplotypes is not sources.panel:
-        present = hashlib.sha256(sources.train.present.tobytes()).hexdigest()
-        parts += [sources.train.haplotypes.fingerprint, present]
-    if sources.genetic_map is not None:
-        parts.append(sources.genetic_map.fingerprint)
-    return "-".join(parts)
+@dataclass(frozen=True)
+class _Populations:
+    """The population of each sample, from a table or "all" without one."""
 
+    table: Mapping[str, str] | None
+    path: str = ""
 
-def held_out(num_samples: int, fraction: float) -> NDArray[np.int64]:
-    """Return indices of about that fraction of the samples, evenly spread, the first among them."""
-    steps = np.floor(np.arange(-1, num_samples) * fraction + 1e-9)
-    return np.flatnonzero(np.diff(steps))
+    @classmethod
+    def read(cls, config: DataConfig) -> _Populations:
+        path = config.populations or ("" if config.panel else demo_file(DEMO_POPULATIONS))
+        return cls(read_populations(path, config.population_column) if path else None, path)
+
+    def of(self, samples: tuple[str, ...]) -> list[str]:
+        """Return the populations of samples; raise `InputError` for one that the table lacks."""
+        if self.table is None:
+            return ["all"] * len(samples)
+        missing = [name for name in samples if name not in self.table]
+        if missing:
+            raise InputError(
+                f"no line for sample {missing[0]} "
+                f"({len(missing)} of {len(samples)} samples have none)",
+                argument="populations",
+                path=self.path,
+            )
+        return [self.table[name] for name in samples]
 
 
 def load_run_data(config: Config) -> RunData:
@@ -64,135 +78,151 @@ def load_run_data(config: Config) -> RunData:
     Raises
     ------
     InputError
-        For a file that cannot be read, for samples that are not there, and if nothing is left.
+        For a file that cannot be read, a sample that is not in the panel, and if no sample or site
+        is left.
     """
     path = config.data.panel or demo_file(DEMO_PANEL)
     everyone, read = read_panel(path, region=config.data.region, verify=True)
-    report = [str(read)]
-    table_path = config.data.populations or (
-        "" if config.data.panel else demo_file(DEMO_POPULATIONS)
-    )
-    table = read_populations(table_path, config.data.population_column) if table_path else None
-    if table is not None:
-        everyone = everyone.with_populations(_look_up(table, everyone.samples, table_path))
-
-    if config.data.val_samples:
-        names = read_names(config.data.val_samples)
-        chosen = everyone.sample_indices(
-            names, argument="val_samples", path=config.data.val_samples
-        )
-    else:
-        chosen = held_out(everyone.num_samples, config.data.val_fraction)
-    rest = np.setdiff1d(np.arange(everyone.num_samples), chosen)
-    if rest.size == 0 or chosen.size == 0:
-        raise InputError(
-            f"{path}: {everyone.num_samples} samples, {chosen.size} of them for validation: "
-            "at least one must be left on each side (--val-samples, --val-fraction)"
-        )
-
-    panel = everyone.select_samples(rest)
-    polymorphic = panel.polymorphic_sites()
-    dropped = panel.num_sites - polymorphic.size
-    if polymorphic.size == 0:
-        raise InputError(f"{path}: no site is polymorphic in the {rest.size} reference samples")
-    panel = panel.select_sites(polymorphic)
-    if table is not None:  # populations left by all their samples have no frequency
-        panel = panel.with_populations(_look_up(table, panel.samples, table_path))
-    report.append(
-        f"reference panel: {panel.num_samples} samples, {panel.num_haplotypes} haplotypes, "
-        f"{panel.num_sites} sites ({dropped} monomorphic dropped), populations: "
-        f"{', '.join(panel.populations)}"
-    )
-    if config.retrieval.k > panel.num_haplotypes - 2:
-        raise InputError(
-            f"must be at most {panel.num_haplotypes - 2}, as the panel has {panel.num_haplotypes} "
-            f"haplotypes, 2 of them the query's own, got {config.retrieval.k}",
-            argument="k",
-        )
-
-    present = np.ones(panel.num_sites, bool)
+    populations = _Populations.read(config.data)
+    everyone = everyone.with_populations(populations.of(everyone.samples))
+    chosen = _validation_samples(config.data, everyone, path)
+    panel, polymorphic = _reference(everyone, chosen, path)
+    # Populations that only validation samples belong to have no frequency.
+    panel = panel.with_populations(populations.of(panel.samples))
+    _require_neighbours(config.retrieval.k, panel)
     held = everyone.select_samples(chosen).select_sites(polymorphic)
-    validation = Targets(held, present, np.full(chosen.size, -1), _numbers(held, panel))
-    report.append(f"validation: {held.num_samples} samples")
+    present = np.ones(panel.num_sites, bool)
+    validation = Targets(held, present, np.full(chosen.size, -1), _population_index(held, panel))
+    report = [
+        str(read),
+        f"reference panel: {panel.num_samples} samples, {panel.num_haplotypes} haplotypes, "
+        f"{panel.num_sites} sites ({everyone.num_sites - panel.num_sites} monomorphic dropped), "
+        f"populations: {', '.join(panel.populations)}",
+        f"validation: {held.num_samples} samples",
+    ]
+    fingerprints = {"panel": _fingerprint(everyone), "validation samples": _digest(held.samples)}
     if config.data.train:
-        train = _training_targets(
-            config.data.train, config.data.region, panel, held, table, table_path, report
-        )
+        train, lines = _training_targets(config.data, panel, held, populations)
+        report += lines
+        parts = (_fingerprint(train.haplotypes), train.present.tobytes().hex())
+        fingerprints["training samples"] = _digest(parts)
     else:
         train = Targets(panel, present, np.arange(panel.num_samples), panel.sample_population)
         report.append(f"training: the panel's own {panel.num_samples} samples")
-    map_path = config.data.genetic_map
-    genetic_map = read_genetic_map(map_path, panel.chrom) if map_path else None
-    return RunData(panel, train, validation, tuple(report), genetic_map)
+    samples = tuple(sorted({*everyone.samples, *train.haplotypes.samples}))
+    fingerprints["populations"] = _digest(populations.of(samples))
+    genetic_map = None
+    if config.data.genetic_map:
+        genetic_map = read_genetic_map(config.data.genetic_map, panel.chrom)
+        fingerprints["genetic map"] = genetic_map.fingerprint
+    return RunData(panel, train, validation, tuple(report), genetic_map, fingerprints)
+
+
+def _reference(
+    everyone: Panel, held: NDArray[np.int64], path: str
+) -> tuple[Panel, NDArray[np.int64]]:
+    """Return the panel without some samples, at the sites polymorphic in it, and their indices."""
+    panel = everyone.select_samples(np.setdiff1d(np.arange(everyone.num_samples), held))
+    polymorphic = panel.polymorphic_sites()
+    if polymorphic.size == 0:
+        raise InputError(
+            f"no site is polymorphic in the {panel.num_samples} reference samples",
+            argument="panel",
+            path=path,
+        )
+    return panel.select_sites(polymorphic), polymorphic
+
+
+def held_out(num_samples: int, fraction: float) -> NDArray[np.int64]:
+    """Return the indices of about a fraction of the samples, evenly spread, beginning with 0."""
+    steps = np.floor(np.arange(-1, num_samples) * fraction + 1e-9)
+    return np.flatnonzero(np.diff(steps))
+
+
+def _validation_samples(config: DataConfig, everyone: Panel, path: str) -> NDArray[np.int64]:
+    """Return the indices of the samples to hold out, named or spread."""
+    if config.val_samples:
+        names = read_names(config.val_samples)
+        chosen = everyone.sample_indices(names, argument="val_samples", path=config.val_samples)
+    else:
+        chosen = held_out(everyone.num_samples, config.val_fraction)
+    if chosen.size in (0, everyone.num_samples):
+        raise InputError(
+            f"must leave at least one sample for training and one for validation, got {chosen.size}"
+            f" of the {everyone.num_samples} samples of {path} for validation",
+            argument="val_samples" if config.val_samples else "val_fraction",
+        )
+    return chosen
+
+
+def _require_neighbours(k: int, panel: Panel) -> None:
+    most = panel.num_haplotypes - 2
+    if k > most:
+        raise InputError(
+            f"must be at most {most}, as the panel has {panel.num_haplotypes} haplotypes, 2 of "
+            f"them the query's own, got {k}",
+            argument="k",
+        )
 
 
 def _training_targets(
-    path: str,
-    region: str | None,
-    panel: Panel,
-    held: Panel,
-    table: dict[str, str] | None,
-    table_path: str,
-    report: list[str],
-) -> Targets:
-    """Samples of another file, brought to the panel's sites."""
-    others, read = read_panel(path, region=region, verify=True)
-    report.append(str(read))
+    config: DataConfig, panel: Panel, held: Panel, populations: _Populations
+) -> tuple[Targets, list[str]]:
+    """Read the samples of another file at the panel's sites; return them and lines about them."""
+    path = str(config.train)
+
+    def refusal(message: str) -> InputError:
+        return InputError(message, argument="train", path=path)
+
+    others, read = read_panel(path, region=config.region, verify=True)
+    lines = [str(read)]
     if others.chrom != panel.chrom:
-        raise InputError(f"--train {path}: chromosome {others.chrom}, the panel has {panel.chrom}")
+        raise refusal(f"chromosome {others.chrom}, the panel has {panel.chrom}")
     held_names = set(held.samples)
     kept = [i for i, name in enumerate(others.samples) if name not in held_names]
     if not kept:
-        raise InputError(f"--train {path}: all its samples are held out for validation")
+        raise refusal("all its samples are held out for validation")
     if len(kept) < others.num_samples:
-        report.append(
+        lines.append(
             f"training: {others.num_samples - len(kept)} samples left out, held for validation"
         )
         others = others.select_samples(kept)
-    if table is not None:
-        others = others.with_populations(_look_up(table, others.samples, table_path))
+    others = others.with_populations(populations.of(others.samples))
     index = align_sites(panel.position, others.position, panel.alleles, others.alleles)
     present = index >= 0
-    if not present.any():
-        raise InputError(f"--train {path}: no site in common with the panel")
+    num_present = int(present.sum())
+    if num_present == 0:
+        raise refusal("no site in common with the panel")
     bits = np.zeros((panel.num_sites, others.site_bits.shape[1]), np.uint64)
     bits[present] = others.site_bits[index[present]]
-    aligned = Panel(
-        panel.chrom, panel.position, panel.alleles, others.samples, bits, others.populations,
-        others.population_index, others.ploidy,
-    )  # fmt: skip
+    aligned = replace(others, position=panel.position, alleles=panel.alleles, site_bits=bits)
     own = {name: i for i, name in enumerate(panel.samples)}
-    report.append(
-        f"training: {others.num_samples} samples, {int(present.sum())} of the panel's "
-        f"{panel.num_sites} sites, {others.num_sites - int(present.sum())} sites not in the panel "
-        "dropped"
+    panel_sample = np.array([own.get(name, -1) for name in others.samples], np.int64)
+    lines.append(
+        f"training: {others.num_samples} samples, {num_present} of the panel's "
+        f"{panel.num_sites} sites, {others.num_sites - num_present} sites not in the panel dropped"
     )
-    return Targets(
-        aligned,
-        present,
-        np.array([own.get(name, -1) for name in others.samples], np.int64),
-        _numbers(aligned, panel),
-    )
+    return Targets(aligned, present, panel_sample, _population_index(aligned, panel)), lines
 
 
-def _look_up(table: dict[str, str], samples: tuple[str, ...], path: str) -> list[str]:
-    missing = [name for name in samples if name not in table]
-    if missing:
-        raise InputError(
-            f"--populations {path}: no line for sample {missing[0]} "
-            f"({len(missing)} of {len(samples)} samples have none)"
-        )
-    return [table[name] for name in samples]
-
-
-def _numbers(targets: Panel, panel: Panel) -> NDArray[np.int64]:
-    """Populations of the targets, as the reference panel numbers them."""
+def _population_index(targets: Panel, panel: Panel) -> NDArray[np.int64]:
+    """Return the population of each target as the reference panel numbers them."""
     number = {name: i for i, name in enumerate(panel.populations)}
-    strangers = [name for name in targets.populations if name not in number]
-    if strangers:
+    unknown = [name for name in targets.populations if name not in number]
+    if unknown:
         raise InputError(
-            f"population {strangers[0]} has no sample in the reference panel: give its samples "
-            "another one in --populations, or hold out fewer"
+            f"population {unknown[0]} has no sample in the reference panel: give its samples "
+            "another one, or hold out fewer",
+            argument="populations",
         )
     renumber = np.array([number[name] for name in targets.populations], np.int64)
     return renumber[targets.sample_population]
+
+
+def _fingerprint(panel: Panel) -> str:
+    """Return the digest of a panel's sites, samples and haplotypes, whatever its populations."""
+    return replace(panel, populations=("all",), population_index=None).fingerprint
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()

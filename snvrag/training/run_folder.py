@@ -1,16 +1,20 @@
-"""The output folder: made, kept to one run, and brought into agreement with its checkpoints."""
+"""The output folder of a run: its checkpoints, and which of them a run continues from."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..errors import InputError, unwritable
+from ..errors import InputError, reason, unwritable
 from ..io.atomic import TEMPORARY, atomic_file, flush_folder
 from ..io.checkpoint import (
     PREFIX,
+    DamagedCheckpointError,
     best_path,
     checkpoint_path,
     epoch_checkpoints,
@@ -22,21 +26,146 @@ from .options import Config
 SUPERSEDED = ".superseded"
 
 
-def prepare_output(config: Config, resumed: Path | None) -> None:
-    """Make the output folder, and refuse one that cannot be written or holds another run.
+# --- the checkpoint to continue from --------------------------------------------------------------
 
-    Parameters
+
+@dataclass(frozen=True)
+class Resumed:
+    """A checkpoint that a run continues from.
+
+    Attributes
     ----------
-    config : Config
-    resumed : Path or None
-        The checkpoint that the run continues from.
+    path : Path
+    content : dict
+    """
+
+    path: Path
+    content: dict[str, Any]
+
+    def is_inside(self, folder: str | Path) -> bool:
+        """Return whether the checkpoint is in a folder."""
+        return self.path.parent.resolve() == Path(folder).resolve()
+
+
+def find_checkpoint(config: Config) -> tuple[Resumed | None, list[str]]:
+    """Read the checkpoint to resume; for ``auto``, the newest intact one of the output folder.
+
+    Returns
+    -------
+    resumed : Resumed or None
+        None for a fresh start.
+    warnings : list of str
+        A line for each damaged checkpoint that was skipped.
 
     Raises
     ------
     InputError
-        Naming the folder and what to do.
+        If the named checkpoint is missing or damaged, or a checkpoint cannot be read or is of
+        another version: a fresh start would overwrite it.
+    """
+    if not config.run.resume:
+        return None, []
+    if config.run.resume != "auto":
+        return Resumed(Path(config.run.resume), load_checkpoint(config.run.resume)), []
+    warnings: list[str] = []
+
+    def read(path: Path) -> Resumed | None:
+        try:
+            return Resumed(path, load_checkpoint(path))
+        except DamagedCheckpointError as error:
+            warnings.append(f"skipped {error.text('')}")
+            return None
+
+    step = step_path(config.run.output)
+    within = read(step) if step.exists() else None
+    for epoch, path in reversed(epoch_checkpoints(config.run.output).items()):
+        if within is not None and within.content["epoch"] >= epoch:
+            return within, warnings
+        found = read(path)
+        if found is not None:
+            return found, warnings
+    # Older epochs may have been removed, except for the best one.
+    best = best_path(config.run.output)
+    if within is None and best.exists():
+        within = read(best)
+    return within, warnings
+
+
+def check_resumable(resumed: Resumed, config: Config, fingerprints: Mapping[str, str]) -> None:
+    """Raise `InputError` if a checkpoint is of another configuration, other data or epoch."""
+    epoch = int(resumed.content["epoch"])
+    if config.run.resume_epoch not in (None, epoch + 1):
+        raise InputError(
+            f"must be {epoch + 1}, as {resumed.path} is of epoch index {epoch}, got "
+            f"{config.run.resume_epoch}",
+            argument="resume_epoch",
+        )
+    differing = _changes(resumed, config, "same")
+    if differing:
+        raise InputError(
+            f"of another configuration: {'; '.join(differing)}",
+            argument="resume",
+            path=resumed.path,
+        )
+    then = resumed.content["fingerprints"]
+    names = [name for name in {**then, **fingerprints} if then.get(name) != fingerprints.get(name)]
+    if names:
+        raise InputError(
+            f"trained with another {' and another '.join(names)}: give the files that it was "
+            "trained with",
+            argument="resume",
+            path=resumed.path,
+        )
+
+
+def noted_changes(resumed: Resumed, config: Config) -> list[str]:
+    """Return a line for each option that differs, of those that may and are worth a note."""
+    return _changes(resumed, config, "noted")
+
+
+def _changes(resumed: Resumed, config: Config, resume: str) -> list[str]:
+    return [
+        f"{name} was {then}, is {now}"
+        for name, (may, then, now) in config.changes(resumed.content["config"]).items()
+        if may == resume
+    ]
+
+
+# --- the folder -----------------------------------------------------------------------------------
+
+
+def prepare_output(config: Config, resumed: Resumed | None) -> None:
+    """Make the output folder.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written, or has the checkpoints of another run that may not be replaced.
     """
     folder = Path(config.run.output)
+    _require_writable(folder)
+    for path in folder.glob(f"*{TEMPORARY}"):
+        if path.name.startswith((PREFIX, "metrics.", "timing.", "config.")):
+            path.unlink()  # left by a run that was killed while writing
+    old = [*epoch_checkpoints(folder).values()]
+    old += [path for path in (step_path(folder), best_path(folder)) if path.exists()]
+    continues = config.run.resume == "auto" or (resumed is not None and resumed.is_inside(folder))
+    if not old or continues:
+        return
+    if not config.run.overwrite:
+        raise InputError(
+            f"has the checkpoints of an earlier run ({old[0].name}, ...): resume it (auto), "
+            "overwrite it, or choose another folder",
+            argument="output",
+            path=folder,
+        )
+    for path in old:
+        if not (resumed and path.samefile(resumed.path)):
+            path.unlink()
+
+
+def _require_writable(folder: Path) -> None:
+    """Make a folder and a file in it; leave no part of its path if that fails."""
     made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,58 +177,34 @@ def prepare_output(config: Config, resumed: Path | None) -> None:
             with contextlib.suppress(OSError):
                 path.rmdir()
         raise InputError(
-            f"--output {folder}: cannot be written ({error.strerror}): give another folder"
+            f"cannot be written ({reason(error)}): choose another folder",
+            argument="output",
+            path=folder,
         ) from error
-    for path in folder.glob(f"*{TEMPORARY}"):
-        if path.name.startswith((PREFIX, "metrics.", "timing.", "config.")):
-            path.unlink()  # what a killed run was writing
-    old = [*epoch_checkpoints(folder).values()]
-    old += [path for path in (step_path(folder), best_path(folder)) if path.exists()]
-    if not old or config.run.resume == "auto" or is_inside(resumed, folder):
-        return
-    if not config.run.overwrite:
-        raise InputError(
-            f"--output {folder}: holds the checkpoints of an earlier run ({old[0].name}, ...): "
-            "continue it by --resume auto, replace it by --overwrite yes, or give another folder"
-        )
-    for path in old:
-        if not (resumed and path.samefile(resumed)):
-            path.unlink()
 
 
-def is_inside(resumed: Path | None, folder: str | Path) -> bool:
-    """Return whether a checkpoint lies in a folder."""
-    return resumed is not None and resumed.parent.resolve() == Path(folder).resolve()
+def set_aside_newer(resumed: Path, epoch: int, folder: Path) -> None:
+    """Rename checkpoints newer than the one resumed.
 
-
-def set_aside_later(resumed: Path, epoch: int, folder: Path) -> list[Path]:
-    """Rename what a run left that went further than the checkpoint that is now continued.
-
-    ``--resume auto`` would else take it for the newest of the new run.
+    Otherwise resume=auto would take them for the newest of the resumed run.
 
     Parameters
     ----------
     resumed : Path
     epoch : int
-        The last whole epoch of the checkpoint.
+        The last epoch that the checkpoint has finished.
     folder : Path
-        Of the output.
-
-    Returns
-    -------
-    list of Path
-        The old names.
+        The output folder.
     """
-    later = [path for number, path in epoch_checkpoints(folder).items() if number > epoch]
-    later.append(step_path(folder))
-    later = [path for path in later if path.exists() and not path.samefile(resumed)]
-    for path in later:
-        path.replace(path.with_name(path.name + SUPERSEDED))
-    return later
+    newer = [path for number, path in epoch_checkpoints(folder).items() if number > epoch]
+    newer.append(step_path(folder))
+    for path in newer:
+        if path.exists() and not path.samefile(resumed):
+            path.replace(path.with_name(path.name + SUPERSEDED))
 
 
 def mark_best(checkpoint: Path, folder: Path) -> None:
-    """Make ``rag_bert.model.best`` in a folder that checkpoint: a hard link, or else a copy."""
+    """Make a checkpoint the best of a folder: by a hard link, or a copy where there are none."""
     best = best_path(folder)
     if best.exists() and best.samefile(checkpoint):
         return
@@ -109,8 +214,8 @@ def mark_best(checkpoint: Path, folder: Path) -> None:
         try:
             os.link(checkpoint, temporary)
         except OSError:  # another file system, or one without hard links
-            with open(checkpoint, "rb") as whole, atomic_file(best) as stream:
-                shutil.copyfileobj(whole, stream)
+            with open(checkpoint, "rb") as source, atomic_file(best) as stream:
+                shutil.copyfileobj(source, stream)
             return
         os.replace(temporary, best)
         flush_folder(folder)
@@ -120,9 +225,9 @@ def mark_best(checkpoint: Path, folder: Path) -> None:
 
 
 def restore_best(resumed: Path, best_epoch: int, folder: Path) -> None:
-    """Point ``best`` to the best epoch so far: a run that was given up may have gone further.
+    """Make the best checkpoint that of the best epoch so far, as a newer one was set aside.
 
-    One that is of this epoch stays: where it is a copy, the epoch's own checkpoint may be damaged.
+    One that is of this epoch stays: if it is a copy, the epoch's own checkpoint may be damaged.
     """
     checkpoint = checkpoint_path(resumed.parent, best_epoch)
     best = best_path(folder)
@@ -144,7 +249,7 @@ def _epoch_of(checkpoint: Path) -> int | None:
 
 
 def remove_old(folder: Path, epoch: int, keep: int) -> None:
-    """Remove what an epoch's checkpoint makes superfluous: that within it, and all but ``keep``.
+    """Remove the checkpoint within the epoch that has been saved, and epochs beyond ``keep``.
 
     Parameters
     ----------
@@ -152,7 +257,7 @@ def remove_old(folder: Path, epoch: int, keep: int) -> None:
     epoch : int
         Loop index of the last checkpoint.
     keep : int
-        Epoch checkpoints to keep, the last one among them; 0 for all.
+        Epoch checkpoints to keep, including the last one; 0: all.
     """
     step_path(folder).unlink(missing_ok=True)
     if keep:

@@ -1,20 +1,20 @@
-"""Signals that ask for a checkpoint, taken at the end of the step that they come in."""
+"""Checkpoint signals, handled between steps."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
-_SIGNALS = (*_ENDING, signal.SIGUSR1)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
-class TrainingInterrupted(Exception):  # noqa: N818  (no error: the run can go on)
-    """A signal has ended the run, in good order.
+class TrainingInterrupted(Exception):  # noqa: N818  (no error: the run can be resumed)
+    """A signal has ended the run after a checkpoint was saved.
 
     Attributes
     ----------
@@ -27,19 +27,19 @@ class TrainingInterrupted(Exception):  # noqa: N818  (no error: the run can go o
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports of a process that the signal killed: 143 or 130."""
+        """The exit code that a shell reports for a process killed by the signal: 143 or 130."""
         return 128 + self.signal_number
 
 
 class Requests:
-    """What signals have asked for and nobody has answered yet.
+    """Signals received and not yet answered.
 
     Attributes
     ----------
     stop : int
-        Number of the signal that ends the run, SIGTERM or SIGINT; 0: none.
+        SIGTERM or SIGINT, which ends the run; 0 without one.
     save : bool
-        Whether SIGUSR1 wants a checkpoint.
+        Whether SIGUSR1 asked for a checkpoint.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Requests:
         self.save = False
 
     def take(self, number: int, _frame: FrameType | None = None) -> None:
-        """Note a signal; a second Ctrl-C ends at once."""
+        """Note a signal; a second Ctrl-C raises KeyboardInterrupt."""
         if number == signal.SIGUSR1:
             self.save = True
         elif number == signal.SIGINT == self.stop:
@@ -56,10 +56,15 @@ class Requests:
             self.stop = number
 
 
+def _in_main_thread() -> bool:
+    """Return whether Python lets this thread set signal handlers."""
+    return threading.current_thread() is threading.main_thread()
+
+
 @contextmanager
 def listening(requests: Requests) -> Iterator[None]:
-    """Send signals to ``requests`` while the block runs; outside the main thread, do nothing."""
-    if threading.current_thread() is not threading.main_thread():
+    """Send signals to ``requests`` inside the block; does nothing outside the main thread."""
+    if not _in_main_thread():
         yield
         return
     before = {number: signal.signal(number, requests.take) for number in _SIGNALS}
@@ -67,17 +72,17 @@ def listening(requests: Requests) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            # None: installed by something that is not Python, and lost.
+            # None: installed by something other than Python, and lost.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Hold signals back from this thread while the block runs, and from what it starts.
+def signals_blocked() -> Iterator[None]:
+    """Block signals for this thread, and for processes that it starts, inside the block.
 
-    Otherwise Ctrl-C would kill a worker before it came to `ignore_signals`.
+    Otherwise Ctrl-C would kill a worker that has not yet called `ignore_signals`.
     """
-    # Started later, within the block, multiprocessing's tracker would let the signals in.
+    # If multiprocessing's tracker were started inside the block, it would unblock the signals.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
@@ -87,11 +92,27 @@ def held() -> Iterator[None]:
 
 
 def ignore_signals(_worker: int = 0) -> None:
-    """Leave signals that a whole process group gets to the process that can answer them.
+    """Ignore signals that are sent to a whole process group, and are the main process's to answer.
 
-    A worker of a data loader begins with this: one that Ctrl-C kills would end the run before the
-    checkpoint is saved.
+    Workers of a data loader call this first: if Ctrl-C or SIGTERM killed them, the run would end
+    before the checkpoint is saved.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+def kill(processes: Iterable[BaseProcess]) -> None:
+    """Kill child processes and wait for them.
+
+    By itself, Python ends them at exit by SIGTERM, which workers ignore, and then waits forever.
+    """
+    processes = list(processes)
+    # torch handles SIGCHLD by an error in whatever this process does when a worker dies.
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if _in_main_thread() else None
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+    if before is not None:
+        signal.signal(signal.SIGCHLD, before)

@@ -1,90 +1,149 @@
-"""One optimizer step: the gradient of a group of batches, and the step along it."""
+"""One optimizer step: gradients of a group of batches, split to fit the device, and the update."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..batches.batch import Batch, Neighbours
+from ..errors import InputError
+from ..log import log
 from ..network.loss import imputation_loss
+from ..network.transformer import ImputationNetwork, Prediction
 from .loader import Group
-from .options import Config
-from .sums import EpochSums
+from .options import TrainingConfig
+from .progress import EpochSums
 
 
-def add_gradients(
-    network: nn.Module,
-    group: Group,
-    num_scored: int,
-    *,
-    gamma: float,
-    device: torch.device,
-    autocast: AbstractContextManager[Any],
-    sums: EpochSums,
-    parts: int = 1,
-) -> list[Tensor]:
-    """Add the gradient of a group's mean loss to the parameters'.
-
-    The sum of the losses is divided by the scored sites of the whole group, so the gradient is the
-    same however the group is cut into batches, and over processes.
+class BatchRunner:
+    """Runs a network over batches, which it splits into micro-batches after CUDA out-of-memory.
 
     Parameters
     ----------
     network : ImputationNetwork
-    group : list of (Batch, Neighbours)
-        Moved to ``device`` one after the other: only one batch is there at a time.
-    num_scored : int
-        Scored sites of the group, wherever its batches are computed; 0 gives no gradient.
-    gamma : float
-        Of the focal loss.
     device : torch.device
-    autocast : context manager
-        Entered for each forward pass.
-    sums : EpochSums
-        To which losses and counts are added.
-    parts : int
-        MicroBatches that each batch is computed in, to need less memory.
+        Of the network; batches are moved to it, one at a time.
+    gamma : float
+        Exponent of the focal loss.
+    amp : bool
+        Use bfloat16 autocast on a GPU.
 
-    Returns
-    -------
-    list of () float32
-        Sum of the losses of each batch, on the device.
+    Attributes
+    ----------
+    num_parts : int
+        Micro-batches of a batch. It doubles at every out-of-memory error and never falls.
     """
-    losses = []
-    for whole_batch, all_neighbours in group:
-        total = torch.zeros((), device=device)
-        for batch, neighbours in pieces(whole_batch, all_neighbours, parts):
-            batch = batch.to(device)
-            with autocast:
-                prediction = network(batch, neighbours.to(device))
-                loss = imputation_loss(prediction, batch, gamma)
-            torch.autograd.backward(loss / max(1, num_scored))
-            total += loss.detach()
-            sums.add_batch(loss.detach(), prediction, batch)
-        losses.append(total)
-    return losses
+
+    def __init__(
+        self, network: ImputationNetwork, device: torch.device, *, gamma: float, amp: bool
+    ) -> None:
+        self.network = network
+        self.device = device
+        self.gamma = gamma
+        self.amp = amp
+        self.num_parts = 1
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of a forward pass."""
+        enabled = self.amp and self.device.type == "cuda"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def forward(
+        self, batch: Batch, neighbours: Neighbours
+    ) -> Iterator[tuple[Batch, Prediction, Tensor]]:
+        """Yield each micro-batch on the device, its prediction and the sum of its losses."""
+        for part, its_neighbours in micro_batches(batch, neighbours, self.num_parts):
+            part = part.to(self.device)
+            with self.autocast():
+                prediction = self.network(part, its_neighbours.to(self.device))
+                loss = imputation_loss(prediction, part, self.gamma)
+            yield part, prediction, loss
+
+    def backward(self, group: Group, num_scored: int) -> tuple[EpochSums, Tensor]:
+        """Accumulate gradients of the mean loss over an accumulation group.
+
+        The sum of the losses is divided by the scored sites of the whole group, so the gradient
+        does not depend on how the group is divided into batches, ranks and micro-batches. After an
+        out-of-memory error, the group starts over with twice the micro-batches and the same random
+        numbers.
+
+        Parameters
+        ----------
+        group : list of (Batch, Neighbours)
+        num_scored : int
+            Scored sites of the group over all ranks; 0 gives no gradient.
+
+        Returns
+        -------
+        sums : EpochSums
+            Of the group.
+        losses : (len(group),) float32
+            Sum of the losses of each batch, on the device.
+
+        Raises
+        ------
+        InputError
+            If the memory is too small for one sample.
+        """
+        state = random_state(self.device)
+        while True:
+            try:
+                return self._accumulate(group, num_scored)
+            except torch.cuda.OutOfMemoryError:
+                pass  # leave this block first: its error keeps tensors alive
+            self.network.zero_grad(set_to_none=True)
+            set_random_state(self.device, state)
+            self._split_further(max(batch.num_samples for batch, _ in group))
+
+    def _accumulate(self, group: Group, num_scored: int) -> tuple[EpochSums, Tensor]:
+        sums = EpochSums(self.device)
+        losses = torch.zeros(len(group), device=self.device)
+        for i, pair in enumerate(group):
+            for part, prediction, loss in self.forward(*pair):
+                torch.autograd.backward(loss / max(1, num_scored))
+                losses[i] += loss.detach()
+                sums.add_batch(loss.detach(), prediction, part)
+        return sums, losses
+
+    def _split_further(self, num_samples: int) -> None:
+        """Double the number of micro-batches, up to the samples of the largest batch."""
+        if self.num_parts >= num_samples:
+            raise InputError(
+                f"{self.device}: out of memory with one sample at a time: choose smaller windows, "
+                "a smaller network or fewer neighbours"
+            )
+        self.num_parts *= 2
+        self.network.forget_padding()  # to the size of batches that are now split
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.info(
+            "Note: %s is out of memory: from here on batches are computed in %d micro-batches, "
+            "with the same gradient",
+            self.device,
+            self.num_parts,
+        )
 
 
-def pieces(batch: Batch, neighbours: Neighbours, parts: int) -> Iterator[tuple[Batch, Neighbours]]:
-    """Yield a batch in about ``parts`` pieces of equal size, of one sample at the least.
+def micro_batches(
+    batch: Batch, neighbours: Neighbours, num_parts: int
+) -> Iterator[tuple[Batch, Neighbours]]:
+    """Yield a batch in about ``num_parts`` micro-batches of equal size, at least one sample each.
 
-    A batch of no samples has no piece.
+    A batch without samples has none.
     """
-    if batch.num_samples and parts == 1:
+    if batch.num_samples and num_parts == 1:
         yield batch, neighbours
         return
-    size = max(1, -(-batch.num_samples // parts))
+    size = max(1, -(-batch.num_samples // num_parts))
     for start in range(0, batch.num_samples, size):
         yield batch.rows(start, start + size), neighbours.rows(start, start + size)
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, rate: float, bad: Tensor | None) -> None:
-    """Step along the gradient and clear it.
+    """Update the parameters and clear their gradients.
 
     Parameters
     ----------
@@ -94,20 +153,38 @@ def optimizer_step(optimizer: torch.optim.Optimizer, rate: float, bad: Tensor | 
         The learning rate.
     bad : () float32, optional
         On the device: where it is 1, parameters and moments stay as they are. The device decides,
-        and nobody waits for it.
+        so the host does not wait for it.
     """
     for parameters in optimizer.param_groups:
         parameters["lr"] = rate
-    if bad is not None:  # as torch's gradient scaler tells its fused optimizers
+    if bad is not None:  # how torch's gradient scaler makes its fused optimizers skip a step
         optimizer.grad_scale, optimizer.found_inf = None, bad  # type: ignore[attr-defined]
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
 
-def learning_rate(config: Config, step: int, steps_an_epoch: int) -> float:
-    """Return the rate of a step, a pure function of its number: warm-up, then a cosine."""
-    warmup = min(1.0, (step + 1) / max(1, config.training.warmup_steps))
-    progress = min(1.0, step / (config.training.epochs * steps_an_epoch))
+def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of a step: linear warm-up times a cosine.
+
+    It is a pure function of the step's number, so a resumed run continues with the same rates.
+    """
+    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    progress = min(1.0, step / (config.epochs * steps_per_epoch))
     cosine = 0.5 * (1 + math.cos(math.pi * progress))
-    decay = config.training.final_rate + (1 - config.training.final_rate) * cosine
-    return config.training.learning_rate * warmup * decay
+    decay = config.final_rate + (1 - config.final_rate) * cosine
+    return config.learning_rate * warmup * decay
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the state of torch's generators, without waiting for the device."""
+    state = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(device: torch.device, state: dict[str, Tensor]) -> None:
+    """Restore a state; that of a GPU only if it has one and the device is one."""
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

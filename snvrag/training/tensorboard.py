@@ -1,4 +1,4 @@
-"""Curves for TensorBoard, where it is installed."""
+"""Curves for TensorBoard, if it is installed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 
 class Scalars:
-    """Numbers by optimizer step, in a folder that TensorBoard reads; nothing until it is opened.
+    """Writes numbers by optimizer step to a folder for TensorBoard, once it has been opened.
 
-    What an interrupted run wrote after its last checkpoint is taken back when it is continued.
+    What an interrupted run wrote after its last checkpoint is purged when it is resumed.
     """
 
     def __init__(self) -> None:
         self._writer: Any = None
 
     def open(self, folder: Path, step: int) -> bool:
-        """Begin to write, after optimizer step ``step``; return False without TensorBoard."""
+        """Begin to write after optimizer step ``step``; return False if there is no TensorBoard."""
         try:
             module = import_module("torch.utils.tensorboard")
         except ImportError:
@@ -33,12 +33,12 @@ class Scalars:
                 self._writer.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """Bring what was written to the file."""
+        """Flush what was written to the file."""
         if self._writer is not None:
             self._writer.flush()
 
     def close(self) -> None:
-        """End writing."""
+        """Stop writing."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -1,0 +1,103 @@
+"""Batches as records: their bits, their rows, and what they show the network."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import helpers
+import panel_files
+from snvrag.batches.batch import Neighbours, slice_bits
+from snvrag.batches.dataset import WindowDataset
+from snvrag.batches.keys import Key
+from snvrag.batches.masks import MaskConfig
+from snvrag.panel.windows import Windows
+
+
+@given(st.integers(1, 300), st.data())
+def test_slices_of_bits_are_those_of_alleles(num_sites, data):
+    start = data.draw(st.integers(0, num_sites))
+    stop = data.draw(st.integers(start, num_sites))
+    alleles = np.random.default_rng(num_sites).integers(0, 2, (3, num_sites))
+    bits = helpers.pack(alleles)
+    expected = helpers.pack(alleles[:, start:stop])
+    before = bits.copy()
+    np.testing.assert_array_equal(slice_bits(bits, start, stop), expected)
+    np.testing.assert_array_equal(slice_bits(bits.reshape(3, 1, -1), start, stop)[:, 0], expected)
+    np.testing.assert_array_equal(bits, before)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    panel = panel_files.make_panel(
+        helpers.mosaic_haplotypes(12, 100, seed=1), populations=[*"abbaba"]
+    )
+    windows = Windows.split(100, 30, 7)
+    return WindowDataset(panel, helpers.own_targets(panel), windows, MaskConfig())
+
+
+KEYS = [Key(3, window, sample) for sample, window in enumerate([2, 0, 2, 3, 1])]
+
+
+def test_rows_of_a_batch(dataset):
+    """Every sample with the windows, masks and frequencies that it had."""
+    batch = dataset.__getitems__(KEYS)
+    part = batch.rows(1, 4)
+    assert part.num_samples == 3
+    assert part.num_scored == sum(int(batch.scored[b].sum()) for b in range(1, 4))
+    for b in range(3):
+        alone = dataset[KEYS[b + 1]]
+        for name in ("hidden", "panel_af", "relative_position", "windows"):
+            of_part = getattr(part, name)[part.window_row[b]]
+            assert torch.equal(of_part, getattr(alone, name)[0]), name
+        for name in ("tokens", "panel_sample", "alleles", "query_bits", "scored", "af",
+                     "population_af", "genotype_frequency", "li_stephens"):  # fmt: skip
+            assert torch.equal(getattr(part, name)[b], getattr(alone, name)[0]), name
+
+
+def test_moving_keeps_every_tensor(dataset):
+    batch = dataset.__getitems__(KEYS)
+    batch.missing = torch.zeros_like(batch.alleles, dtype=torch.bool)
+    near = Neighbours(torch.ones(5, 2, 3, 30), torch.zeros(5, 2, 3, 6, 30))
+    for record in (batch, near):
+        moved = record.to(torch.device("cpu"))
+        assert type(moved) is type(record)
+        for item in fields(record):
+            one, other = getattr(record, item.name), getattr(moved, item.name)
+            assert one == other if isinstance(one, (int, bool)) else torch.equal(one, other)
+    assert near.rows(1, 3).features.shape == (2, 2, 3, 6, 30)
+
+
+def test_types_and_shapes(dataset):
+    batch = dataset[Key(1, 2, 3)]
+    length, floats = dataset.windows.length, torch.float32
+    expected = {
+        "windows": (torch.int64, (1,)),
+        "window_row": (torch.int64, (1,)),
+        "panel_sample": (torch.int64, (1,)),
+        "alleles": (torch.uint8, (1, 2, length)),
+        "query_bits": (torch.int64, (1, 2, -(-length // 64))),
+        "hidden": (torch.bool, (1, length)),
+        "scored": (torch.bool, (1, length)),
+        "panel_af": (floats, (1, length)),
+        "relative_position": (floats, (1, length)),
+        "af": (floats, (1, length)),
+        "genotype_frequency": (floats, (1, length, 3)),
+        "li_stephens": (floats, (1, 2, 0, length)),
+    }
+    given = {item.name: getattr(batch, item.name) for item in fields(batch)}
+    tensors = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
+    assert {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()} == expected
+    assert batch.missing is None
+
+
+def test_without_keys(dataset):
+    batch = dataset.__getitems__([])
+    assert (batch.num_samples, batch.num_scored, batch.mask_seed) == (0, 0, -1)
+    assert batch.tokens.shape == (0, 2, dataset.windows.length)
+    assert not batch.is_padded
