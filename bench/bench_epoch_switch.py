@@ -26,14 +26,15 @@ from v18 import V18, random_state_masks
 from snvrag.batches.batch import Batch, Neighbours
 from snvrag.batches.dataset import Targets, WindowDataset
 from snvrag.batches.keys import Key
-from snvrag.batches.masks import MaskRule
+from snvrag.batches.masks import MaskConfig
 from snvrag.kernels import HammingIndex, af_guided_masks, pack_haplotypes
 from snvrag.panel.windows import Windows
 from snvrag.retrieval.neighbours import Retriever
+from snvrag.retrieval.options import RetrievalConfig
 
 NUM_NEIGHBOURS = 8
 EPOCH = 1
-RATE = MaskRule().rate(EPOCH)
+RATE = MaskConfig().rate(EPOCH)
 
 
 class Chromosome:
@@ -53,11 +54,17 @@ class Chromosome:
         targets = Targets(
             held_out, np.ones(self.panel.num_sites, bool), absent, np.zeros(num_samples, np.int64)
         )
-        dataset = WindowDataset(self.panel, targets, self.windows, MaskRule())
-        self.batch: Batch = dataset.__getitems__([Key(EPOCH, 0, i) for i in range(num_samples)])
+        self.dataset = WindowDataset(self.panel, targets, self.windows, MaskConfig())
+        self.batch: Batch = self.dataset.__getitems__(
+            [Key(EPOCH, 0, i) for i in range(num_samples)]
+        )
         self.retrievers = {
             threads: Retriever(
-                self.panel, self.windows, k=NUM_NEIGHBOURS, with_features=False, threads=threads
+                self.panel,
+                self.windows,
+                RetrievalConfig(k=NUM_NEIGHBOURS, segment_size=0, segment_flank=0),
+                with_features=False,
+                threads=threads,
             )
             for threads in (None, 1)
         }
@@ -68,8 +75,8 @@ class Chromosome:
         return af_guided_masks(self.panel.af, starts, stops, seed=EPOCH, rate=rate, threads=threads)
 
     def switch(self, threads: int | None) -> Neighbours:
-        """Begin an epoch and retrieve for the first batch."""
-        self.masks(RATE, threads)
+        """Begin an epoch, make the first batch's mask and retrieve for it."""
+        self.dataset.window_mask(EPOCH, 0)
         self.retrievers[threads].begin_epoch(EPOCH + 1)  # drops every index
         return self.retrievers[threads].retrieve(self.batch)
 
