@@ -503,7 +503,7 @@ TRAIN: dict[str, Turn] = {
     "val_rate": turn(0.9, MASKS[1], keeps=(MASKS[0],)),
     "rare_rate": turn(0.1, *MASKS, step("masking")),
     "rare_threshold": turn(0.3, *MASKS, step("masking")),
-    "mask_generator": turn("mt19937", *MASKS, step("masking")),
+    "mask_generator": turn("mt19937", *MASKS),
     "k": turn(3, *NEAR, keeps=LI_STEPHENS),
     "segment_size": turn(16, *NEAR, keeps=LI_STEPHENS),
     "segment_flank": turn(0, *FEATURES, keeps=LI_STEPHENS),

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from training_runs import (
     LIVELY,
     assert_same_checkpoint,

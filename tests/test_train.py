@@ -10,6 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+from snvrag.training import tables
+from snvrag.training.baselines import evaluate_baselines
+from snvrag.training.run import train
+from snvrag.training.trainer import Trainer
 from training_runs import (
     LIVELY,
     Printed,
@@ -22,11 +27,6 @@ from training_runs import (
     rows,
     run_train,
 )
-
-from snvrag.training import tables
-from snvrag.training.baselines import evaluate_baselines
-from snvrag.training.run import train
-from snvrag.training.trainer import Trainer
 
 # Python 3.12 and later warn of every fork() of a process with threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")

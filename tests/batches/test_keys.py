@@ -11,8 +11,7 @@ from snvrag.batches.keys import Key, KeySampler
 
 
 def batches(sampler: KeySampler, epoch: int, first: int = 0) -> list[list[Key]]:
-    sampler.epoch, sampler.first = epoch, first
-    return list(sampler)
+    return list(sampler.batches(epoch, first))
 
 
 @given(

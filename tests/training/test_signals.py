@@ -6,19 +6,22 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 
 import pytest
 
-from snvrag.training.signals import Requests, TrainingInterrupted, held, ignore_signals, listening
+from snvrag.training.signals import (
+    Requests,
+    TrainingInterrupted,
+    ignore_signals,
+    kill,
+    listening,
+    signals_blocked,
+)
 
-
-@pytest.fixture(autouse=True)
-def _handlers():
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# Python 3.12 and later warn of every fork() of a process with threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
 
 def test_signals_become_requests():
@@ -31,15 +34,9 @@ def test_signals_become_requests():
         assert requests.stop == signal.SIGTERM
         os.kill(os.getpid(), signal.SIGINT)
         assert requests.stop == signal.SIGINT
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_a_second_ctrl_c_ends_at_once():
-    requests = Requests()
-    with listening(requests):
-        os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_exit_codes_are_those_of_a_shell():
@@ -63,27 +60,41 @@ def test_another_thread_may_train():
     assert outcome == [before]
 
 
-def test_workers_leave_signals_to_the_trainer():
-    ignore_signals(3)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        os.kill(os.getpid(), number)
+def _ignore_and_answer(answers) -> None:
+    ignore_signals()
+    answers.send("ready")
+    answers.recv()
+    answers.send("alive")
+    time.sleep(60)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_a_worker_that_is_still_starting_leaves_them_too(number):
-    worker = multiprocessing.get_context("spawn").Process(target=ignore_signals)
-    with held():
+def test_workers_ignore_signals_but_can_be_killed():
+    """At the end of a run; SIGTERM, by which Python ends its children at exit, would not do."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    worker = context.Process(target=_ignore_and_answer, args=(there,))
+    raised = []
+    before = signal.signal(signal.SIGCHLD, lambda *_: raised.append(None))  # as torch handles it
+    with signals_blocked():
         worker.start()
-    os.kill(worker.pid, number)
-    worker.join()
-    assert worker.exitcode == 0
+        for number in NUMBERS:  # while it may still be starting
+            os.kill(worker.pid, number)
+    assert here.recv() == "ready"
+    for number in NUMBERS:
+        os.kill(worker.pid, number)
+    here.send("?")
+    assert here.recv() == "alive"
+    kill([worker])
+    assert worker.exitcode == -signal.SIGKILL
+    assert raised == []
+    assert signal.signal(signal.SIGCHLD, before) is not before
 
 
-def test_held_signals_come_when_they_may():
+def test_blocked_signals_come_afterwards():
     """In the thread that starts workers: others of the process take what is sent to it."""
     requests = Requests()
     with listening(requests):
-        with held():
+        with signals_blocked():
             signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
             assert requests.stop == 0
         assert requests.stop == signal.SIGTERM
