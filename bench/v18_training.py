@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from snvrag.batches.batch import Batch
 from snvrag.network.loss import focal_loss
-from snvrag.network.transformer import FrequencyEncoding, NetworkConfig, sinusoid
+from snvrag.network.layers import FrequencyEncoding, sinusoid
+from snvrag.network.options import NetworkConfig
 
 _ROWS_AT_ONCE = 64
 

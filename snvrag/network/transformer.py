@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -11,10 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..batches.batch import ALT, NUM_MATCH_FEATURES, PAD, REF, Batch, Neighbours
+from .layers import Block, LocalWeights, RankWeights, SiteEmbedding
 from .options import NetworkConfig
-
-NUM_TOKENS = 4
-NUM_FREQUENCIES = 32
 
 
 class Prediction(NamedTuple):
@@ -35,176 +31,6 @@ class Prediction(NamedTuple):
     def hap_dosage(self) -> Tensor:
         """(B, 2, L) float32: probability of ALT."""
         return self.haplotypes.float().softmax(-1)[..., 1]
-
-
-class FrequencyEncoding(nn.Module):
-    """Allele frequency as sines and cosines of learnable frequencies, then a small perceptron."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        spread = torch.logspace(0.0, 2.0, NUM_FREQUENCIES)
-        self.log_frequency = nn.Parameter(spread.log())
-        self.perceptron = nn.Sequential(
-            nn.Linear(2 * NUM_FREQUENCIES, width),
-            nn.LayerNorm(width),
-            nn.GELU(),
-            nn.Linear(width, width),
-        )
-
-    def forward(self, af: Tensor) -> Tensor:
-        """(...) frequencies to (..., D)."""
-        angle = 2 * math.pi * af[..., None] * self.log_frequency.exp()
-        encoded: Tensor = self.perceptron(torch.cat([angle.sin(), angle.cos()], -1))
-        return encoded
-
-
-class SiteEmbedding(nn.Module):
-    """Embeddings of tokens at the sites of a window: token, position and frequency terms, summed,
-    then joined with the place in the window by a linear layer with residual and LayerNorm.
-
-    A haplotype enters only by its token and the layer is linear, so its share of the sum before the
-    norm is one of four vectors, and the sites' share is the same for a sample's two haplotypes and
-    all their neighbours: `site_terms` is computed once, not 2 x (1 + K) times.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.token = nn.Embedding(NUM_TOKENS, width)
-        self.frequency = FrequencyEncoding(width)
-        channels = max(8, width // 8)
-        self.first_place = nn.Conv1d(1, channels, 7, padding=3)
-        self.second_place = nn.Conv1d(channels, channels, 7, padding=3)
-        self.join_embedding = nn.Linear(width, width)
-        self.join_place = nn.Linear(channels, width, bias=False)
-        self.norm = nn.LayerNorm(width)
-
-    def additive(self, tokens: Tensor, af: Tensor) -> Tensor:
-        """(..., L) tokens and frequencies to (..., L, D): the three terms alone.
-
-        V18 retrieves by the distance of these, flattened over a window; the dense mode of retrieval
-        and the benchmark of V18's way take them from here.
-        """
-        site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
-        summed: Tensor = site + self.token(tokens)
-        return summed
-
-    def site_terms(self, af: Tensor, position: Tensor, valid: Tensor | None = None) -> Tensor:
-        """(N, L) frequencies and positions in [0, 1] to (N, L, D): all but the token's share.
-
-        `valid` is (N, L), None if every site exists: padding must be as nothing to the convolution.
-        """
-        site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
-        place = F.gelu(self.first_place(position[:, None, :]))
-        if valid is not None:
-            place = place * valid[:, None, :]
-        place = F.gelu(self.second_place(place)).transpose(1, 2)
-        terms: Tensor = site + self.join_embedding(site) + self.join_place(place)
-        return terms
-
-    def token_terms(self) -> Tensor:
-        """(4, D): the tokens' share of the sum before the norm."""
-        return self.token.weight + F.linear(self.token.weight, self.join_embedding.weight)
-
-    def forward(self, tokens: Tensor, site_terms: Tensor) -> Tensor:
-        """(..., L) tokens over (..., L, D) site terms to (..., L, D)."""
-        normed: Tensor = self.norm(F.embedding(tokens, self.token_terms()) + site_terms)
-        return normed
-
-
-def sinusoid(length: int, width: int, like: Tensor) -> Tensor:
-    """(L, D) sinusoidal encoding of the site's number in its window (Vaswani et al., 2017)."""
-    place = torch.arange(length, device=like.device, dtype=torch.float32)[:, None]
-    rate = torch.exp(
-        torch.arange(0, width, 2, device=like.device, dtype=torch.float32)
-        * (-math.log(10_000.0) / width)
-    )
-    angle = place * rate
-    return torch.stack([angle.sin(), angle.cos()], -1).reshape(length, -1)[:, :width].to(like.dtype)
-
-
-class RankWeights(nn.Module):
-    """One learned weight for each rank among the neighbours."""
-
-    def __init__(self, num_neighbours: int) -> None:
-        super().__init__()
-        self.logit = nn.Parameter(torch.zeros(num_neighbours))
-
-    def forward(self, neighbours: Neighbours) -> Tensor:
-        """(B, 2, K, L) weights that sum to 1 over K."""
-        weights = self.logit.softmax(0)[:, None]
-        return weights.expand(neighbours.alleles.shape).to(torch.float32)
-
-
-class LocalWeights(nn.Module):
-    """Weights of the neighbours at every site, from how far each agrees with the query there.
-
-    A haplotype is a mosaic of its relatives: the one to copy at a site is the one whose match
-    extends farthest around it, which the Li-Stephens model expresses by its posterior and this by a
-    perceptron of the match lengths, shared by all sites and neighbours.
-    """
-
-    def __init__(self, hidden: int = 16) -> None:
-        super().__init__()
-        self.score = nn.Sequential(
-            nn.Linear(NUM_MATCH_FEATURES, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, 1),
-        )
-
-    def forward(self, neighbours: Neighbours) -> Tensor:
-        """(B, 2, K, L) weights that sum to 1 over K."""
-        score: Tensor = self.score(neighbours.features.transpose(3, 4))
-        return score[..., 0].float().softmax(2)
-
-
-class Block(nn.Module):
-    """A transformer layer with normalisation first."""
-
-    def __init__(self, width: int, heads: int, dropout: float, span: int, shift: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.span = span
-        self.shift = shift
-        self.attention_norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
-        self.feed_forward_norm = nn.LayerNorm(width)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
-        self.drop = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """(rows, L, D) to the same shape; `valid` is (rows, L), None if every site exists."""
-        x = x + self.drop(self.project(self._attend(self.qkv(self.attention_norm(x)), valid)))
-        fed: Tensor = x + self.drop(self.feed_forward(self.feed_forward_norm(x)))
-        return fed
-
-    def _attend(self, qkv: Tensor, valid: Tensor | None = None) -> Tensor:
-        rows, length, _ = qkv.shape
-        qkv = qkv.reshape(rows, length, 3, self.heads, qkv.shape[-1] // (3 * self.heads))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        # No dropout inside: with it, the CPU has no fused kernel and the (L, L) matrix is formed.
-        attended = [
-            F.scaled_dot_product_attention(
-                query[:, :, part],
-                key[:, :, part],
-                value[:, :, part],
-                attn_mask=None if valid is None else valid[:, None, None, part],
-            )
-            for part in stretches(length, self.span, self.shift)
-        ]
-        return torch.cat(attended, 2).transpose(1, 2).flatten(2)
-
-
-def stretches(length: int, span: int, shift: int) -> list[slice]:
-    """Return the sites that attend to each other: `span` of them, from `shift` on, and the rest."""
-    if not 0 < span < length:
-        return [slice(0, length)]
-    cuts = sorted({0, *range(shift, length, span), length})
-    return [slice(a, b) for a, b in pairwise(cuts)]
 
 
 class ImputationNetwork(nn.Module):

@@ -16,7 +16,7 @@ from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskConfig
 from snvrag.config.options import build
 from snvrag.kernels import HammingIndex, oracle, topk_l2
-from snvrag.network.transformer import SiteEmbedding
+from snvrag.network.layers import SiteEmbedding
 from snvrag.panel.windows import Windows
 from snvrag.retrieval.neighbours import Retriever
 from snvrag.retrieval.options import RetrievalConfig
