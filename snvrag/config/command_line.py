@@ -56,7 +56,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         import snvrag
 
-        parser.exit(message=f"snvrag {snvrag.__version__}\n")
+        print(f"snvrag {snvrag.__version__}")
+        parser.exit()
 
 
 def run_main(
@@ -160,7 +161,8 @@ def _values(
     given = vars(parser.parse_args(sys.argv[1:] if arguments is None else arguments))
     path = given.pop("config", None)
     values = read_settings(path, kind, warn) if path else {}
-    preset = given.pop("preset", None) or values.pop("preset", None)
+    preset = values.pop("preset", None)
+    preset = given.pop("preset", preset)
     if preset is not None:
         _check_preset(kind, preset)
         values = {**preset_values(kind, preset), **values}

@@ -72,7 +72,7 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
     except ValueError as error:  # of syntax, or not UTF-8
         raise _error(path, f"not a TOML file ({one_line(error)})") from error
     tables = {name: value for name, value in content.items() if isinstance(value, dict)}
-    return {"": {name: content[name] for name in content.keys() - tables.keys()}, **tables}
+    return {"": {name: content[name] for name in content if name not in tables}, **tables}
 
 
 def _names(

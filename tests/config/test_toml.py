@@ -1,119 +1,128 @@
-"""Options from a TOML file, with the command line on top."""
+"""Options from TOML files, and back."""
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import dataclass
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snvrag.config.options import Options, build, option, section, to_tables
+from snvrag.config.toml import format_tables, read_settings
 from snvrag.errors import InputError
-from snvrag.training.options import Config, parse_arguments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(Options):
+    count: int = option(3, "a count")
+    share: float = option(0.5, "a share")
+    rates: tuple[float, ...] = option((0.1,), "rates")
+    names: tuple[str, ...] = option((), "names", repeat=True)
+    flag: bool = option(True, "a flag")
+    file_name: str | None = option(None, "a file")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other(Options):
+    size: int = option(7, "a size", formerly="part.length")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program(Options):
+    part: Part = section(Part)
+    other: Other = section(Other)
 
 
 @pytest.fixture
-def given(tmp_path):
-    """Return the function that parses a file's text and further options."""
+def read(tmp_path):
     path = tmp_path / "run.toml"
 
-    def parse(text, *arguments):
+    def values(text):
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return parse_arguments(["--config", str(path), *arguments])
+        return read_settings(str(path), Program, warn=pytest.fail)
 
-    return parse
-
-
-def test_flat_and_in_tables(given):
-    expected = Config(
-        window_size=64, learning_rate=0.5, neighbour_prior=False, panel="a b.vcf", epochs=2
-    )
-    flat = "window-size = 64\nlearning_rate = 0.5\nneighbour_prior = false\npanel = 'a b.vcf'\nepochs = 2\n"
-    assert given(flat) == expected
-    tables = (
-        "epochs = 2\n[windows]\nwindow_size = 64\n[data]\npanel = 'a b.vcf'\n"
-        "[network]\nneighbour_prior = false\n[training]\nlearning-rate = 0.5\n"
-    )
-    assert given(tables) == expected
-    assert given("") == Config()
+    return values
 
 
-def test_types(given):
-    config = given("mask-rates = [0, 0.5]\ncache_mb = 3\nresume = 'auto'\n")
-    assert config.mask_rates == (0.0, 0.5)
-    assert type(config.cache_mb) is float
-    assert config.resume == "auto"
+def test_flat_and_in_tables(read):
+    expected = {"count": 64, "flag": False, "file_name": "a b.vcf", "size": 2}
+    flat = "count = 64\nflag = false\nfile_name = 'a b.vcf'\nsize = 2\n"
+    tables = "size = 2\n[part]\nflag = false\nfile-name = 'a b.vcf'\ncount = 64\n"
+    assert read(flat) == read(tables) == expected
+    assert read("") == {}
+    assert read("preset = 'any'") == {"preset": "any"}
 
 
-def test_the_command_line_comes_on_top(given):
-    config = given(
-        "k = 3\nepochs = 5\nneighbour_prior = false", "--k", "4", "--neighbour-prior", "yes"
-    )
-    assert (config.k, config.epochs, config.neighbour_prior) == (4, 5, True)
-
-
-def test_presets_lie_below(given):
-    assert given("preset = 'v18'") == parse_arguments(["--preset", "v18"])
-    config = given("preset = 'v18'\nlayers = 3")
-    assert (config.layers, config.width) == (3, 384)
-    config = given("preset = 'v18'\nlayers = 3", "--preset", "small")
-    assert (config.layers, config.width) == (3, Config().width)
+def test_whole_numbers_are_numbers(read):
+    values = read("rates = [0, 0.5]\nshare = 3\n")
+    assert values == {"rates": (0.0, 0.5), "share": 3.0}
+    assert type(values["share"]) is float
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("windowsize = 3", ["windowsize"]),
-        ("windows_size = 3", ["windows_size"]),
-        ("[network]\nlearning_rate = 1.0", ["learning_rate", "[network]", "belongs in [training]"]),
-        ("[net]\nwidth = 3", ["[net]", "[network]"]),
-        ("[training]\npreset = 'v18'", ["preset"]),
-        ("config = 'other.toml'", ["config"]),
-        ("k = 3.0", ["k must be an integer", "3.0"]),
-        ("k = true", ["k must be an integer"]),
-        ("neighbour_prior = 1", ["neighbour_prior must be true or false"]),
-        ("learning_rate = 'fast'", ["learning_rate must be a number"]),
-        ("panel = 3", ["panel must be a string"]),
-        ("mask_rates = 0.5", ["mask_rates must be a list"]),
-        ("mask_rates = ['a']", ["mask_rates must be a number"]),
-        ("panel = {a = 1}", ["[panel]"]),
-        ("preset = 'huge'", ["preset must be one of small, v18", "huge"]),
-        ("k = 3\n[retrieval]\nk = 4", ["k is set twice"]),
-        ("batch-size = 3\nbatch_size = 3", ["batch_size is set twice"]),
-        ("k = ", ["not a TOML file"]),
-        (b"k = '\xff'", ["not a TOML file"]),
+        ("counts = 3", "no option is called counts"),
+        ("[other]\ncount = 1", "no option is called count in [other]: it belongs in [part]"),
+        ("[net]\nwidth = 3", "no table is called [net]: there are [part], [other]"),
+        ("[net]", "no table is called [net]"),
+        ("count = {a = 1}", "no table is called [count]"),
+        ("[part]\npreset = 'big'", "no option is called preset in [part]"),
+        ("count = 3.0", "count must be an integer, got 3.0"),
+        ("count = true", "count must be an integer, got True"),
+        ("flag = 1", "flag must be true or false, got 1"),
+        ("share = 'all'", "share must be a number, got 'all'"),
+        ("file_name = 3", "file_name must be a string, got 3"),
+        ("rates = 0.5", "rates must be a list, got 0.5"),
+        ("rates = ['a']", "rates must be a number, got 'a'"),
+        ("count = 3\n[part]\ncount = 4", "count is set twice"),
+        ("file-name = 'a'\nfile_name = 'b'", "file_name is set twice"),
+        ("count = ", "not a TOML file ("),
+        (b"count = '\xff'", "not a TOML file ("),
     ],
 )
-def test_what_is_wrong_is_named(given, text, words):
+def test_what_is_wrong_is_named(read, tmp_path, text, words):
     with pytest.raises(InputError) as refused:
-        given(text)
+        read(text)
     line = str(refused.value)
+    assert line.startswith(f"config {tmp_path / 'run.toml'}: {words}")
     assert "\n" not in line
-    assert "--config" in line
-    assert "run.toml" in line
-    for word in words:
-        assert word in line
 
 
-@pytest.mark.parametrize("text", ["shuffle = 'sorted'", "weighting = 'best'"])
-def test_choices_hold_here_too(given, text):
-    with pytest.raises(InputError, match="must be one of"):
-        given(text)
-
-
-def test_no_such_file(tmp_path):
+def test_files_that_cannot_be_read(tmp_path):
     for path in (tmp_path / "none.toml", tmp_path):
-        with pytest.raises(InputError, match=f"--config {path}: cannot be read"):
-            parse_arguments(["--config", str(path)])
+        with pytest.raises(InputError, match=f"config {path}: cannot be read"):
+            read_settings(str(path), Program, warn=pytest.fail)
 
 
-@pytest.mark.parametrize("preset", ["small", "v18"])
-def test_what_is_written_is_read_again(given, preset):
-    odd = 'tab\t, "quotes", back\\slash, \x7f, é, 🧬, \n'
-    config = parse_arguments(
-        ["--preset", preset, "--panel", odd, "--mask-rates", "0.1", "1e-5", "--amp", "no"]
+def test_an_old_name_and_the_current_one_are_the_same_option(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[part]\nlength = 3\n[other]\nsize = 4")
+    with pytest.raises(InputError, match="size is set twice"):
+        read_settings(str(path), Program, warn=lambda _: None)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "count": st.integers(-(2**63), 2**63 - 1),
+            "share": numbers,
+            "rates": st.lists(numbers, min_size=1).map(tuple),
+            "names": st.lists(texts).map(tuple),
+            "flag": st.booleans(),
+            "file_name": texts,
+            "size": st.integers(0, 9),
+        },
     )
-    assert given(config.to_toml()) == config
-
-
-def test_what_belongs_to_one_start_is_not_written(given):
-    config = parse_arguments(
-        ["--resume", "x", "--resume-epoch", "3", "--overwrite", "yes", "--k", "3", "--dry-run"]
-    )
-    assert given(config.to_toml()) == Config(k=3)
+)
+def test_what_is_written_is_read_again(tmp_path_factory, values):
+    made = build(Program, values)
+    path = tmp_path_factory.getbasetemp() / "round.toml"
+    path.write_text(format_tables(to_tables(made)), encoding="utf-8", newline="")
+    assert build(Program, read_settings(str(path), Program, warn=pytest.fail)) == made

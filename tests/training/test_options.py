@@ -1,56 +1,91 @@
-"""The configuration of a training: V18's sizes, what may change on resume."""
+"""The configuration of a training run: presets, its file, and what may change on resuming."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
-from snvrag.config.options import entries, preset_values, to_tables
+import pytest
+
+from snvrag.config.command_line import parse
+from snvrag.config.options import build, entries, to_tables
+from snvrag.errors import InputError
 from snvrag.training.options import Config
-from training_runs import configure
 
 
-def test_no_argument_gives_the_defaults():
-    assert configure([]) == configure(["--preset", "small"]) == Config()
+def parsed(*arguments: str) -> Config:
+    config, warnings = parse("train", Config, "", arguments)
+    assert warnings == []
+    return config
 
 
-def test_v18s_sizes():
+def test_names_are_of_one_option_each():
+    """They are given without their section."""
+    names = [entry.name for entry in entries(Config)]
+    assert len(set(names)) == len(names)
+    assert not {item.name for item in fields(Config)} & set(names) - {"li_stephens"}
+
+
+def test_v18s_network():
     """DESIGN, section 7."""
-    config = configure(["--preset", "v18"])
+    config = parsed("--preset", "v18")
     assert (config.network.width, config.network.layers, config.network.heads) == (384, 12, 12)
-    assert (config.network.dropout, config.network.span) == (0.1, 0)
-    assert (config.network.weighting, config.network.neighbour_prior) == ("rank", False)
-    assert (config.windows.window_size, config.retrieval.k) == (1020, 1)
-    assert (config.retrieval.segment_size, config.li_stephens.li_stephens) == (0, False)
-    training = config.training
-    assert (training.learning_rate, training.warmup_steps, training.final_rate) == (
-        7.5e-5,
-        15_000,
-        1,
-    )
-    assert (training.clip, training.accumulation, training.focal_gamma) == (1.0, 2, 2.0)
-    assert (training.epochs, training.patience, training.min_gain) == (20, 5, 0.001)
+    assert (config.retrieval.k, config.network.weighting) == (1, "rank")
+    assert (config.li_stephens.li_stephens, config.network.neighbour_prior) == (False, False)
+    assert (config.windows.window_size, config.network.span) == (1020, 0)
+    assert (config.training.focal_gamma, config.training.warmup_steps) == (2.0, 15_000)
+    assert parsed("--preset", "small") == Config()
 
 
-def test_options_come_on_top_of_a_preset():
-    for arguments in (["--preset", "v18", "--k", "3"], ["--k", "3", "--preset", "v18"]):
-        config = configure(arguments)
-        assert (config.retrieval.k, config.network.layers) == (3, 12)
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"width": 64, "heads": 5}, "heads must be a divisor of the width 64, got 5"),
+        ({"resume_epoch": 1}, "resume_epoch must be given with a checkpoint to resume"),
+    ],
+)
+def test_options_that_do_not_go_together(values, words):
+    with pytest.raises(InputError, match=words):
+        build(Config, values)
 
 
-def test_tables_survive_json_and_toml(tmp_path):
-    config = configure(["--preset", "v18", "--panel", "x"])
-    plain = to_tables(config)
-    assert json.loads(json.dumps(plain)) == plain
-    (tmp_path / "config.toml").write_text(config.to_toml())
-    assert configure(["--config", str(tmp_path / "config.toml")]) == config
+@pytest.mark.parametrize("preset", ["small", "v18"])
+def test_its_file_gives_the_same_run(tmp_path, preset):
+    odd = 'tab\t, "quotes", back\\slash, \x7f, é, 🧬, \n'
+    arguments = ["--panel", odd, "--mask-rates", "0.1", "1e-5", "--amp", "no"]
+    config = parsed("--preset", preset, *arguments)
+    path = tmp_path / "run.toml"
+    path.write_text(config.to_toml(), encoding="utf-8", newline="")
+    assert parsed("--config", str(path)) == config
+    tables = to_tables(config)
+    assert json.loads(json.dumps(tables)) == tables
 
 
-def test_nothing_that_changes_the_result_is_free():
-    """But for how long training goes on, and the memory that indexes may take."""
-    may_change = {"epochs", "cache_mb"}
-    for entry in entries(Config):
-        if entry.table not in ("run", "data") and entry.item.name not in may_change:
-            assert entry.item.metadata["resume"] == "same", entry.item.name
-    assert set(preset_values(Config, "v18")).isdisjoint(
-        entry.item.name for entry in entries(Config) if entry.table in ("run", "data")
-    )
+def test_what_belongs_to_one_start_is_not_written(tmp_path):
+    path = tmp_path / "run.toml"
+    start = {"resume": "x", "resume_epoch": 3, "overwrite": True, "dry_run": True}
+    path.write_text(build(Config, {**start, "k": 3}).to_toml(), encoding="utf-8")
+    assert parsed("--config", str(path)) == build(Config, {"k": 3})
+
+
+def test_changes_say_whether_they_may():
+    then = to_tables(build(Config, {"k": 3, "threads": 2, "output": "a"}))
+    now = build(Config, {"k": 4, "output": "b", "mask_rates": (0.5,)})
+    assert now.changes(then) == {
+        "mask_rates": ("same", [0.3, 0.4, 0.5, 0.6, 0.7, 0.8], [0.5]),
+        "k": ("same", 3, 4),
+        "output": ("free", "a", "b"),
+        "threads": ("noted", 2, None),
+    }
+    assert now.changes(to_tables(now)) == {}
+
+
+def test_nothing_that_changes_the_result_may_change_unnoticed():
+    """All that windows, masks, retrieval, models, network and training depend on is the same."""
+    may = {entry.name: (entry.table, entry.item.metadata["resume"]) for entry in entries(Config)}
+    allowed = {"cache_mb", "epochs"}  # a budget, and how many more
+    for name, (table, resume) in may.items():
+        if resume != "same" and name not in allowed:
+            assert table in ("run", "data"), name
+        if table == "data":
+            assert resume in ("same", "noted"), name
