@@ -1,8 +1,8 @@
-"""Every option reaches the part that it is for: turned alone, what that part does changes.
+"""Every option of training reaches the part that it is for: turned, what that part does changes.
 
-One table for each program. A row names a value other than the default, what must change when the
-option alone is given it, and what must not. Everything is seen through the objects that a run is
-made of, so an option that is parsed, stored and then ignored fails here.
+One table, which no option may be missing from. A row names a value other than the default, what
+must change when the option alone is given it, and what must not. Everything is seen through the
+objects that a run is made of, so an option that is parsed, stored and then ignored fails here.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import io
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,55 +24,16 @@ import helpers
 from snvrag.batches.batch import Batch, Neighbours
 from snvrag.batches.keys import Key
 from snvrag.config.options import build, entries
-from snvrag.errors import InputError
 from snvrag.io.prepared import write_prepared
 from snvrag.li_stephens import model as li_stephens_module
+from snvrag.training import loader as loader_module
 from snvrag.training import run as run_module
 from snvrag.training import tables
 from snvrag.training import trainer as trainer_module
 from snvrag.training.options import Config
 from snvrag.training.run_data import load_run_data
 from snvrag.training.trainer import VALIDATION_SEED, Trainer
-
-See = Callable[[Any], Any]
-
-
-class Turn(NamedTuple):
-    """A value of an option, and what must change with it, and what must not.
-
-    ``value`` may be a function of the test files; ``given`` are other options, of both runs.
-    """
-
-    value: Any
-    changes: tuple[See, ...]
-    keeps: tuple[See, ...] = ()
-    given: Mapping[str, Any] = {}
-
-
-def turn(value: Any, *changes: See, keeps: tuple[See, ...] = (), **given: Any) -> Turn:
-    return Turn(value, changes, keeps, given)
-
-
-def plain(seen: Any) -> Any:
-    """Return what was seen as something that == compares, arrays and tensors bit for bit."""
-    if isinstance(seen, torch.Tensor):
-        return plain(seen.detach().numpy())
-    if isinstance(seen, np.ndarray):
-        return seen.dtype.str, seen.shape, seen.tobytes()
-    if isinstance(seen, (list, tuple)):
-        return [plain(item) for item in seen]
-    if isinstance(seen, dict):
-        return {name: plain(item) for name, item in seen.items()}
-    return seen
-
-
-def outcome(work: Callable[[], Any]) -> Any:
-    """Return what a call returns, or the argument that it refuses."""
-    try:
-        return work()
-    except InputError as error:
-        return "refused", error.argument
-
+from turns import EnoughError, See, Turn, check_turned, outcome, recorded, turn
 
 # --- files ----------------------------------------------------------------------------------------
 
@@ -124,46 +85,7 @@ def files(tmp_path: Path, tiny_vcf: Path, tiny_model: Path) -> Files:
     return Files(tmp_path, tiny_vcf, tiny_model)
 
 
-def check_turned(
-    begin: Callable[[dict[str, Any]], Any],
-    base: dict[str, Any],
-    name: str,
-    row: Turn,
-    files: Files,
-) -> None:
-    """Compare what is seen with an option as it is, and turned."""
-    values = {**base, **row.given}
-    values = {key: value(files) if callable(value) else value for key, value in values.items()}
-    value = row.value(files) if callable(row.value) else row.value
-    assert values.get(name) != value
-    for see in row.changes:
-        before, after = (plain(see(begin(v))) for v in (values, {**values, name: value}))
-        assert before != after, f"{name}: {see.__name__} does not change"
-    for see in row.keeps:
-        before, after = (plain(see(begin(v))) for v in (values, {**values, name: value}))
-        assert before == after, f"{name}: {see.__name__} changes"
-
-
 # --- training -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def recorded(owner: Any, name: str, keyword: str = "") -> Iterator[list[Any]]:
-    """Record the positional arguments of each call of a function, or one given by keyword."""
-    seen: list[Any] = []
-    real = getattr(owner, name)
-
-    def spy(*arguments: Any, **options: Any) -> Any:
-        seen.append(options[keyword] if keyword else arguments)
-        return real(*arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(owner, name, spy)
-        yield seen
-
-
-class EnoughError(Exception):
-    """Ends a run that has shown enough."""
 
 
 class Run:
@@ -177,7 +99,7 @@ class Run:
         return Trainer(self.config, load_run_data(self.config))
 
     def pair(self, loader: Any, mask_seed: int, start: int = 0) -> tuple[Batch, Neighbours]:
-        return next(iter(loader.batches(mask_seed, start)))
+        return next(loader.batches(mask_seed, start))
 
     @cached_property
     def steps(self) -> dict[str, Any]:
@@ -384,16 +306,18 @@ def kept_checkpoints(run: Run) -> Any:
     return left
 
 
-def workers(run: Run) -> Any:
-    return [made.loader.num_workers for made in (run.trainer.train_loader, run.trainer.val_loader)]
+def num_workers(run: Run) -> Any:
+    with recorded(loader_module, "DataLoader", "num_workers") as seen:
+        assert run.trainer
+    (given,) = set(seen)  # of training and of validation
+    return given
 
 
-def train_start_method(run: Run) -> Any:
-    return run.trainer.train_loader.loader.multiprocessing_context.get_start_method()
-
-
-def val_start_method(run: Run) -> Any:
-    return run.trainer.val_loader.loader.multiprocessing_context.get_start_method()
+def start_method(run: Run) -> Any:
+    with recorded(loader_module, "DataLoader", "multiprocessing_context") as seen:
+        assert run.trainer
+    (given,) = set(seen)  # of training and of validation
+    return given
 
 
 def train_search_threads(run: Run) -> Any:
@@ -538,8 +462,8 @@ TRAIN: dict[str, Turn] = {
     "resume_epoch": turn(9, lines, resume=lambda files: str(files.model), dry_run=True),
     "save_every_minutes": turn(1e-9, step("files")),
     "keep": turn(1, kept_checkpoints),
-    "workers": turn(1, workers),
-    "start_method": turn("spawn", train_start_method, val_start_method, workers=1),
+    "workers": turn(1, num_workers),
+    "start_method": turn("spawn", start_method, workers=1),
     "threads": turn(
         2, train_search_threads, val_search_threads, li_stephens_threads, torch_threads
     ),
@@ -553,14 +477,10 @@ TRAIN: dict[str, Turn] = {
 }  # fmt: skip
 
 
-def test_every_option_is_in_its_table() -> None:
-    for kind, table in TABLES.items():
-        assert list(table) == [entry.name for entry in entries(kind)], kind.__name__
+def test_every_option_is_in_the_table() -> None:
+    assert list(TRAIN) == [entry.name for entry in entries(Config)]
 
 
 @pytest.mark.parametrize("name", TRAIN)
 def test_training(name: str, files: Files) -> None:
     check_turned(Run, BASE, name, TRAIN[name], files)
-
-
-TABLES: dict[Any, Mapping[str, Turn]] = {Config: TRAIN}
