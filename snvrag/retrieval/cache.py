@@ -50,7 +50,7 @@ class _Entry:
 
 
 class IndexCache:
-    """The indexes of windows by (mask_seed, window), at most so many bytes of them.
+    """The search indexes of windows, by (mask_seed, window), within a budget of memory.
 
     The mask itself decides whether an entry serves: targets may lack different sites under one
     mask_seed. At the budget, the least recently used leave; one entry always stays.
