@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from mosaics import Founders, make_panel
 from sizes import Sizes
+from snvrag.training.sums import EpochSums
 
 from snvrag.batches.batch import Batch, Neighbours
 from snvrag.batches.dataset import Targets
@@ -15,7 +16,6 @@ from snvrag.batches.keys import Key
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
 from snvrag.training.options import Config
 from snvrag.training.run_data import RunData
-from snvrag.training.sums import EpochSums
 from snvrag.training.trainer import Trainer
 
 NUM_WINDOWS = 20

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from snvrag.batches.batch import Batch
-from snvrag.network.loss import focal_loss
 from snvrag.network.layers import FrequencyEncoding, sinusoid
+from snvrag.network.loss import focal_loss
 from snvrag.network.options import NetworkConfig
 
 _ROWS_AT_ONCE = 64

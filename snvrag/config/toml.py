@@ -29,7 +29,8 @@ def read_settings(path: str, kind: type[Options], warn: Callable[[str], object])
     kind : type
         The program's options.
     warn : callable
-        Called with a line for each name that has changed.
+        Called with a line for each name that has changed, and for each "" and 0 that an earlier
+        version wrote for an option that is not given.
 
     Raises
     ------
@@ -59,7 +60,17 @@ def read_settings(path: str, kind: type[Options], warn: Callable[[str], object])
         if entry.name in values:
             raise _error(path, f"{key} is set twice")
         values[entry.name] = _convert(value, entry.kind, path, key)
+        if _meant_none(entry, value):
+            warn(f"{path}: {key}{place} = {value!r} is now left out")
+            values[entry.name] = None
     return values
+
+
+def _meant_none(entry: Entry, value: Any) -> bool:
+    """Return whether a value is what an earlier version wrote for what is not given."""
+    least = entry.item.metadata["bounds"][0]
+    is_none = value == "" or (value == 0 and least is not None and least > 0)
+    return entry.item.default is None and is_none
 
 
 def _read(path: str) -> dict[str, dict[str, Any]]:

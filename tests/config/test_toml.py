@@ -21,6 +21,7 @@ class Part(Options):
     names: tuple[str, ...] = option((), "names", repeat=True)
     flag: bool = option(True, "a flag")
     file_name: str | None = option(None, "a file")
+    limit: int | None = option(None, "a limit", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,17 @@ def test_an_old_name_and_the_current_one_are_the_same_option(tmp_path):
         read_settings(str(path), Program, warn=lambda _: None)
 
 
+def test_what_earlier_versions_wrote_for_nothing_is_nothing(tmp_path):
+    path, lines = tmp_path / "run.toml", []
+    path.write_text("file_name = ''\n[part]\nlimit = 0\ncount = 0")
+    values = read_settings(str(path), Program, warn=lines.append)
+    assert values == {"file_name": None, "limit": None, "count": 0}
+    assert lines == [
+        f"{path}: file_name = '' is now left out",
+        f"{path}: limit in [part] = 0 is now left out",
+    ]
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -116,7 +128,8 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
             "rates": st.lists(numbers, min_size=1).map(tuple),
             "names": st.lists(texts).map(tuple),
             "flag": st.booleans(),
-            "file_name": texts,
+            "file_name": texts.filter(bool),
+            "limit": st.integers(1, 9),
             "size": st.integers(0, 9),
         },
     )

@@ -47,5 +47,5 @@ def test_a_compiler_is_asked_for_before_the_first_step(monkeypatch):
     with pytest.raises(InputError, match=r"^compile needs a C\+\+ compiler.*no-such-compiler"):
         require_compiler(torch.device("cpu"))
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(InputError, match="^compile needs Triton"):
+    with pytest.raises(InputError, match=r"^compile needs Triton"):
         require_compiler(torch.device("cuda"))
