@@ -155,7 +155,7 @@ def test_commands_of_snvrag(panel, tmp_path, monkeypatch):
         *("-m", "snvrag.impute", "--panel", str(tmp_path / "panel.vcf.gz")),
         *("--target", str(tmp_path / "chip" / "target.vcf.gz")),
         *("--model", str(tmp_path / "model" / "rag_bert.model.best")),
-        *("--output", str(tmp_path / "chip" / "snvrag.io.vcf.gz"), "--overwrite", "--threads", "1"),
+        *("--output", str(tmp_path / "chip" / "snvrag.vcf.gz"), "--overwrite", "--threads", "1"),
     ]
     ran.clear()
     accuracy_methods.Methods(tmp_path, split, model="m", impute_options="-x").run("snvrag", target)

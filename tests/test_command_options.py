@@ -1,0 +1,402 @@
+"""Every option of impute, evaluate and prepare changes what the command does.
+
+And imputing takes the options that a model was trained with from the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+import evaluation_files
+import helpers
+import panel_files
+from snvrag import evaluate, prepare
+from snvrag.batches.batch import Batch, Neighbours
+from snvrag.config.options import build
+from snvrag.evaluation.options import EvaluateOptions
+from snvrag.imputation import imputation
+from snvrag.imputation.options import ImputeOptions
+from snvrag.io import htslib
+from snvrag.io.checkpoint import load_checkpoint, save_checkpoint
+from snvrag.io.prepared import write_prepared
+from snvrag.li_stephens.model import LiStephensConfig
+from snvrag.panel.windows import WindowConfig
+from snvrag.prepare import PrepareOptions
+from snvrag.retrieval.options import RetrievalConfig
+from turns import EnoughError, Turn, check_turned, outcome, turn
+
+PANEL = panel_files.make_panel(helpers.mosaic_haplotypes(40, 200, seed=3))
+ALLELES = panel_files.alleles_of(PANEL)
+
+
+def indexed(path: Path) -> str:
+    """Return a VCF, compressed and with an index, which regions need."""
+    out = panel_files.convert_vcf(path, path.with_suffix(".vcf.gz"), "wz")
+    htslib.build_index(out, 0)
+    return str(out)
+
+
+class Files:
+    """Files to impute, to evaluate and to prepare."""
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.folder, self.checkpoint = folder, model
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def panel(self) -> str:
+        return self.prepared("panel.safetensors", PANEL)
+
+    def prepared(self, name: str, panel: Any) -> str:
+        path = self.path(name)
+        write_prepared(path, panel, ["."] * panel.num_sites, None)
+        return path
+
+    def smaller_panel(self) -> str:
+        return self.prepared("smaller.safetensors", PANEL.select_samples(np.arange(15)))
+
+    def target(self, name: str = "target", samples: str = "t", separator: str = "|") -> str:
+        rows = helpers.mosaic_haplotypes(46, 200, seed=3)[40:]
+        records = [
+            ("1", int(PANEL.position[s]), *PANEL.alleles[s],
+             " ".join(f"{a}{separator}{b}" for a, b in rows[:, s].reshape(3, 2)))
+            for s in range(0, 200, 3)
+        ]  # fmt: skip
+        names = [samples + str(i) for i in range(3)]
+        path = panel_files.write_vcf(self.folder / f"{name}.vcf", records, names)
+        return indexed(path)
+
+    def other_target(self) -> str:
+        return self.target("other", "u")
+
+    def unphased_target(self) -> str:
+        return self.target("unphased", separator="/")
+
+    def dropping_target(self) -> str:
+        """With a site that is none of the panel."""
+        path = self.folder / "dropping.vcf"
+        panel_files.convert_vcf(Path(self.target()), path, "w")
+        with path.open("a") as stream:
+            stream.write("1\t999999\t.\tA\tG\t.\t.\t.\tGT" + "\t0|1" * 3 + "\n")
+        return indexed(path)
+
+    def model(self) -> str:
+        return str(self.checkpoint)
+
+    def map(self) -> str:
+        path = self.folder / "map.txt"
+        path.write_text("1 . 0 900\n1 . 2 3000\n1 . 2.1 9000\n")
+        return str(path)
+
+    def changed_model(self, **options: Any) -> str:
+        """A model of a training with other options, or of other weights."""
+        content = load_checkpoint(self.checkpoint, "model")
+        tables = {name: dict(table) for name, table in content["config"].items()}
+        for name, value in options.items():
+            (table,) = (table for table in tables.values() if name in table)
+            table[name] = list(value) if isinstance(value, tuple) else value
+        weights = dict(content["model"])
+        if not options:
+            weights["prior_scale"] = weights["prior_scale"] * 0.1
+        path = self.folder / "other.model"
+        save_checkpoint(path, {**content, "config": tables, "model": weights})
+        return str(path)
+
+    def existing(self) -> str:
+        (self.folder / "existing.vcf").write_text("mine")
+        return self.path("existing.vcf")
+
+    def compared(self, name: str) -> str:
+        """One of the files of an evaluation, with an index."""
+        truth, imputed, panel = evaluation_files.random_files(self.folder, 1, 60)
+        return indexed({"truth": truth, **imputed, "panel": panel}[name])
+
+    def truth(self) -> str:
+        return self.compared("truth")
+
+    def imputed(self) -> tuple[str, ...]:
+        return (self.compared("one"),)
+
+    def reference(self) -> str:
+        return self.compared("panel")
+
+    def sites(self) -> str:
+        path = self.folder / "sites.tsv"
+        path.write_text("".join(f"20\t{100 + 7 * s}\tA\tG\n" for s in range(20)))
+        return str(path)
+
+    def typed(self) -> tuple[str, ...]:
+        """An imputed file that says of some sites that they were typed."""
+        source = self.folder / "one.vcf"
+        self.compared("one")
+        lines = source.read_text().splitlines()
+        for i, line in enumerate(lines):
+            if not line.startswith("#") and i % 3 == 0:
+                cells = line.split("\t")
+                lines[i] = "\t".join([*cells[:7], "TYPED", *cells[8:]])
+        lines.insert(1, '##INFO=<ID=TYPED,Number=0,Type=Flag,Description="A flag">')
+        path = self.folder / "typed.vcf"
+        path.write_text("\n".join(lines) + "\n")
+        return (str(path),)
+
+
+@pytest.fixture
+def files(tmp_path: Path, tiny_model: Path) -> Files:
+    return Files(tmp_path, tiny_model)
+
+
+# --- impute ---------------------------------------------------------------------------------------
+
+
+class Imputed:
+    """One imputation."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.options = build(ImputeOptions, values)
+
+    def run(self) -> Any:
+        threads = torch.get_num_threads()
+        try:
+            return outcome(lambda: imputation.impute_file(self.options).num_panel_sites)
+        finally:
+            self.threads = torch.get_num_threads()
+            torch.set_num_threads(threads)
+
+    def records(self) -> list[list[str]]:
+        self.run()
+        path = Path(self.options.output)
+        lines = path.read_text().splitlines()
+        path.unlink()
+        return [line.split("\t") for line in lines if not line.startswith("##")]
+
+    def inputs(self) -> tuple[Batch, Neighbours, Any]:
+        """Return what the network is given first, and how the panel is cut."""
+        seen: list[Any] = []
+        real = imputation.Imputer
+
+        def imputer(*arguments: Any, **options: Any) -> Any:
+            made = real(*arguments, **options)
+            seen.append(made.plan)
+            return made
+
+        def look(module: torch.nn.Module, given: Any) -> None:
+            if isinstance(given[0], Batch):
+                seen.extend(given)
+                raise EnoughError
+
+        handle = torch.nn.modules.module.register_module_forward_pre_hook(look)
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(imputation, "Imputer", imputer)
+                with pytest.raises(EnoughError):
+                    self.run()
+        finally:
+            handle.remove()
+        return seen[1], seen[2], seen[0]
+
+
+def samples(imputed: Imputed) -> Any:
+    return imputed.records()[0][9:]
+
+
+def positions(imputed: Imputed) -> Any:
+    return [record[1] for record in imputed.records()[1:]]
+
+
+def frequencies(imputed: Imputed) -> Any:
+    return imputed.inputs()[0].af
+
+
+def genotypes(imputed: Imputed) -> Any:
+    return [record[9:] for record in imputed.records()[1:]]
+
+
+def li_stephens(imputed: Imputed) -> Any:
+    return imputed.inputs()[0].li_stephens
+
+
+def near(imputed: Imputed) -> Any:
+    return imputed.inputs()[1].alleles
+
+
+def features(imputed: Imputed) -> Any:
+    return imputed.inputs()[1].features
+
+
+def plan(imputed: Imputed) -> Any:
+    return imputed.inputs()[2]
+
+
+def written(imputed: Imputed) -> Any:
+    """The files that are there after, but not before."""
+    folder = Path(imputed.options.panel).parent
+    before = set(folder.iterdir())
+    result = imputed.run()
+    after = set(folder.iterdir()) - before
+    for path in after:
+        path.unlink()
+    return result, sorted(path.name for path in after)
+
+
+def torch_threads(imputed: Imputed) -> Any:
+    imputed.run()
+    return imputed.threads
+
+
+def result(imputed: Imputed) -> Any:
+    return imputed.run()
+
+
+IMPUTE_BASE: dict[str, Any] = {
+    "panel": Files.panel,
+    "target": Files.target,
+    "model": Files.model,
+    "output": lambda files: files.path("out.vcf"),
+    "overwrite": True,
+    "threads": 1,
+    "device": "cpu",
+}
+IMPUTE: dict[str, Turn] = {
+    "panel": turn(Files.smaller_panel, frequencies),
+    "target": turn(Files.other_target, samples),
+    "model": turn(Files.changed_model, genotypes),
+    "output": turn(lambda files: files.path("else.vcf"), written),
+    "region": turn("1:2000-5000", positions),
+    "genetic_map": turn(Files.map, li_stephens, keeps=(features,)),
+    "report": turn(lambda files: files.path("dropped.tsv"), written),
+    "allow_unphased": turn(True, result, target=Files.unphased_target),
+    "overwrite": turn(False, result, output=Files.existing),
+    "threads": turn(2, torch_threads),
+    "device": turn("cuda:99", result),
+}
+
+
+@pytest.mark.parametrize("name", IMPUTE)
+def test_impute(name: str, files: Files) -> None:
+    check_turned(Imputed, IMPUTE_BASE, name, IMPUTE[name], files)
+
+
+# Of the training that made the model: turned in the model, other numbers go into its network.
+AS_TRAINED: dict[str, Turn] = {
+    "window_size": turn(40, plan),
+    "flank": turn(9, plan),
+    "k": turn(3, near, features),
+    "segment_size": turn(16, near, features),
+    "segment_flank": turn(2, features, segment_size=16),
+    "decay_sites": turn(1.0, features, keeps=(near,)),
+    "cache_mb": turn(1e-6, keeps=(near, features)),
+    "li_stephens": turn(False, result),  # whose network has other weights
+    "ne": turn((1e7,), li_stephens, keeps=(features,)),
+    "mismatch": turn(0.3, li_stephens, keeps=(features,)),
+    "li_stephens_flank": turn(40, plan),
+}
+
+
+def test_every_option_is_in_its_table() -> None:
+    trained = (*fields(WindowConfig), *fields(RetrievalConfig), *fields(LiStephensConfig))
+    assert list(AS_TRAINED) == [item.name for item in trained]
+    tables = {ImputeOptions: IMPUTE, EvaluateOptions: EVALUATE, PrepareOptions: PREPARE}
+    for kind, table in tables.items():
+        assert list(table) == [item.name for item in fields(kind)], kind.__name__
+
+
+@pytest.mark.parametrize("name", AS_TRAINED)
+def test_imputing_as_trained(name: str, files: Files) -> None:
+    given = {key: value(files) if callable(value) else value for key, value in IMPUTE_BASE.items()}
+
+    def begin(values: dict[str, Any]) -> Imputed:
+        options = {key: value for key, value in values.items() if key != "turned"}
+        if values["turned"] is not None:
+            options[name] = values["turned"]
+        model = files.changed_model(**options) if options else files.model()
+        return Imputed({**given, "model": model})
+
+    check_turned(begin, {"turned": None}, "turned", AS_TRAINED[name], files)
+
+
+# --- evaluate and prepare -------------------------------------------------------------------------
+
+
+class Evaluated(NamedTuple):
+    values: dict[str, Any]
+
+    def evaluation(self) -> Any:
+        return evaluate.evaluate_files(build(EvaluateOptions, self.values))
+
+
+def measures(evaluated: Evaluated) -> Any:
+    return evaluated.evaluation().measures
+
+
+def num_sites(evaluated: Evaluated) -> Any:
+    return evaluated.evaluation().num_sites
+
+
+def intervals(evaluated: Evaluated) -> Any:
+    return evaluated.evaluation().intervals
+
+
+def reports(evaluated: Evaluated) -> Any:
+    evaluate.run(build(EvaluateOptions, evaluated.values))
+    return sorted(path.name for path in Path(evaluated.values["truth"]).parent.glob("reports/*"))
+
+
+EVALUATE_BASE = {"truth": Files.truth, "imputed": Files.imputed, "bootstrap": 10}
+EVALUATE: dict[str, Turn] = {
+    "truth": turn(lambda files: files.compared("two"), measures),
+    "imputed": turn(lambda files: (files.compared("two"),), measures),
+    "panel": turn(Files.reference, measures),
+    "sites": turn(Files.sites, num_sites),
+    "exclude_typed": turn(False, num_sites, imputed=Files.typed),
+    "region": turn("20:100-200", num_sites),
+    "maf_edges": turn((0.0, 0.2, 0.5), measures),
+    "bootstrap": turn(20, intervals, keeps=(measures,)),
+    "seed": turn(1, intervals, keeps=(measures,)),
+    "output": turn(lambda files: files.path("reports"), reports),
+}
+
+
+@pytest.mark.parametrize("name", EVALUATE)
+def test_evaluate(name: str, files: Files) -> None:
+    check_turned(Evaluated, EVALUATE_BASE, name, EVALUATE[name], files)
+
+
+class Prepared(NamedTuple):
+    values: dict[str, Any]
+
+
+def prepared_bytes(prepared: Prepared) -> Any:
+    """What is refused or written, and where."""
+    options = outcome(lambda: build(PrepareOptions, prepared.values))
+    if isinstance(options, tuple):
+        return options
+    folder = Path(options.panel).parent
+    before = set(folder.iterdir())
+    prepare._run(options)
+    return {path.name: path.read_bytes() for path in set(folder.iterdir()) - before}
+
+
+PREPARE_BASE = {"panel": Files.panel, "output": lambda files: files.path("out.safetensors")}
+PREPARE: dict[str, Turn] = {
+    "panel": turn(Files.smaller_panel, prepared_bytes),
+    "output": turn(lambda files: files.path("else.safetensors"), prepared_bytes),
+    "region": turn("1:2000-5000", prepared_bytes),
+    "verify": turn(True, prepared_bytes),
+}
+
+
+@pytest.mark.parametrize("name", PREPARE)
+def test_prepare(name: str, files: Files) -> None:
+    def begin(values: dict[str, Any]) -> Prepared:
+        for path in files.folder.glob("*out.safetensors"):
+            path.unlink()
+        return Prepared(values)
+
+    check_turned(begin, PREPARE_BASE, name, PREPARE[name], files)
