@@ -35,7 +35,7 @@ class DataConfig(Options):
     )
     train: str | None = option(
         None,
-        "train on the samples of this file, in a format of --panel (default: on the panel's own)",
+        "train on the samples of this file, in any format of a panel (default: on the panel's own)",
         metavar="FILE",
         resume="noted",
     )
@@ -57,7 +57,7 @@ class DataConfig(Options):
     )
     val_fraction: float = option(
         0.1,
-        "without --val-samples, fraction of the panel's samples held out for validation, evenly "
+        "fraction of the panel's samples held out for validation, unless they are named, evenly "
         "spread in file order (0.2: the first, the sixth, ...)",
         above=0,
         below=1,
@@ -130,19 +130,22 @@ class RunConfig(Options):
         resume="free",
     )
     overwrite: bool = option(
-        False, "replace the checkpoints of an earlier run in --output", resume="free", saved=False
+        False,
+        "replace the checkpoints of an earlier run in the output folder",
+        resume="free",
+        saved=False,
     )
     resume: str | None = option(
         None,
-        "checkpoint to continue from; auto: the newest intact one in --output, or a fresh start "
-        "where there is none",
+        "checkpoint to continue from; auto: the newest intact one in the output folder, or a fresh "
+        "start where there is none",
         metavar="FILE",
         resume="free",
         saved=False,
     )
     resume_epoch: int | None = option(
         None,
-        "with --resume: index of the epoch expected to come next (default: not checked)",
+        "when resuming: index of the epoch expected to come next (default: not checked)",
         least=0,
         resume="free",
         saved=False,
@@ -224,7 +227,7 @@ class Config(Options):
     run: RunConfig = section(RunConfig)
 
     def to_toml(self) -> str:
-        """Return the text of a file for ``--config``, without what belongs to one start only."""
+        """Return the text of a TOML file of the options, without what belongs to one start only."""
         tables = to_tables(self)
         for entry in entries(type(self)):
             if not entry.item.metadata["saved"]:

@@ -128,6 +128,10 @@ class EpochClock:
         """Share of the training time spent waiting for data."""
         return self.waited_seconds / max(self.train_seconds, 1e-9)
 
+    def __str__(self) -> str:
+        share = f"{100 * self.data_share:.1f}%"
+        return f"{self.seconds:.1f} s, {share} of the training time spent waiting for data"
+
     def state(self) -> dict[str, float]:
         """Return the seconds for a checkpoint."""
         return asdict(self)

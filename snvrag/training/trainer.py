@@ -61,7 +61,7 @@ class Trainer:
     requests : Requests
         Signals to be answered between steps.
     reads_late : bool
-        Whether losses are only read every ``log_every`` steps, as reading waits for a GPU.
+        Whether losses are read only every ``log_every`` steps: reading waits for a GPU.
     """
 
     def __init__(self, config: Config, data: RunData, ranks: Ranks = ALONE) -> None:
@@ -69,8 +69,9 @@ class Trainer:
         self.folder = Path(config.run.output)
         self.device = choose_device(config.run.device, ranks.local_rank if ranks.size > 1 else None)
         on_gpu = self.device.type == "cuda"
-        sizes = config.windows
-        self.windows = Windows.split(data.panel.num_sites, sizes.window_size, sizes.flank)
+        self.windows = Windows.split(
+            data.panel.num_sites, config.windows.window_size, config.windows.flank
+        )
         config.masks.check_windows(len(self.windows))
         self.train_loader, self.val_loader = (
             Loader(config, data, self.windows, ranks, training=training, pin=on_gpu)
@@ -239,13 +240,15 @@ class Trainer:
             **results,
         }
         timing = {"epoch": epoch, "seconds": clock.seconds, "data_share": clock.data_share}
-        self._log_epoch(row, timing)
+        log.info("Time: %s", clock)
+        log.info("%s", peak_line(self.device))
+        self._log_results(row)
+        self.scalars.write(self.step, {k: v for k, v in {**row, **timing}.items() if k != "epoch"})
         is_best = self.stopping.update(epoch, results["f1_overall"])
         self.history.append(row)
         self.timing.append(timing)
         self.epoch, self.num_batches_done = epoch + 1, 0
         self.sums, self.clock = EpochSums(self.device), EpochClock()
-        self.scalars.write(self.step, {k: v for k, v in {**row, **timing}.items() if k != "epoch"})
         path = checkpoint_path(self.folder, epoch)
         self._save(path)
         with self.ranks.raise_on_all_ranks():
@@ -273,13 +276,7 @@ class Trainer:
         rate = float(self.optimizer.param_groups[0]["lr"])
         self.scalars.write(self.step, {"loss": loss, "recall": recall, "rate": rate})
 
-    def _log_epoch(self, row: dict[str, Any], timing: dict[str, Any]) -> None:
-        log.info(
-            "Time: %.1f s, %.1f%% of the training time spent waiting for data",
-            timing["seconds"],
-            100 * timing["data_share"],
-        )
-        log.info("%s", peak_line(self.device))
+    def _log_results(self, row: dict[str, Any]) -> None:
         log.info("Train loss %.4f, validation loss %.4f", row["train_loss"], row["val_loss"])
         log.info(
             "Validation Metrics: (hidden sites of %d samples, seed %d, rate %.2f)",
