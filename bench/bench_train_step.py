@@ -23,7 +23,8 @@ from gpu_training import Table, time_loops
 from sizes import Sizes
 from training_steps import Steps
 
-from snvrag.training.options import PRESETS
+from snvrag.config.options import preset_values
+from snvrag.training.options import Config
 
 BATCHES = "data: batches (masks, alleles, frequencies, Li-Stephens)"
 RETRIEVAL = "data: neighbours and their features"
@@ -39,7 +40,7 @@ def preset(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def steps(sizes: Sizes, preset: str) -> Steps:
     tiny = {} if sizes.full else {"width": 48, "layers": 2}
-    return Steps(sizes, {**PRESETS[preset], **tiny})
+    return Steps(sizes, {**preset_values(Config, preset), **tiny})
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_all_but_network(timed: Any, steps: Steps) -> None:
 def test_gpu_training_on_a_cpu() -> None:
     """gpu_training.py runs, tiny, on a machine without a GPU."""
     table = Table(torch.device("cpu"), 1, 1e12)
-    tiny = {**PRESETS["v18"], "width": 24, "layers": 2, "heads": 2, "batch_size": 3}
+    tiny = {**preset_values(Config, "v18"), "width": 24, "layers": 2, "heads": 2, "batch_size": 3}
     time_loops(table, Sizes(False, 60, 65, 2, 0), tiny, compiled=False)
     assert len(table.rows) == 3
     assert all(seconds > 0 for seconds in table.seconds.values())

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from markdown_table import markdown_table
 from sizes import Sizes
-from snvrag.training.setup import network_config
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from training_steps import Steps
 from v18_training import Loop, Network
 
-from snvrag.training.options import PRESETS
+from snvrag.config.options import preset_values
+from snvrag.training.options import Config
 
 # Data sheets, dense bfloat16 with float32 sums; the first name that is part of the device's counts.
 PEAK_TFLOPS = {"H100 PCIe": 756, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "4090": 165}
@@ -112,18 +112,18 @@ def time_loops(table: Table, sizes: Sizes, settings: dict[str, Any], *, compiled
     trainer = steps.trainer
     window = int(batch.windows[0])
     start, stop = int(trainer.windows.starts[window]), int(trainer.windows.stops[window])
-    panel = trainer.sources.panel
+    panel = trainer.data.panel
     alleles = panel.sample_alleles(np.arange(panel.num_samples), start, stop)
     haplotypes = torch.from_numpy(alleles.reshape(panel.num_haplotypes, -1)).byte()
     torch.manual_seed(0)
     loop = Loop(
-        Network(network_config(trainer.config)).to(table.device),
+        Network(trainer.config.network, trainer.config.retrieval.k).to(table.device),
         haplotypes.to(table.device),
         batch,
         trainer.config.training.focal_gamma,
     )
     k = trainer.config.retrieval.k
-    table.add(V18_LOOP, lambda: loop.step(batch, k, trainer.autocast()), *work)
+    table.add(V18_LOOP, lambda: loop.step(batch, k, trainer.runner.autocast()), *work)
     table.add("V18's index of one window", lambda: loop.build(batch), 0, 0)
 
 
@@ -146,7 +146,7 @@ def main() -> None:
     peak = arguments.peak_tflops or known
     table = Table(device, arguments.steps, None if peak is None else 1e12 * peak)
     sizes = Sizes(True, arguments.haplotypes, 1020, 4, 0)
-    time_loops(table, sizes, PRESETS["v18"], compiled=arguments.compile)
+    time_loops(table, sizes, preset_values(Config, "v18"), compiled=arguments.compile)
     table.print()
 
 

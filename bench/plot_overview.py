@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from snvrag.batches.keys import Key
+from snvrag.config.options import from_table, sections
 from snvrag.io.checkpoint import load_checkpoint
 from snvrag.training.options import Config
 from snvrag.training.run_data import load_run_data
@@ -85,10 +86,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     content = load_checkpoint(arguments.checkpoint)
-    settings = {**content["config"], "mask_rates": tuple(content["config"]["mask_rates"])}
-    trainer = Trainer(
-        Config(**{**settings, "resume": "", "resume_epoch": -1}), load_run_data(Config())
+    parts = sections(Config)
+    config = Config(
+        **{name: from_table(parts[name], table) for name, table in content["config"].items()}
     )
+    trainer = Trainer(config, load_run_data(Config()))
     trainer.restore(content)
     loader, network = trainer.val_loader, trainer.network.eval()
     batch = loader.dataset[Key(VALIDATION_SEED, arguments.window, arguments.sample)]

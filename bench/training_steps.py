@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from mosaics import Founders, make_panel
 from sizes import Sizes
-from snvrag.training.sums import EpochSums
 
 from snvrag.batches.batch import Batch, Neighbours
 from snvrag.batches.dataset import Targets
 from snvrag.batches.keys import Key
+from snvrag.config.options import build
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
 from snvrag.training.options import Config
+from snvrag.training.progress import EpochSums
 from snvrag.training.run_data import RunData
 from snvrag.training.trainer import Trainer
 
@@ -53,12 +54,11 @@ class Steps:
             )
         )
         options = {"window_size": sizes.num_sites, "threads": 1, "device": device}
-        config = Config(**{**settings, **options})
-        self.trainer = Trainer(config, RunData(panel, train, validation, ()))
+        config = build(Config, {**settings, **options})
+        self.trainer = Trainer(config, RunData(panel, train, validation))
         self.trainer.network.train()
         self.loader = self.trainer.train_loader
-        self.loader.sampler.epoch = EPOCH
-        batches = iter(self.loader.sampler)
+        batches = self.loader.keys(EPOCH)
         self._keys = [next(batches) for _ in range(20 if sizes.full else 2)]
         self._turn = 0
         for window in range(num_windows):  # puts every index into the cache

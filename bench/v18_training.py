@@ -94,12 +94,12 @@ class Embedding(nn.Module):
 class Network(nn.Module):
     """V18's network."""
 
-    def __init__(self, size: NetworkConfig) -> None:
+    def __init__(self, size: NetworkConfig, num_neighbours: int) -> None:
         super().__init__()
         width = size.width
         self.embedding = Embedding(width)
         self.gate = nn.Sequential(nn.Linear(2, width), nn.GELU(), nn.Linear(width, width))
-        self.rank = nn.Parameter(torch.zeros(size.num_neighbours))
+        self.rank = nn.Parameter(torch.zeros(num_neighbours))
         self.fuse = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
         self.scale = nn.Parameter(torch.tensor(0.1))
         self.layers = nn.ModuleList(
