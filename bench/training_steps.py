@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from mosaics import Founders, make_panel
 from sizes import Sizes
-from snvrag.training.sums import EpochSums
 
 from snvrag.batches.batch import Batch, Neighbours
 from snvrag.batches.dataset import Targets
