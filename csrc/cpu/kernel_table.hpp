@@ -1,11 +1,11 @@
-// The kernels that each instruction-set level provides; the rest of the CPU code is
+// The table of kernels that exists once for each instruction-set level; the rest of the CPU code is
 // level-independent.
 //
 // The functions of a level are compiled in one translation unit with that level's flags
-// (kernels_<level>.cpp, all from kernels.inl), in the namespace of the level, so that a profile or
-// debugger tells them apart. Such a unit must not instantiate anything that another unit could
-// share at link time (no std:: templates, no inline functions with external linkage): the linker
-// might keep the copy with the wider instructions for all.
+// (primitives_<level>.cpp, which includes kernels.inl), in the namespace of the level, so that a
+// profile or debugger tells them apart. Such a unit must not instantiate anything that another unit
+// could share at link time (no std:: templates, no inline functions with external linkage): the
+// linker might keep the copy with the wider instructions for all.
 #pragma once
 
 #include <cstdint>

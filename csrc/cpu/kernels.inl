@@ -1,9 +1,14 @@
-// The level-dependent kernels, written once for all levels. An including file defines SNVRAG_LEVEL,
-// the name of its level and namespace, and in an anonymous namespace
+// The kernels of an instruction-set level, written once for all levels on the vector primitives of
+// primitives_<level>.cpp. For a kernel of its own, a level gets a primitive of that kernel's size,
+// as transpose64 is: the other levels then call a text in portable.inl.
+//
+// An including file defines SNVRAG_LEVEL, the name of its level and namespace, and in an anonymous
+// namespace
 //   the types Lanes (eight 64-bit lanes), BitCount (their population counts), WeightSum (the same
 //   with weights), Floats (kFloatLanes float32 lanes) and LaneMask (a choice among them);
 //   the constants kQueryTile, kMostHead, kGroupBits, kWordTable, kL2Queries and kL2Rows;
-//   the functions on these types that the included files call.
+//   the functions that this and the included files call: on these types, and pack_word, unpack_word
+//   and transpose64 on words.
 
 #include "hamming_scan.inl"
 #include "l2_block.inl"  // zero_floats()
