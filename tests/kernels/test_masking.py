@@ -374,3 +374,28 @@ def test_the_last_key_is_taken():
     seed, window = (2**64 - 1) // 10_000, (2**64 - 1) % 10_000
     got = af_guided_mask(af, seed=seed, window=window, rate=0.5)
     assert (got == (draws("philox", seed, window, 70) < 0.5)).all()
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_the_first_bad_frequency_is_named(threads, generator):
+    af = np.full(100, 0.5)
+    af[[37, 71, 93]] = [2.0, np.nan, -1.0]
+    options = {"seed": 1, "rate": 0.5, "threads": threads, "generator": generator}
+    with pytest.raises(ValueError, match=r"^af must be .*, got 2.0 at 37$"):
+        af_guided_masks(af, *cut(100, 10), **options)
+
+
+def test_mt19937_refuses_what_would_not_be_v18s():
+    af, options = np.full(3, 0.5), {"rate": 0.5, "generator": "mt19937"}
+    ends = np.array([0, 1]), np.array([1, 2])
+    with pytest.raises(ValueError, match=r"^window must be below 10000 for .*, got 10000$"):
+        af_guided_masks(af, *ends, seed=1, first_window=9_999, **options)
+    # RandomState takes seeds below 2**32; 429496 * 10000 + 7295 is the last.
+    last = af_guided_mask(af, seed=429_496, window=7_295, **options)
+    assert (last == (np.random.RandomState(2**32 - 1).random_sample(3) < 0.5)).all()
+    with pytest.raises(ValueError, match=r"^seed must be such that .*, got 429496$"):
+        af_guided_mask(af, seed=429_496, window=7_296, **options)

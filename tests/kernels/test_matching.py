@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -200,54 +199,3 @@ def test_nothing_to_do():
     empty = np.zeros((2, 0), np.uint64)
     got = _core.match_features(empty, empty, 0, empty[:1], position[:0], 1.0)
     assert got.shape == (2, 1, 6, 0)
-
-
-GOOD: dict[str, Any] = {
-    "queries": np.zeros((2, 2), np.uint64),
-    "neighbours": np.zeros((6, 2), np.uint64),
-    "num_sites": 100,
-    "observed": np.zeros((1, 2), np.uint64),
-    "position": np.arange(100),
-    "decay_sites": 5.0,
-}
-
-
-@pytest.mark.parametrize(
-    ("wrong", "error", "text"),
-    [
-        ({"num_sites": 129}, ValueError, "queries must be of 3 words a row (129 sites), got 2"),
-        ({"num_sites": -1}, ValueError, "num_sites must be from 0 to 2147483647, got -1"),
-        (
-            {"neighbours": np.zeros((5, 2), np.uint64)},
-            ValueError,
-            "neighbours must be of a multiple of 2 rows, got 5",
-        ),
-        (
-            {"observed": np.zeros((2, 2), np.uint64)},
-            ValueError,
-            "observed must be of one row, got 2",
-        ),
-        (
-            {"position": np.arange(99)},
-            ValueError,
-            "position must be a contiguous int64 (100,) array, got shape (99,)",
-        ),
-        (
-            {"position": np.arange(100.0)},
-            TypeError,
-            "position must be a contiguous int64 (100,) array, got dtype float64",
-        ),
-        ({"decay_sites": 0.0}, ValueError, "decay_sites must be above 0, got 0.000000"),
-        ({"decay_sites": -1.0}, ValueError, "decay_sites must be above 0, got -1.000000"),
-        ({"decay_sites": float("nan")}, ValueError, "decay_sites must be above 0, got nan"),
-        (
-            {"queries": np.zeros((4, 2), np.uint64)[::2]},
-            TypeError,
-            "queries must be a uint64 (rows, words) array with contiguous rows, "
-            "got rows that are not adjacent",
-        ),
-    ],
-)
-def test_wrong_arguments(wrong, error, text):
-    with pytest.raises(error, match="^" + re.escape(text) + "$"):
-        _core.match_features(**{**GOOD, **wrong})
