@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import copyreg
+import itertools
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,7 @@ def index() -> Any:
     return _core.HammingIndex.from_haplotypes(np.zeros((9, 2), U8), L, None)
 
 
+FOUND = {"k": 2, "exclude": np.full((3, 2), -1), "threads": 1}
 # Every raw function with good arguments, one of which each test spoils.
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "pack_rows": (_core.pack_rows, {"alleles": np.zeros((5, L), np.int8)}),
@@ -60,9 +62,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {
             "queries": np.zeros((3, 7), np.float32),
             "database": np.zeros((9, 7), np.float32),
-            "k": 2,
-            "exclude": np.full((3, 2), -1),
-            "threads": 1,
+            **FOUND,
         },
     ),
     "from_haplotypes": (
@@ -77,10 +77,8 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         lambda **keywords: index().search(**keywords),
         {
             "queries": np.zeros((3, 2), U8),
-            "k": 2,
-            "exclude": np.full((3, 2), -1),
             "weights": np.ones(L, np.float32),
-            "threads": 1,
+            **FOUND,
         },
     ),
     "li_stephens_dosage": (
@@ -273,19 +271,14 @@ def test_missing_and_unknown_arguments(function):
 # --- single functions ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("start", "stop"), [(-1, 5), (5, 4), (0, 71), (71, 71), (-(2**62), 2**62), (0, 2**63 - 1)]
-)
-def test_gather_rows_out_of_range(start, stop):
-    with pytest.raises(ValueError, match=r"^start, stop must be a range within 70 rows, got "):
-        call("gather_columns", start=start, stop=stop)
-
-
-@pytest.mark.parametrize("column", [-1, 128, 2**31, -(2**63), 2**63 - 1])
-def test_gather_columns_out_of_range(column):
-    columns = np.array([0, 127, column])
-    with pytest.raises(ValueError, match=f"^columns must be indices below 128, got {column} at 2$"):
-        call("gather_columns", columns=columns)
+def test_gathered_rows_and_columns_out_of_range():
+    for start, stop in ((-1, 5), (5, 4), (0, 71), (71, 71), (-(2**62), 2**62), (0, 2**63 - 1)):
+        with pytest.raises(ValueError, match=r"^start, stop must be a range within 70 rows, got "):
+            call("gather_columns", start=start, stop=stop)
+    for column in (-1, 128, 2**31, -(2**63), 2**63 - 1):
+        text = f"^columns must be indices below 128, got {column} at 2$"
+        with pytest.raises(ValueError, match=text):
+            call("gather_columns", columns=np.array([0, 127, column]))
 
 
 @pytest.mark.parametrize("value", [-2, 70, 2**31, 2**32, 2**63 - 1, -(2**63)])
@@ -315,12 +308,11 @@ def test_weights_and_rho_of_any_value():
 
 
 def test_genotypes_do_not_write_where_they_may_not():
-    for argument in ("alleles", "missing"):
-        for size in (1, 3):
-            out = np.zeros(size, U8)
-            with pytest.raises(ValueError, match=f"^{argument} must be "):
-                call("read_genotypes", codes=np.full((40, 2), 4, np.int32), **{argument: out})
-            assert not out.any()
+    for argument, size in itertools.product(("alleles", "missing"), (1, 3)):
+        out = np.zeros(size, U8)
+        with pytest.raises(ValueError, match=f"^{argument} must be "):
+            call("read_genotypes", codes=np.full((40, 2), 4, np.int32), **{argument: out})
+        assert not out.any()
 
 
 def test_genotypes_of_extreme_numbers():
@@ -395,12 +387,10 @@ def test_search_of_something_else():
 
 
 def test_an_unknown_level_is_refused():
-    before = _core.simd_level()
-    levels = ", ".join(_core.simd_levels())
+    before, levels = _core.simd_level(), ", ".join(_core.simd_levels())
+    text = rf"must be one of this machine's levels \({levels}\)"
     for level in ("", "AVX2", "avx1024", "neon,avx2", "scalar\0"):
-        with pytest.raises(
-            ValueError, match=f"must be one of this machine's levels \\({levels}\\)"
-        ):
+        with pytest.raises(ValueError, match=text):
             _core.set_simd_level(level)
     for other in (None, 0, 1.5, ["scalar"]):
         with pytest.raises(TypeError):
@@ -410,14 +400,12 @@ def test_an_unknown_level_is_refused():
 
 dtypes = st.sampled_from([U8, np.int64, np.float32, np.int8, np.bool_, np.int16, np.uint8])
 shapes = st.lists(st.integers(0, 4), min_size=0, max_size=3)
+large = st.integers(-(2**66), 2**66).filter(lambda n: abs(n) > 2**20)
+arrays = st.builds(np.ones, shapes, dtypes)
+views = st.builds(np.ones, shapes.filter(len), dtypes)
 strange = st.one_of(
-    st.none(),
-    st.integers(-3, 300),
-    st.integers(-(2**66), 2**66).filter(lambda n: abs(n) > 2**20),
-    st.floats(),
-    st.builds(lambda shape, dtype: np.ones(shape, dtype), shapes, dtypes),
-    st.builds(lambda shape, dtype: np.ones(shape, dtype).T[::-1], shapes.filter(len), dtypes),
-    st.builds(lambda shape, dtype: np.ones(shape, dtype)[..., ::2], shapes.filter(len), dtypes),
+    *(st.none(), st.integers(-3, 300), large, st.floats(), arrays),
+    *(views.map(lambda a: a.T[::-1]), views.map(lambda a: a[..., ::2])),
 )
 
 
