@@ -315,16 +315,6 @@ def test_genotypes_do_not_write_where_they_may_not():
         assert not out.any()
 
 
-def test_genotypes_of_extreme_numbers():
-    lowest, highest = -(2**31), 2**31 - 1
-    codes = np.array([[highest, lowest], [lowest + 1, 4], [0, lowest + 1], [-5, 1]], np.int32)
-    ploidy = np.array([9, 0, 255, 0], np.uint8)
-    alleles, missing = np.zeros(1, U8), np.zeros(1, U8)
-    summary = _core.read_genotypes(codes, False, ploidy, alleles, missing)
-    assert summary == (-1, 0, 0, -1, 4, highest // 2 - 1)
-    assert (int(alleles[0]), int(missing[0])) == (0b00001001, 0b11110110)
-
-
 def test_zero_sized_everything():
     def zeros(*shape: int, dtype: Any = U8) -> np.ndarray:
         return np.zeros(shape, dtype)
@@ -384,18 +374,6 @@ def test_search_of_something_else():
     for other in (None, object(), np.zeros(3), _core.HammingIndex):
         with pytest.raises(TypeError):
             _core.HammingIndex.search(other, np.zeros((1, 2), U8), 1, None, None, None)
-
-
-def test_an_unknown_level_is_refused():
-    before, levels = _core.simd_level(), ", ".join(_core.simd_levels())
-    text = rf"must be one of this machine's levels \({levels}\)"
-    for level in ("", "AVX2", "avx1024", "neon,avx2", "scalar\0"):
-        with pytest.raises(ValueError, match=text):
-            _core.set_simd_level(level)
-    for other in (None, 0, 1.5, ["scalar"]):
-        with pytest.raises(TypeError):
-            _core.set_simd_level(other)
-    assert _core.simd_level() == before
 
 
 dtypes = st.sampled_from([U8, np.int64, np.float32, np.int8, np.bool_, np.int16, np.uint8])

@@ -139,6 +139,18 @@ def test_the_environment_chooses_the_level():
         python("import snvrag.kernels", SNVRAG_SIMD="mmx")
 
 
+def test_an_unknown_level_is_refused():
+    before, levels = _core.simd_level(), ", ".join(_core.simd_levels())
+    text = rf"must be one of this machine's levels \({levels}\)"
+    for level in ("", "AVX2", "avx1024", "neon,avx2", "scalar\0"):
+        with pytest.raises(ValueError, match=text):
+            _core.set_simd_level(level)
+    for other in (None, 0, 1.5, ["scalar"]):
+        with pytest.raises(TypeError):
+            _core.set_simd_level(other)
+    assert _core.simd_level() == before
+
+
 def test_build_info_and_headers():
     info = snvrag.build_info()
     assert set(info) == {"version", "compiler", "simd_levels", "simd_level", "cuda"}

@@ -278,6 +278,16 @@ def test_genotypes_against_a_loop(simd_level, hide, num_samples, kind):
         assert got[3] == known
 
 
+def test_genotypes_of_extreme_numbers():
+    lowest, highest = -(2**31), 2**31 - 1
+    codes = np.array([[highest, lowest], [lowest + 1, 4], [0, lowest + 1], [-5, 1]], np.int32)
+    ploidy = np.array([9, 0, 255, 0], np.uint8)
+    alleles, missing = np.zeros(1, np.uint64), np.zeros(1, np.uint64)
+    summary = _core.read_genotypes(codes, False, ploidy, alleles, missing)
+    assert summary == (-1, 0, 0, -1, 4, highest // 2 - 1)
+    assert (int(alleles[0]), int(missing[0])) == (0b00001001, 0b11110110)
+
+
 def test_real_genotypes_round_trip(simd_level, shared_data):
     cyvcf2 = pytest.importorskip("cyvcf2")
     reader = cyvcf2.VCF(str(shared_data / "kgp_chr1" / "panel.vcf.gz"))
