@@ -131,6 +131,15 @@ def counted(
     return np.array(distances), np.array(indices)
 
 
+def packed_panel(
+    num_haplotypes: int, num_sites: int, num_queries: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return a packed panel and packed queries of random alleles."""
+    rows = ((num_haplotypes, 1), (num_queries, 2))
+    panel, queries = (pack(random_alleles(n, num_sites, seed)) for n, seed in rows)
+    return panel, queries
+
+
 # --- searches on a device -------------------------------------------------------------------------
 
 

@@ -35,18 +35,8 @@ def test_a_python_project(tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     source, site = tmp_path / "source", tmp_path / "site"
     shutil.copytree(EXAMPLES / "python", source)  # a build leaves its traces there
-    run(
-        *(
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--no-build-isolation",
-            "--no-deps",
-            "--no-index",
-        ),
-        *("--quiet", "--disable-pip-version-check", "--target", site, source),
-    )
+    options = ["--no-build-isolation", "--no-deps", "--no-index", "--disable-pip-version-check"]
+    run(sys.executable, "-m", "pip", "install", "-q", *options, "--target", site, source)
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
     said = run(
         *(sys.executable, "-W", "error", "-m", "nearest_ancestor"),

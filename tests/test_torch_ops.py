@@ -34,6 +34,11 @@ STARTS, STOPS = torch.tensor([0, 50, 64]), torch.tensor([50, 64, L])
 DENSE = torch.from_numpy(np.random.default_rng(3).standard_normal((20, 7)).astype(np.float32))
 
 
+WORDS = torch.zeros((4, 3), dtype=torch.int64)
+BROKEN = DENSE.clone().index_fill_(1, torch.tensor([2]), torch.nan)
+T, V = TypeError, ValueError
+
+
 def same(got: torch.Tensor, expected: np.ndarray) -> bool:
     return got.dtype == torch.from_numpy(expected).dtype and np.array_equal(got.numpy(), expected)
 
@@ -70,63 +75,32 @@ def test_pack_and_unpack(mosaic_haplotypes):
 
 @pytest.mark.parametrize("generator", ["philox", "mt19937"])
 def test_masks(generator):
-    got = torch_ops.af_guided_mask(AF, seed=3, window=8, rate=0.4, generator=generator)
-    expected = kernels.af_guided_mask(AF.numpy(), seed=3, window=8, rate=0.4, generator=generator)
-    assert same(got, expected)
-    rates = {"rate": 0.3, "rare_rate": 0.9, "rare_threshold": 0.2, "threads": 2}
-    got = torch_ops.af_guided_masks(
-        AF, STARTS, STOPS, seed=3, first_window=5, generator=generator, **rates
-    )
-    expected = kernels.af_guided_masks(
-        AF.numpy(), STARTS.numpy(), STOPS.numpy(), seed=3, first_window=5, generator=generator,
-        **rates,
-    )  # fmt: skip
-    assert same(got, expected)
+    one = {"seed": 3, "window": 8, "rate": 0.4, "generator": generator}
+    expected = kernels.af_guided_mask(AF.numpy(), **one)
+    assert same(torch_ops.af_guided_mask(AF, **one), expected)
+    many = {"seed": 3, "first_window": 5, "generator": generator, "threads": 2}
+    many |= {"rate": 0.3, "rare_rate": 0.9, "rare_threshold": 0.2}
+    expected = kernels.af_guided_masks(AF.numpy(), STARTS.numpy(), STOPS.numpy(), **many)
+    assert same(torch_ops.af_guided_masks(AF, STARTS, STOPS, **many), expected)
 
 
 @pytest.mark.parametrize("word_type", [torch.int64, torch.uint64])
-@pytest.mark.parametrize("observed", [None, OBSERVED])
-@pytest.mark.parametrize("exclude", [None, EXCLUDE])
-def test_topk_hamming(panel, word_type, observed, exclude):
-    given = panel.view(word_type)
-    got = torch_ops.topk_hamming(
-        given[:3], given, 4, num_sites=L, observed=observed, exclude=exclude, threads=2
-    )
-    bits = panel.numpy().view(np.uint64)
-    expected = kernels.topk_hamming(
-        bits[:3],
-        bits,
-        4,
-        num_sites=L,
-        observed=None if observed is None else observed.numpy(),
-        exclude=None if exclude is None else exclude.numpy(),
-    )
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"observed": OBSERVED},
+        {"exclude": EXCLUDE},
+        {"observed": OBSERVED, "exclude": EXCLUDE},
+        {"observed": OBSERVED, "weights": torch.rand(L)},
+    ],
+)
+def test_topk_hamming(panel, word_type, options):
+    given, bits = panel.view(word_type), panel.numpy().view(np.uint64)
+    got = torch_ops.topk_hamming(given[:3], given, 4, num_sites=L, threads=2, **options)
+    options = {name: value.numpy() for name, value in options.items()}
+    expected = kernels.topk_hamming(bits[:3], bits, 4, num_sites=L, **options)
     assert isinstance(got, kernels.TopK)
-    assert same(got.distances, expected.distances)
-    assert same(got.indices, expected.indices)
-
-
-def test_weights_are_handed_on_where_there_are_any(panel):
-    weights = torch.rand(L)
-    answer = kernels.TopK(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.int64))
-    with unittest.mock.patch.object(kernels, "topk_hamming", return_value=answer) as kernel:
-        torch_ops.topk_hamming(panel[:1], panel, 2, num_sites=L)
-        assert kernel.call_args.kwargs["weights"] is None
-        got = torch_ops.topk_hamming(panel[:1], panel, 2, num_sites=L, weights=weights)
-    handed = kernel.call_args.kwargs["weights"]
-    assert handed.ctypes.data == weights.data_ptr()  # in place, without a copy
-    assert got.distances.dtype == torch.float32
-
-
-def test_weighted_topk_hamming(panel):
-    weights = torch.rand(L)
-    arguments = (panel[:3], panel, 4, L, OBSERVED, EXCLUDE, weights)
-    torch.library.opcheck(torch.ops.snvrag.topk_hamming.default, arguments)
-    got = torch_ops.topk_hamming(*arguments[:3], num_sites=L, observed=OBSERVED, weights=weights)
-    bits = panel.numpy().view(np.uint64)
-    expected = kernels.topk_hamming(
-        bits[:3], bits, 4, num_sites=L, observed=OBSERVED.numpy(), weights=weights.numpy()
-    )
     assert same(got.distances, expected.distances)
     assert same(got.indices, expected.indices)
 
@@ -153,16 +127,13 @@ def test_nothing_to_do(panel):
 
 def test_arguments_are_read_in_place(panel):
     """A panel is gigabytes: no operator may copy its arguments."""
-    seen = {}
-
-    def kernel(queries, panel, *_, **__):
-        seen.update(queries=queries, panel=panel)
-        return kernels.TopK(np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int64))
-
-    with unittest.mock.patch.object(kernels, "topk_hamming", kernel):
-        torch_ops.topk_hamming(panel[3:4], panel, 1, num_sites=L)
-    assert seen["panel"].ctypes.data == panel.data_ptr()
-    assert seen["queries"].ctypes.data == panel[3:4].data_ptr()
+    answer = kernels.TopK(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int64))
+    weights = torch.rand(L)
+    with unittest.mock.patch.object(kernels, "topk_hamming", return_value=answer) as kernel:
+        torch_ops.topk_hamming(panel[3:4], panel, 1, num_sites=L, weights=weights)
+    handed = (*kernel.call_args.args[:2], kernel.call_args.kwargs["weights"])
+    for got, given in zip(handed, (panel[3:4], panel, weights), strict=True):
+        assert got.ctypes.data == given.data_ptr()
 
 
 # --- inside torch.compile -------------------------------------------------------------------------
@@ -181,6 +152,10 @@ def operator_calls(panel: torch.Tensor):
             (AF, STARTS, STOPS, 1, 0.3, 5, 0.7, 0.05, "mt19937", 2),
         ),
         "topk_hamming": (operators.topk_hamming, (panel[:3], panel, 4, L, OBSERVED, EXCLUDE)),
+        "topk_hamming with weights": (
+            operators.topk_hamming,
+            (panel[:3], panel, 4, L, OBSERVED, EXCLUDE, torch.rand(L)),
+        ),
         "topk_hamming of nothing": (operators.topk_hamming, (panel[:0], panel, 4, L)),
         "topk_l2": (operators.topk_l2, (DENSE[:3], DENSE, 4, EXCLUDE)),
         "topk_l2 with gradient": (
@@ -198,13 +173,11 @@ def test_operator_is_what_torch_expects(panel, name):
 
 
 def test_operators_take_keywords(panel):
-    got = torch.ops.snvrag.topk_hamming(queries=panel[:2], panel=panel, k=1, num_sites=L)
+    options = {"queries": panel[:2], "panel": panel, "k": 1, "num_sites": L}
+    got = torch.ops.snvrag.topk_hamming(**options)
     with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True):
-        fake = torch.ops.snvrag.topk_hamming(
-            queries=panel[:2], panel=panel, k=1, num_sites=L, threads=3
-        )
-    assert [x.shape for x in fake] == [x.shape for x in got]
-    assert [x.dtype for x in fake] == [x.dtype for x in got]
+        fake = torch.ops.snvrag.topk_hamming(**options, threads=3)
+    assert [(x.shape, x.dtype) for x in fake] == [(x.shape, x.dtype) for x in got]
 
 
 def retrieve(alleles, af, k: int, seed: int):
@@ -259,43 +232,33 @@ def test_mistakes_are_found_while_compiling():
 
 
 def test_gradient_of_dense_distances():
-    queries = DENSE[:3].clone().add_(0.3).requires_grad_()
-    database = DENSE.clone().requires_grad_()
+    slope = torch.rand(3, 4)
+
+    def loss(queries, database):
+        found = torch_ops.topk_l2(queries, database, 4, exclude=EXCLUDE)
+        return (found.distances * slope).sum()
+
+    def leaves():
+        return [DENSE[:3].clone().add_(0.3).requires_grad_(), DENSE.clone().requires_grad_()]
+
+    queries, database = leaves()
     found = torch_ops.topk_l2(queries, database, 4, exclude=EXCLUDE)
     assert not found.indices.requires_grad
-    slope = torch.rand(3, 4)
-    got = torch.autograd.grad((found.distances * slope).sum(), (queries, database))
     again = (queries[:, None] - database[found.indices]).square().sum(-1)
     expected = torch.autograd.grad((again * slope).sum(), (queries, database))
-    for x, y in zip(got, expected, strict=True):
-        torch.testing.assert_close(x, y)
+    torch.compiler.reset()
+    for function in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
+        given = leaves()
+        for x, y in zip(torch.autograd.grad(function(*given), given), expected, strict=True):
+            torch.testing.assert_close(x, y)
     (alone,) = torch.autograd.grad(torch_ops.topk_l2(queries, DENSE, 4)[0].sum(), queries)
     assert alone.shape == queries.shape
 
 
-def test_gradient_inside_torch_compile():
-    def loss(queries, database):
-        return torch_ops.topk_l2(queries, database, 4).distances.sum()
-
-    torch.compiler.reset()
-    gradients = []
-    for function in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
-        leaves = [DENSE[:3].clone().requires_grad_(), DENSE.clone().requires_grad_()]
-        gradients.append(torch.autograd.grad(function(*leaves), leaves))
-    for x, y in zip(*gradients, strict=True):
-        torch.testing.assert_close(x, y)
-
-
-def test_a_mask_has_no_gradient():
-    af = AF.clone().requires_grad_()
+def test_a_gradient_that_does_not_exist(panel):
+    af, weights = AF.clone().requires_grad_(), torch.rand(L, requires_grad=True)
     assert not torch_ops.af_guided_mask(af, seed=0, window=0, rate=0.5).requires_grad
-
-
-def test_a_gradient_that_does_not_exist_is_an_error(panel):
-    answer = kernels.TopK(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.int64))
-    weights = torch.rand(L, requires_grad=True)
-    with unittest.mock.patch.object(kernels, "topk_hamming", return_value=answer):
-        found = torch_ops.topk_hamming(panel[:1], panel, 2, num_sites=L, weights=weights)
+    found = torch_ops.topk_hamming(panel[:1], panel, 2, num_sites=L, weights=weights)
     with pytest.raises(RuntimeError, match="no autograd formula"):
         found.distances.sum().backward()
 
@@ -303,61 +266,54 @@ def test_a_gradient_that_does_not_exist_is_an_error(panel):
 # --- errors ---------------------------------------------------------------------------------------
 
 
-def test_wrong_dtypes(panel):
-    text = r"^queries must be an int64 \(or uint64\) tensor of packed words, got dtype torch.int32$"
-    with pytest.raises(TypeError, match=text):
-        torch_ops.topk_hamming(panel[:1].int(), panel, 1, num_sites=L)
-    with pytest.raises(TypeError, match=r"^panel must be an int64 "):
-        torch_ops.topk_hamming(panel[:1], panel.double(), 1, num_sites=L)
-    with pytest.raises(TypeError, match=r"^bits must be an int64 "):
-        torch_ops.unpack_haplotypes(panel.float(), L)
-    with pytest.raises(TypeError, match=r"^alleles must be "):
-        torch_ops.pack_haplotypes(panel)
-    with pytest.raises(TypeError, match=r"^af must be a float64 "):
-        torch_ops.af_guided_mask(AF.float(), seed=0, window=0, rate=0.5)
-    with pytest.raises(TypeError, match=r"^database must be a float32 "):
-        torch_ops.topk_l2(DENSE, DENSE.double(), 1)
-    with pytest.raises(TypeError, match=r"^observed must be "):
-        torch_ops.topk_hamming(panel[:1], panel, 1, num_sites=L, observed=OBSERVED.int())
-    with pytest.raises(TypeError, match=r"^exclude must be "):
-        torch_ops.topk_l2(DENSE[:3], DENSE, 1, exclude=EXCLUDE.int())
+WRONG = [
+    (
+        "topk_hamming",
+        {"queries": WORDS.int()},
+        T,
+        r"an int64 .*tensor of packed words, got dtype torch.int32$",
+    ),
+    ("topk_hamming", {"panel": WORDS.double()}, T, "an int64 "),
+    ("topk_hamming", {"observed": OBSERVED.int()}, T, ""),
+    ("topk_hamming", {"panel": WORDS.t().contiguous().t()}, T, ".*contiguous"),  # never copied
+    ("topk_hamming", {"queries": WORDS[:, :2]}, V, r"of 3 words a row \(130 sites\), got 2"),
+    ("topk_hamming", {"queries": WORDS.to("meta")}, T, "on cpu, as panel, got one on meta$"),
+    (
+        "topk_hamming",
+        {"k": 4, "exclude": EXCLUDE[:, :1]},
+        V,
+        r"at most 3 \(4 less 1 excluded\), got 4",
+    ),
+    ("topk_l2", {"k": 0}, V, "at least 1, got 0"),
+    ("topk_l2", {"database": DENSE.double()}, T, "a float32 "),
+    ("topk_l2", {"database": BROKEN}, V, r"finite, got nan at \(0, 2\)"),
+    ("topk_l2", {"exclude": EXCLUDE.int()}, T, ""),
+    ("topk_l2", {"exclude": EXCLUDE.to("meta")}, T, "on cpu, as database, got one on meta$"),
+    ("pack_haplotypes", {"alleles": WORDS}, T, ""),
+    ("pack_haplotypes", {"alleles": OBSERVED[None].to("meta")}, T, "on the CPU, got one on meta$"),
+    ("pack_haplotypes", {"alleles": -OBSERVED[None].to(torch.int8)}, V, "0 or 1, got -1 at "),
+    ("unpack_haplotypes", {"bits": WORDS.float()}, T, "an int64 "),
+    ("unpack_haplotypes", {"bits": WORDS.to("meta")}, T, "on the CPU, got one on meta$"),
+    ("af_guided_mask", {"af": AF.float()}, T, "a float64 "),
+    ("af_guided_mask", {"generator": "pcg64"}, V, ""),
+    ("af_guided_masks", {"starts": STARTS.to("meta")}, T, "on the CPU, got one on meta$"),
+    ("af_guided_masks", {"starts": STOPS, "stops": STARTS}, V, "starts, stops must be ascending"),
+]
 
 
-def test_wrong_shapes_and_numbers(panel):
-    with pytest.raises(ValueError, match=r"^queries must be of 3 words a row \(130 sites\), got 2"):
-        torch_ops.topk_hamming(panel[:1, :2], panel, 1, num_sites=L)
-    with pytest.raises(ValueError, match=r"^k must be at most 39 \(40 less 1 excluded\), got 40"):
-        torch_ops.topk_hamming(panel[:1], panel, 40, num_sites=L, exclude=torch.tensor([[3]]))
-    with pytest.raises(ValueError, match=r"^k must be at least 1, got 0"):
-        torch_ops.topk_l2(DENSE, DENSE, 0)
-    with pytest.raises(ValueError, match=r"^database must be finite, got nan at \(0, 2\)"):
-        torch_ops.topk_l2(DENSE, DENSE.clone().index_fill_(1, torch.tensor([2]), torch.nan), 1)
-    with pytest.raises(ValueError, match=r"^alleles must be 0 or 1, got -1 at \(0, 1\)"):
-        torch_ops.pack_haplotypes(torch.tensor([[0, -1]], dtype=torch.int8))
-    with pytest.raises(ValueError, match=r"^generator must be "):
-        torch_ops.af_guided_mask(AF, seed=0, window=0, rate=0.5, generator="pcg64")
-    with pytest.raises(ValueError, match=r"^starts, stops must be ascending"):
-        torch_ops.af_guided_masks(AF, STOPS, STARTS, seed=0, rate=0.5)
-
-
-def test_a_copy_is_never_made_silently(panel):
-    apart = panel.t().contiguous().t()
-    with pytest.raises(TypeError, match=r"^panel must be .*contiguous"):
-        torch_ops.topk_hamming(panel[:1], apart, 1, num_sites=L)
-
-
-def test_devices(panel):
-    elsewhere = panel.to("meta")
-    with pytest.raises(TypeError, match=r"^queries must be on cpu, as panel, got one on meta$"):
-        torch.ops.snvrag.topk_hamming(elsewhere, panel, 1, L)
-    with pytest.raises(TypeError, match=r"^exclude must be on cpu, as database, got one on meta$"):
-        torch_ops.topk_l2(DENSE, DENSE, 1, exclude=EXCLUDE.to("meta"))
-    with pytest.raises(TypeError, match=r"^starts must be on the CPU, got one on meta$"):
-        torch_ops.af_guided_masks(AF, STARTS.to("meta"), STOPS, seed=0, rate=0.5)
-    with pytest.raises(TypeError, match=r"^bits must be on the CPU, got one on meta$"):
-        torch_ops.unpack_haplotypes(elsewhere, L)
-    with pytest.raises(TypeError, match=r"^alleles must be on the CPU, got one on meta$"):
-        torch_ops.pack_haplotypes(OBSERVED[None].to("meta"))
+@pytest.mark.parametrize(("name", "changes", "error", "text"), WRONG)
+def test_wrong_arguments(name, changes, error, text):
+    good = {
+        "topk_hamming": {"queries": WORDS[:3], "panel": WORDS, "k": 1, "num_sites": L},
+        "topk_l2": {"queries": DENSE[:3], "database": DENSE, "k": 1},
+        "pack_haplotypes": {},
+        "unpack_haplotypes": {"num_sites": L},
+        "af_guided_mask": {"af": AF, "seed": 0, "window": 0, "rate": 0.5},
+        "af_guided_masks": {"af": AF, "starts": STARTS, "stops": STOPS, "seed": 0, "rate": 0.5},
+    }
+    text = text if " must be " in text else f"{next(iter(changes))} must be {text}"
+    with pytest.raises(error, match=f"^{text}"):
+        getattr(torch_ops, name)(**{**good[name], **changes})
 
 
 # --- on a CUDA device -----------------------------------------------------------------------------

@@ -74,31 +74,36 @@ void test_window(const Window& window, bool with_exclude) {
   const std::int64_t most = h - std::min(num_exclude, h - 1);
   if (with_exclude && h == 1) std::fill(exclude.begin(), exclude.end(), -1);
 
-  std::vector<std::vector<std::int32_t>> naive;
-  for (std::int64_t i = 0; i < q; ++i) {
-    naive.emplace_back(static_cast<std::size_t>(h), 0);
-    for (std::int64_t row = 0; row < h; ++row) {
-      for (std::int64_t s = 0; s < l; ++s) {
-        naive.back()[static_cast<std::size_t>(row)] +=
-            (mask == nullptr || mask[s] != 0) && panel[row * l + s] != queries[i * l + s];
-      }
-    }
-  }
-
   // Multiples of 1/4 are exact, so that any order of summation gives the same.
   Buffer<float> weights(l);
   for (float& weight : weights) weight = static_cast<float>(random.below(9)) / 4;
+  std::vector<std::vector<std::int32_t>> naive;
   std::vector<std::vector<float>> naive_sums;
   for (std::int64_t i = 0; i < q; ++i) {
+    naive.emplace_back(static_cast<std::size_t>(h), 0);
     naive_sums.emplace_back(static_cast<std::size_t>(h), 0.0f);
     for (std::int64_t row = 0; row < h; ++row) {
       for (std::int64_t s = 0; s < l; ++s) {
-        const bool differ =
-            (mask == nullptr || mask[s] != 0) && panel[row * l + s] != queries[i * l + s];
-        naive_sums.back()[static_cast<std::size_t>(row)] += differ ? weights[s] : 0.0f;
+        const bool seen = mask == nullptr || mask[s] != 0;
+        if (!seen || panel[row * l + s] == queries[i * l + s]) continue;
+        naive.back()[static_cast<std::size_t>(row)] += 1;
+        naive_sums.back()[static_cast<std::size_t>(row)] += weights[s];
       }
     }
   }
+  // Whether an answer is that of a naive search.
+  const auto same = [&](const auto& twin, const auto& distances, const auto& indices,
+                        std::int64_t k) {
+    for (std::int64_t i = 0; i < q; ++i) {
+      const auto expected = nearest(twin[static_cast<std::size_t>(i)], k,
+                                    exclude.data() + i * num_exclude, num_exclude);
+      for (std::int64_t j = 0; j < k; ++j) {
+        const auto& [distance, place] = expected[static_cast<std::size_t>(j)];
+        if (distances[i * k + j] != distance || indices[i * k + j] != place) return false;
+      }
+    }
+    return true;
+  };
 
   for (std::int64_t k : {std::int64_t{1}, std::int64_t{8}, std::int64_t{64}, most}) {
     if (k > most) continue;
@@ -110,29 +115,10 @@ void test_window(const Window& window, bool with_exclude) {
         wanted.exclude.indices = exclude.data();
         wanted.exclude.num_columns = num_exclude;
         CHECK(index->search(wanted, threads, distances.data(), indices.data()));
-        bool same = true;
-        for (std::int64_t i = 0; i < q; ++i) {
-          const auto expected = nearest(naive[static_cast<std::size_t>(i)], k,
-                                        exclude.data() + i * num_exclude, num_exclude);
-          for (std::int64_t j = 0; j < k; ++j) {
-            const auto& [distance, place] = expected[static_cast<std::size_t>(j)];
-            same &= distances[i * k + j] == distance && indices[i * k + j] == place;
-          }
-        }
-        CHECK(same);
-
+        CHECK(same(naive, distances, indices, k));
         Buffer<float> sums(q * k, -7);
         CHECK(index->search_weighted(wanted, weights.data(), threads, sums.data(), indices.data()));
-        same = true;
-        for (std::int64_t i = 0; i < q; ++i) {
-          const auto expected = nearest(naive_sums[static_cast<std::size_t>(i)], k,
-                                        exclude.data() + i * num_exclude, num_exclude);
-          for (std::int64_t j = 0; j < k; ++j) {
-            const auto& [sum, place] = expected[static_cast<std::size_t>(j)];
-            same &= sums[i * k + j] == sum && indices[i * k + j] == place;
-          }
-        }
-        CHECK(same);
+        CHECK(same(naive_sums, sums, indices, k));
       }
     }
   }

@@ -28,9 +28,8 @@ def test_examples(name, capsys):
 @pytest.mark.parametrize("name", kernels.__all__)
 def test_every_public_kernel_is_documented_with_an_example(name):
     documented = getattr(kernels, name)
-    text = inspect.getdoc(documented)
-    assert text
-    assert len(text.splitlines()[0]) > 10
+    text = inspect.getdoc(documented) or ""
+    assert len(text.partition("\n")[0]) > 10
     if name == "TopK":
         return
     assert ">>> " in text

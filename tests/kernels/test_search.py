@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from helpers import assert_same, counted, half_observed, random_alleles
-from snvrag.kernels import HammingIndex, TopK, af_guided_mask, oracle, pack_haplotypes, topk_hamming
+from helpers import assert_same, counted, half_observed, packed_panel, random_alleles
+from snvrag.kernels import TopK, af_guided_mask, oracle, pack_haplotypes, topk_hamming
 
 # --- the oracle ----------------------------------------------------------------------------------
 
@@ -35,14 +35,10 @@ def test_oracle_on_cases_made_by_hand():
 
 
 def test_the_counted_twin_is_the_oracle():
-    panel, queries = random_alleles(40, 130, 1), random_alleles(3, 130, 2)
+    panel, queries = packed_panel(40, 130, 3)
     observed = half_observed(130)
-    bits, query_bits = pack_haplotypes(panel), pack_haplotypes(queries)
-    keep = pack_haplotypes(observed[None])
-    got = counted(query_bits, bits, 7, keep)
-    expected = oracle.topk_hamming(query_bits, bits, 7, num_sites=130, observed=observed)
-    assert (got[0] == expected[0]).all()
-    assert (got[1] == expected[1]).all()
+    got = counted(queries, panel, 7, pack_haplotypes(observed[None]))
+    assert_same(got, oracle.topk_hamming(queries, panel, 7, num_sites=130, observed=observed))
 
 
 # --- sizes, masks and ties -----------------------------------------------------------------------
@@ -51,37 +47,26 @@ def test_the_counted_twin_is_the_oracle():
 @pytest.mark.parametrize("num_sites", [0, 1, 63, 64, 65, 127, 128, 129, 1020])
 def test_every_size(simd_level, num_sites):
     for num_haplotypes in [1, 2, 7, 8, 9, 64, 65, 200]:
-        panel = pack_haplotypes(random_alleles(num_haplotypes, num_sites, 1))
-        queries = pack_haplotypes(random_alleles(9, num_sites, 2))
-        for observed in (
-            None,
-            half_observed(num_sites),
-            np.zeros(num_sites, bool),
-            np.ones(num_sites, bool),
-        ):
+        panel, queries = packed_panel(num_haplotypes, num_sites, 9)
+        half, none = half_observed(num_sites), np.zeros(num_sites, bool)
+        for observed in (None, half, none, ~none):
+            options = {"num_sites": num_sites, "observed": observed}
+            whole = oracle.topk_hamming(queries, panel, num_haplotypes, **options)
             for k in {1, min(8, num_haplotypes), min(64, num_haplotypes), num_haplotypes}:
-                expected = oracle.topk_hamming(
-                    queries, panel, k, num_sites=num_sites, observed=observed
-                )
+                expected = [x[:, :k] for x in whole]
                 for threads in (None, 1, 2, 4):
-                    got = topk_hamming(
-                        queries, panel, k, num_sites=num_sites, observed=observed, threads=threads
-                    )
+                    got = topk_hamming(queries, panel, k, threads=threads, **options)
                     assert isinstance(got, TopK)
                     assert_same(got, expected, (k, threads))
 
 
 @pytest.mark.parametrize("num_queries", [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 48])
 def test_hamming_of_any_number_of_queries(simd_level, num_queries):
-    panel = pack_haplotypes(random_alleles(100, 129, 1))
-    queries = pack_haplotypes(random_alleles(num_queries, 129, 2))
+    panel, queries = packed_panel(100, 129, num_queries)
     got = topk_hamming(queries, panel, 8, num_sites=129, threads=2)
-    if num_queries == 0:
-        assert got.distances.shape == got.indices.shape == (0, 8)
-        assert got.distances.dtype == np.int32
-        assert got.indices.dtype == np.int64
-    else:
-        assert_same(got, oracle.topk_hamming(queries, panel, 8, num_sites=129))
+    none = np.zeros((0, 8)), np.zeros((0, 8))
+    expected = oracle.topk_hamming(queries, panel, 8, num_sites=129) if num_queries else none
+    assert_same(got, expected)
 
 
 @pytest.mark.parametrize("num_sites", [1983, 1984, 1985, 2048, 4031, 4032, 4033, 8200])
@@ -97,100 +82,65 @@ def test_hamming_counts_long_rows_in_full(simd_level, num_sites):
     assert got.distances.tolist() == [[0, num_sites // 2, *[num_sites] * 7]] * 3
 
 
-@pytest.mark.parametrize("density", [0.02, 0.5, 0.98])
-@pytest.mark.parametrize("num_sites", [64, 65, 1020, 3000])
+@pytest.mark.parametrize("density", [0, 0.02, 0.5, 0.98])
+@pytest.mark.parametrize("num_sites", [1, 64, 65, 127, 1020, 3000])
 def test_hamming_compacts_any_mask(simd_level, num_sites, density):
+    """Of the lowest density, one site."""
     panel, queries = random_alleles(50, num_sites, 1), random_alleles(4, num_sites, 2)
     bits, query_bits = pack_haplotypes(panel), pack_haplotypes(queries)
     for seed in range(4):
         observed = np.random.default_rng(seed).random(num_sites) < density
         observed[64 * (seed % 2) : 64 * (seed % 2) + 64] = seed < 2  # a whole word, an empty word
+        if density == 0:
+            observed = np.arange(num_sites) == [0, num_sites // 2, num_sites - 1, 0][seed]
         distances = (queries[:, None, observed] != panel[None, :, observed]).sum(axis=2)
         got = topk_hamming(query_bits, bits, 50, num_sites=num_sites, observed=observed)
         assert (np.take_along_axis(distances, got.indices, axis=1) == got.distances).all()
         assert_same(got, oracle._nearest(distances.astype(np.int32), 50, None))
 
 
-@pytest.mark.parametrize("num_sites", [1, 64, 127])
-def test_one_observed_site(simd_level, num_sites):
-    panel, queries = random_alleles(30, num_sites, 1), random_alleles(2, num_sites, 2)
-    for site in {0, num_sites // 2, num_sites - 1}:
-        observed = np.arange(num_sites) == site
-        index = HammingIndex(pack_haplotypes(panel), num_sites=num_sites, observed=observed)
-        expected = oracle.topk_hamming(
-            pack_haplotypes(queries),
-            pack_haplotypes(panel),
-            30,
-            num_sites=num_sites,
-            observed=observed,
-        )
-        assert_same(index.search(pack_haplotypes(queries), 30), expected)
-
-
-@pytest.mark.parametrize("threads", [1, 2, 4])
-def test_no_observed_site_gives_the_lowest_indices(simd_level, threads):
-    panel = pack_haplotypes(random_alleles(300, 65, 1))
-    got = topk_hamming(
-        panel[:2],
-        panel,
-        20,
-        num_sites=65,
-        observed=np.zeros(65, bool),
-        threads=threads,
-        exclude=np.array([[0, 1], [5, -1]]),
-    )
-    assert (got.distances == 0).all()
-    assert got.indices.tolist() == [[*range(2, 22)], [i for i in range(21) if i != 5]]
-
-
 @pytest.mark.parametrize("k", [1, 8, 64, 1000])
 def test_heavy_ties_go_to_the_lowest_index(simd_level, k):
+    # Four distinct haplotypes, 250 copies of each, in an order that is not sorted by distance.
+    kinds = np.array([[1, 1, 1], [0, 0, 1], [0, 0, 0], [0, 1, 1]], np.int8)
+    panel = kinds[np.random.default_rng(0).permutation(np.repeat(np.arange(4), 250))]
+    queries = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0]], np.int8)
+    bits, query_bits = pack_haplotypes(panel), pack_haplotypes(queries)
+    expected = oracle.topk_hamming(query_bits, bits, k, num_sites=3)
     for threads in [1, 2, 3, 4]:
-        # Four distinct haplotypes, 250 copies of each, in an order that is not sorted by distance.
-        kinds = np.array([[1, 1, 1], [0, 0, 1], [0, 0, 0], [0, 1, 1]], np.int8)
-        panel = kinds[np.random.default_rng(0).permutation(np.repeat(np.arange(4), 250))]
-        queries = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0]], np.int8)
-        bits, query_bits = pack_haplotypes(panel), pack_haplotypes(queries)
-        expected = oracle.topk_hamming(query_bits, bits, k, num_sites=3)
         assert_same(topk_hamming(query_bits, bits, k, num_sites=3, threads=threads), expected)
 
 
-@pytest.mark.parametrize("threads", [1, 4])
-def test_candidates_in_the_worst_order(simd_level, threads):
+def test_candidates_in_the_worst_order(simd_level):
     # Distances that fall along the panel: every haplotype displaces one.
     panel = (np.arange(64)[None, :] < np.arange(2000, 0, -1)[:, None] / 2000 * 64).astype(np.int8)
-    query = np.zeros((1, 64), np.int8)
-    bits, query_bits = pack_haplotypes(panel), pack_haplotypes(query)
+    bits, query = pack_haplotypes(panel), np.zeros((1, 1), np.uint64)
     for k in (1, 8, 64, 1999, 2000):
-        expected = counted(query_bits, bits, k, np.uint64(2**64 - 1))
-        assert_same(topk_hamming(query_bits, bits, k, num_sites=64, threads=threads), expected)
+        expected = counted(query, bits, k, np.uint64(2**64 - 1))
+        for threads in (1, 4):
+            assert_same(topk_hamming(query, bits, k, num_sites=64, threads=threads), expected)
 
 
-def test_hamming_over_a_large_panel(simd_level):
-    # More blocks than pass over the queries at once, in the scan and between two looks for Ctrl-C.
+@pytest.mark.parametrize(
+    ("num_haplotypes", "num_words", "num_queries", "k"),
+    [
+        # More blocks than pass over the queries at once, in the scan and between looks for Ctrl-C.
+        (6005, 16, 48, 8),
+        # Enough work to go to a thread of its own, so that Ctrl-C is seen.
+        (6001, 130, 130, 3),
+    ],
+)
+def test_long_searches(simd_level, num_haplotypes, num_words, num_queries, k):
     random = np.random.default_rng(0)
-    panel = random.integers(0, 2**64, (6005, 16), np.uint64)
-    panel[:, 15] &= np.uint64(2**60 - 1)
-    queries = panel[random.integers(0, 6005, 48)]
-    observed = half_observed(1020)
-    keep = pack_haplotypes(observed[None])[0]
-    expected = counted(queries, panel, 8, keep)
-    for threads in (1, 3):
-        got = topk_hamming(queries, panel, 8, num_sites=1020, observed=observed, threads=threads)
-        assert_same(got, expected)
-
-
-def test_a_long_search_gives_the_same_answer(simd_level):
-    # Enough work to go to a thread of its own, so that Ctrl-C is seen.
-    random = np.random.default_rng(0)
-    num_words, num_haplotypes, num_queries = 130, 6001, 130
     panel = random.integers(0, 2**64, (num_haplotypes, num_words), np.uint64)
-    queries = panel[random.permutation(num_haplotypes)[:num_queries]]
-    assert num_queries * num_haplotypes * (num_words + 1) > 1e8
-    expected = counted(queries, panel, 3, np.uint64(2**64 - 1))
-    for threads in (1, 2):
-        got = topk_hamming(queries, panel, 3, num_sites=64 * num_words, threads=threads)
-        assert_same(got, expected)
+    queries = panel[random.integers(0, num_haplotypes, num_queries)]
+    num_sites = 64 * num_words - 4
+    for observed in (None, half_observed(num_sites)):
+        seen = np.ones(num_sites, bool) if observed is None else observed
+        expected = counted(queries, panel, k, pack_haplotypes(seen[None])[0])
+        for threads in (1, 3):
+            options = {"num_sites": num_sites, "observed": observed, "threads": threads}
+            assert_same(topk_hamming(queries, panel, k, **options), expected)
 
 
 def test_real_haplotypes(simd_level, shared_data):

@@ -114,21 +114,22 @@ def test_a_signal_ends_a_long_search():
         signal.signal(signal.SIGALRM, before)
 
 
-def test_threads_share_an_index(simd_level):
+def test_threads_share_an_index_and_a_dense_cache(simd_level):
     random = np.random.default_rng(0)
     index = HammingIndex(random.integers(0, 2**64, (500, 3), U8), num_sites=190)
     queries = random.integers(0, 2**62, (40, 3), U8)
-    queries[:, 2] &= U8(2**62 - 1)
-    expected = index.search(queries, 5, threads=1)
+    database = random.standard_normal((300, 17)).astype(np.float32)
 
-    def search(start: int) -> bool:
-        found = index.search(queries[start:], 5, threads=1 + start % 3)
-        return all(
-            np.array_equal(got, want[start:]) for got, want in zip(found, expected, strict=True)
-        )
+    def searches(start: int, threads: int) -> list[np.ndarray]:
+        dense = topk_l2(database[start:40], database, 5, threads=threads)
+        return [*index.search(queries[start:], 5, threads=threads), *dense]
 
+    expected = searches(0, 1)
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(search, list(range(40)) * 5))
+        starts = list(range(40)) * 5
+        answers = pool.map(lambda start: searches(start, 1 + start % 3), starts)
+        for start, found in zip(starts, answers, strict=True):
+            assert all(map(np.array_equal, found, (want[start:] for want in expected)))
 
 
 def test_excluded_haplotypes_are_read_before_anything_is_written():
@@ -205,15 +206,3 @@ def test_the_module_leaves_the_gil_off():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert ran.stdout == "False\n", ran.stderr
-
-
-def test_threads_share_a_dense_cache(simd_level):
-    random = np.random.default_rng(0)
-    database = random.standard_normal((300, 17)).astype(np.float32)
-    expected = topk_l2(database[:30], database, 5, threads=1)
-    with ThreadPoolExecutor(4) as pool:
-        for got in pool.map(
-            lambda n: topk_l2(database[:30], database, 5, threads=n), [1, 2, 3] * 10
-        ):
-            assert np.array_equal(got.distances, expected.distances)
-            assert np.array_equal(got.indices, expected.indices)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import helpers
-from helpers import LEVELS, frozen, level, mosaic_haplotypes, random_alleles
+from helpers import LEVELS, frozen, level, mosaic_haplotypes, packed_panel, random_alleles
 from snvrag.kernels import (
     HammingIndex,
     TopK,
@@ -42,9 +42,6 @@ def test_integer_weights_made_by_hand():
     integers, unit = oracle.integer_weights(np.array([1, 3, 2**-28, 3 * 2**-28], np.float32))
     assert unit == 2.0**-27
     assert integers.tolist() == [2**27, 3 * 2**27, 0, 2]  # halves go to the even neighbour
-
-
-def test_integer_weights_of_none():
     assert oracle.integer_weights(np.zeros(3, np.float32))[0].tolist() == [0, 0, 0]
 
 
@@ -54,20 +51,17 @@ def test_integer_weights_of_none():
 @pytest.mark.parametrize("num_sites", [0, 1, 31, 32, 33, 63, 64, 65, 127, 128, 129, 300])
 def test_every_size(simd_level, num_sites):
     for num_haplotypes in [1, 7, 8, 9, 130]:
-        panel = pack_haplotypes(random_alleles(num_haplotypes, num_sites, 1))
-        queries = pack_haplotypes(random_alleles(5, num_sites, 2))
+        panel, queries = packed_panel(num_haplotypes, num_sites, 5)
         random = np.random.default_rng(num_sites)
         weights = random.gamma(0.5, 1.0, num_sites).astype(np.float32)
         for observed in (None, random.random(num_sites) < 0.5):
             index = HammingIndex(panel, num_sites=num_sites, observed=observed)
             for k in {1, min(8, num_haplotypes), num_haplotypes}:
-                expected = oracle.topk_hamming(
-                    queries, panel, k, num_sites=num_sites, observed=observed, weights=weights
-                )
+                options = {"num_sites": num_sites, "observed": observed, "weights": weights}
+                expected = oracle.topk_hamming(queries, panel, k, **options)
                 for threads in (1, 3):
-                    assert_same(
-                        index.search(queries, k, weights=weights, threads=threads), expected
-                    )
+                    got = index.search(queries, k, weights=weights, threads=threads)
+                    assert_same(got, expected)
 
 
 def test_a_panel_of_relatives(simd_level):
@@ -105,9 +99,8 @@ def test_any_order_of_the_panel(simd_level, order, k):
     for exclude in (None, np.full((1, 70), -1), nearest[None, :70].copy()):
         keep = nearest if exclude is None or exclude[0, 0] < 0 else nearest[70:]
         for weights in (None, np.ones(num_sites, np.float32)):
-            got = topk_hamming(
-                query, panel, k, num_sites=num_sites, exclude=exclude, weights=weights
-            )
+            options = {"num_sites": num_sites, "exclude": exclude, "weights": weights}
+            got = topk_hamming(query, panel, k, **options)
             np.testing.assert_array_equal(got.indices[0], keep[:k])
             np.testing.assert_array_equal(got.distances[0], num_alt[keep[:k]])
 
@@ -124,46 +117,27 @@ def test_a_difference_in_every_site_of_the_head(simd_level):
 # --- what weights mean ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("weight", [1.0, 0.25, 2.0**90, 2.0**-90])
-def test_equal_weights_give_the_plain_search(simd_level, weight):
-    panel, queries = (
-        pack_haplotypes(random_alleles(200, 129, 1)),
-        pack_haplotypes(random_alleles(4, 129, 2)),
-    )
+def test_equal_weights_give_the_plain_search(simd_level):
+    panel, queries = packed_panel(200, 129, 4)
     plain = topk_hamming(queries, panel, 20, num_sites=129)
-    weights = np.full(129, weight, np.float32)
-    got = topk_hamming(queries, panel, 20, num_sites=129, weights=weights)
-    assert_same(got, (plain.distances * np.float32(weight), plain.indices))
+    for weight in (1.0, 0.25, 2.0**90, 2.0**-90, 0.0):
+        weights = np.full(129, weight, np.float32)
+        got = topk_hamming(queries, panel, 20, num_sites=129, weights=weights)
+        indices = plain.indices if weight else np.tile(np.arange(20), (4, 1))
+        assert_same(got, (plain.distances * np.float32(weight), indices))
 
 
-def test_a_weight_of_zero_hides_a_site(simd_level):
-    panel, queries = (
-        pack_haplotypes(random_alleles(90, 200, 1)),
-        pack_haplotypes(random_alleles(4, 200, 2)),
-    )
-    observed = np.random.default_rng(3).random(200) < 0.5
+def test_weights_of_zero_hide_a_site_and_those_of_hidden_sites_do_not_count(simd_level):
+    panel, queries = packed_panel(90, 200, 4)
+    random = np.random.default_rng(3)
+    observed, weights = random.random(200) < 0.5, random.random(200).astype(np.float32)
     hidden = topk_hamming(queries, panel, 9, num_sites=200, observed=observed)
     got = topk_hamming(queries, panel, 9, num_sites=200, weights=observed.astype(np.float32))
     assert_same(got, hidden)
-
-
-def test_weights_of_hidden_sites_do_not_count(simd_level):
-    panel, queries = (
-        pack_haplotypes(random_alleles(90, 100, 1)),
-        pack_haplotypes(random_alleles(4, 100, 2)),
-    )
-    observed = np.arange(100) % 3 == 0
-    weights = np.random.default_rng(3).random(100).astype(np.float32)
-    other = np.where(observed, weights, np.float32(1e30))
-    arguments: Any = {"num_sites": 100, "observed": observed}
-    expected = topk_hamming(queries, panel, 9, weights=weights, **arguments)
-    assert_same(topk_hamming(queries, panel, 9, weights=other, **arguments), expected)
-
-
-def test_no_weight_at_all_gives_the_lowest_indices(simd_level):
-    panel = pack_haplotypes(random_alleles(90, 100, 1))
-    got = topk_hamming(panel[:3], panel, 5, num_sites=100, weights=np.zeros(100, np.float32))
-    assert_same(got, (np.zeros((3, 5)), np.tile(np.arange(5), (3, 1))))
+    expected = topk_hamming(queries, panel, 9, num_sites=200, weights=weights * observed)
+    large = np.where(observed, weights, np.float32(1e30))
+    got = topk_hamming(queries, panel, 9, num_sites=200, observed=observed, weights=large)
+    assert_same(got, expected)
 
 
 def test_weights_are_the_distances_of_a_learned_embedding(simd_level):
@@ -191,14 +165,10 @@ def test_the_sum_is_as_exact_as_promised(seed, num_sites, num_haplotypes, scale)
     alleles = random.integers(0, 2, (num_haplotypes + 2, num_sites), np.int8)
     bits = pack_haplotypes(alleles)
     weights = (random.gamma(0.3, 1.0, num_sites) * scale).astype(np.float32)
-    answers = []
+    answers, options = [], {"num_sites": num_sites, "weights": weights}
     for name in LEVELS:
         with level(name):
-            answers.append(
-                topk_hamming(
-                    bits[:2], bits[2:], num_haplotypes, num_sites=num_sites, weights=weights
-                )
-            )
+            answers.append(topk_hamming(bits[:2], bits[2:], num_haplotypes, **options))
     exact = (alleles[:2, None] != alleles[None, 2:]) @ weights.astype(np.float64)
     for got in answers:
         assert_same(got, answers[0])
@@ -210,38 +180,28 @@ def test_the_sum_is_as_exact_as_promised(seed, num_sites, num_haplotypes, scale)
 # --- out -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_out_is_written_and_returned(simd_level, weighted):
-    panel, queries = (
-        pack_haplotypes(random_alleles(90, 100, 1)),
-        pack_haplotypes(random_alleles(4, 100, 2)),
-    )
-    weights = np.random.default_rng(0).random(100).astype(np.float32) if weighted else None
+def test_out_is_written_and_returned(simd_level):
+    panel, queries = packed_panel(90, 100, 4)
+    weights = np.random.default_rng(0).random(100).astype(np.float32)
     index = HammingIndex(panel, num_sites=100)
-    expected = index.search(queries, 7, weights=weights)
-    out = (np.full((4, 7), -1, expected.distances.dtype), np.full((4, 7), -1))
-    got = index.search(queries, 7, weights=weights, out=out)
-    assert isinstance(got, TopK)
-    assert got.distances is out[0]
-    assert got.indices is out[1]
-    np.testing.assert_array_equal(out[0], expected.distances)
-    np.testing.assert_array_equal(out[1], expected.indices)
-    again = topk_hamming(queries, panel, 7, num_sites=100, weights=weights, out=TopK(*out))
-    assert again.indices is out[1]
-
-
-def test_out_of_a_dense_search(simd_level):
     database = np.random.default_rng(0).random((50, 9)).astype(np.float32)
-    expected = topk_l2(database[:3], database, 4)
-    out = (np.empty((3, 4), np.float32), np.empty((3, 4), np.int64))
-    got = topk_l2(database[:3], database, 4, out=out)
-    assert got.distances is out[0]
-    np.testing.assert_array_equal(out[0], expected.distances)
-    np.testing.assert_array_equal(out[1], expected.indices)
+    for search in (
+        lambda **out: index.search(queries, 7, **out),
+        lambda **out: index.search(queries, 7, weights=weights, **out),
+        lambda **out: topk_hamming(queries, panel, 7, num_sites=100, weights=weights, **out),
+        lambda **out: topk_l2(database[:4], database, 7, **out),
+    ):
+        expected = search()
+        out = np.full((4, 7), -1, expected.distances.dtype), np.full((4, 7), -1)
+        for pair in (out, TopK(*out)):
+            got = search(out=pair)
+            assert isinstance(got, TopK)
+            assert got.distances is out[0]
+            assert got.indices is out[1]
+            np.testing.assert_array_equal(out, expected)
 
 
-def good_out(dtype: Any = np.int32) -> list[Any]:
-    return [np.empty((4, 7), dtype), np.empty((4, 7), np.int64)]
+OUT = [np.empty((4, 7), np.int32), np.empty((4, 7), np.int64)]
 
 
 @pytest.mark.parametrize(
@@ -249,39 +209,19 @@ def good_out(dtype: Any = np.int32) -> list[Any]:
     [
         (5, TypeError, "out must be a pair of arrays, got int"),
         ((), TypeError, "out must be a pair"),
-        ((1, 2), TypeError, "out\\[0\\] must be .*int32.*, got int"),
-        ((np.empty((4, 7), np.float32), good_out()[1]), TypeError, "out\\[0\\].*float32"),
-        ((good_out()[0], np.empty((4, 7), np.int32)), TypeError, "out\\[1\\].*int32"),
-        ((np.empty((4, 8), np.int32), good_out()[1]), ValueError, "out\\[0\\].*\\(4, 8\\)"),
-        ((good_out()[0], np.empty((3, 7), np.int64)), ValueError, "out\\[1\\].*\\(3, 7\\)"),
-        ((good_out()[0], np.empty((7,), np.int64)), ValueError, "out\\[1\\]"),
-        ((np.empty((7, 4), np.int32).T, good_out()[1]), TypeError, "out\\[0\\]"),
-        ((np.empty((4, 14), np.int32)[:, :7], good_out()[1]), TypeError, "out\\[0\\]"),
-        ((frozen(good_out()[0]), good_out()[1]), TypeError, "out\\[0\\].*read-only"),
-        ((good_out()[0], frozen(good_out()[1])), TypeError, "out\\[1\\].*read-only"),
+        ((1, 2), TypeError, r"out\[0\] must be .*int32.*, got int"),
+        ((np.empty((4, 7), np.float32), OUT[1]), TypeError, r"out\[0\].*float32"),
+        ((OUT[0], np.empty((4, 7), np.int32)), TypeError, r"out\[1\].*int32"),
+        ((np.empty((4, 8), np.int32), OUT[1]), ValueError, r"out\[0\].*\(4, 8\)"),
+        ((OUT[0], np.empty((3, 7), np.int64)), ValueError, r"out\[1\].*\(3, 7\)"),
+        ((OUT[0], np.empty((7,), np.int64)), ValueError, r"out\[1\]"),
+        ((np.empty((7, 4), np.int32).T, OUT[1]), TypeError, r"out\[0\]"),
+        ((np.empty((4, 14), np.int32)[:, :7], OUT[1]), TypeError, r"out\[0\]"),
+        ((frozen(OUT[0]), OUT[1]), TypeError, r"out\[0\].*read-only"),
+        ((OUT[0], frozen(OUT[1])), TypeError, r"out\[1\].*read-only"),
     ],
 )
 def test_wrong_out(out, error, text):
-    panel = pack_haplotypes(random_alleles(90, 100, 1))
+    panel = np.zeros((90, 2), np.uint64)
     with pytest.raises(error, match=text):
         topk_hamming(panel[:4], panel, 7, num_sites=100, out=out)
-
-
-@pytest.mark.parametrize(
-    ("weights", "error", "text"),
-    [
-        ([1.0] * 100, TypeError, "weights must be .*float32.*, got list"),
-        (np.ones(100), TypeError, "weights .*got dtype float64"),
-        (np.ones(99, np.float32), ValueError, "weights .*\\(99,\\)"),
-        (np.ones((100, 1), np.float32), ValueError, "weights .*\\(100, 1\\)"),
-        (np.ones(200, np.float32)[::2], TypeError, "weights"),
-        (np.where(np.arange(100) == 7, np.nan, 1).astype(np.float32), ValueError, "nan at 7"),
-        (np.where(np.arange(100) == 8, np.inf, 1).astype(np.float32), ValueError, "inf at 8"),
-        (np.where(np.arange(100) == 9, -1, 1).astype(np.float32), ValueError, "-1.0 at 9"),
-        (np.full(100, 3e38, np.float32), ValueError, "weights .*sum"),
-    ],
-)
-def test_wrong_weights(weights, error, text):
-    panel = pack_haplotypes(random_alleles(90, 100, 1))
-    with pytest.raises(error, match=text):
-        topk_hamming(panel[:4], panel, 7, num_sites=100, weights=weights)

@@ -106,33 +106,24 @@ def test_gradients_are_left_behind(torch_gpu):
 
 def test_errors(gpu, rng):
     panel, queries = gpu.put(random_bits(rng, 5, 64)), gpu.put(random_bits(rng, 2, 64))
-
-    def search(queries=queries, panel=panel, k=1, num_sites=64, **options):
-        return kernels.topk_hamming(queries, panel, k, num_sites=num_sites, **options)
-
-    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
-        search(k=0)
-    with pytest.raises(ValueError, match=r"k must be at most 5 .*, got 6"):
-        search(k=6)
-    with pytest.raises(TypeError, match="k must be an int, got float"):
-        search(k=1.5)
-    with pytest.raises(ValueError, match=r"panel must be of 2 words a row \(65 sites\), got 1"):
-        search(num_sites=65)
-    with pytest.raises(TypeError, match=r"panel must be .*, got dtype float64"):
-        search(panel=gpu.put(np.zeros((5, 1))))
-    with pytest.raises(TypeError, match=r"queries must be .*, got ndarray"):
-        search(queries=random_bits(rng, 2, 64))
-    with pytest.raises(ValueError, match=r"observed must be .*, got shape \(63,\)"):
-        search(observed=np.ones(63, bool))
-    with pytest.raises(ValueError, match=r"exclude must be .*, got 5 for query 1"):
-        search(exclude=np.array([[0], [5]]))
-    with pytest.raises(TypeError, match=r"exclude must be .*, got dtype int32"):
-        search(exclude=np.zeros((2, 1), np.int32))
+    good = {"queries": queries, "panel": panel, "k": 1, "num_sites": 64}
+    for changes, error, text in (
+        ({"k": 0}, ValueError, "k must be at least 1, got 0"),
+        ({"k": 6}, ValueError, "k must be at most 5 .*, got 6"),
+        ({"k": 1.5}, TypeError, "k must be an int, got float"),
+        ({"num_sites": 65}, ValueError, r"panel must be of 2 words a row \(65 sites\), got 1"),
+        ({"panel": gpu.put(np.zeros((5, 1)))}, TypeError, "panel must be .*, got dtype float64"),
+        ({"queries": random_bits(rng, 2, 64)}, TypeError, "queries must be .*, got ndarray"),
+        ({"observed": np.ones(63, bool)}, ValueError, r"observed must be .*, got shape \(63,\)"),
+        ({"exclude": np.array([[0], [5]])}, ValueError, "exclude must be .*, got 5 for query 1"),
+        ({"exclude": np.zeros((2, 1), "i4")}, TypeError, "exclude must be .*, got dtype int32"),
+    ):
+        with pytest.raises(error, match=text):
+            kernels.topk_hamming(**{**good, **changes})
     with pytest.raises(TypeError, match=r"queries must be .*, got dtype float64"):
         kernels.topk_l2(gpu.put(np.zeros((1, 2))), gpu.put(np.zeros((1, 2))), 1)
+    mask = {"seed": 1, "window": 0, "rate": 0.5}
     with pytest.raises(TypeError, match=r"af must be .*, got dtype float32"):
-        kernels.af_guided_mask(gpu.put(np.zeros(3, np.float32)), seed=1, window=0, rate=0.5)
+        kernels.af_guided_mask(gpu.put(np.zeros(3, np.float32)), **mask)
     with pytest.raises(ValueError, match="generator must be 'philox'"):
-        kernels.af_guided_mask(
-            gpu.put(np.zeros(3)), seed=1, window=0, rate=0.5, generator="mt19937"
-        )
+        kernels.af_guided_mask(gpu.put(np.zeros(3)), **mask, generator="mt19937")

@@ -9,30 +9,24 @@ from snvrag.kernels import cuda, oracle
 
 
 @pytest.mark.parametrize(
-    ("num_queries", "num_rows", "num_dimensions", "k", "block_bytes"),
+    ("num_queries", "num_rows", "num_dimensions", "k", "limit"),
     [
-        (1, 1, 1, 1, None),
-        (3, 5, 0, 5, None),
-        (48, 300, 33, 8, None),
-        (33, 65, 64, 65, 1),
-        (65, 130, 31, 3, 40_000),
-        (5, 20_000, 7, 9, None),
-        (2, 9_000, 3, 3_000, None),
+        (1, 1, 1, 1, {}),
+        (3, 5, 0, 5, {}),
+        (48, 300, 33, 8, {}),
+        (33, 65, 64, 65, {"block_bytes": 1}),
+        (65, 130, 31, 3, {"block_bytes": 40_000}),
+        (5, 20_000, 7, 9, {}),
+        (2, 9_000, 3, 3_000, {}),
     ],
 )
-def test_l2_of_whole_numbers(gpu, rng, num_queries, num_rows, num_dimensions, k, block_bytes):
+def test_l2_of_whole_numbers(gpu, rng, num_queries, num_rows, num_dimensions, k, limit):
     queries = rng.integers(-3, 4, (num_queries, num_dimensions))
     database = rng.integers(-3, 4, (num_rows, num_dimensions))
     exclude = rng.integers(-1, num_rows, (num_queries, 2)) if k + 2 <= num_rows else None
     distances = ((queries[:, None] - database[None]) ** 2).sum(axis=2)
-    limit = {} if block_bytes is None else {"block_bytes": block_bytes}
-    got = cuda.topk_l2(
-        gpu.put(queries.astype(np.float32)),
-        gpu.put(database.astype(np.float32)),
-        k,
-        exclude=exclude,
-        **limit,
-    )
+    values = (gpu.put(x.astype(np.float32)) for x in (queries, database))
+    got = cuda.topk_l2(*values, k, exclude=exclude, **limit)
     assert_topk(gpu, got, nearest(distances, k, exclude), np.float32)
 
 
@@ -41,9 +35,8 @@ def test_l2_of_random_vectors(gpu, rng):
     database = rng.normal(size=(500, 1000)).astype(np.float32)
     database[7] = queries[3]
     want_distances, want_indices = oracle.topk_l2(queries, database, 10)
-    distances, indices = (
-        gpu.get(x) for x in kernels.topk_l2(gpu.put(queries), gpu.put(database), 10)
-    )
+    got = kernels.topk_l2(gpu.put(queries), gpu.put(database), 10)
+    distances, indices = (gpu.get(x) for x in got)
     np.testing.assert_array_equal(indices, want_indices)
     # A sum of 1,000 float32 terms, in two levels: 64 roundings of 6e-8 at the worst.
     np.testing.assert_allclose(distances, want_distances, rtol=4e-6, atol=0)

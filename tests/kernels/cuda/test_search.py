@@ -17,34 +17,31 @@ def test_hamming_sizes(gpu, rng, num_sites, num_haplotypes):
     queries = random_bits(rng, 17, num_sites)
     queries[0] = panel[-1]
     panel[num_haplotypes // 2] = panel[0]
-    masks = [None, rng.random(num_sites) < 0.4, np.zeros(num_sites, bool)]
-    for observed in masks:
+    bits = gpu.put(queries), gpu.put(panel)
+    for observed in (None, rng.random(num_sites) < 0.4, np.zeros(num_sites, bool)):
         for k in sorted({1, min(8, num_haplotypes), num_haplotypes}):
             want = oracle.topk_hamming(queries, panel, k, num_sites=num_sites, observed=observed)
-            masks_of_index = [observed] if observed is None else [observed, gpu.put(observed)]
-            for mask in masks_of_index:
-                got = kernels.topk_hamming(
-                    gpu.put(queries), gpu.put(panel), k, num_sites=num_sites, observed=mask
-                )
+            for mask in [observed] if observed is None else [observed, gpu.put(observed)]:
+                got = kernels.topk_hamming(*bits, k, num_sites=num_sites, observed=mask)
                 assert_topk(gpu, got, want, np.int32)
 
 
 # One chunk, several chunks that are merged, several batches, several slices of ranks, all ranks.
 @pytest.mark.parametrize(
-    ("num_haplotypes", "k", "num_queries", "block_bytes"),
+    ("num_haplotypes", "k", "num_queries", "limit"),
     [
-        (5_008, 8, 48, None),
-        (40_000, 8, 5, None),
-        (40_000, 64, 21, 200_000),
-        (70_000, 300, 3, 1),
-        (40_000, 2_048, 2, None),
-        (6_000, 2_049, 2, None),
-        (5_000, 5_000, 3, 1),
-        (300_000, 9, 40, None),
+        (5_008, 8, 48, {}),
+        (40_000, 8, 5, {}),
+        (40_000, 64, 21, {"block_bytes": 200_000}),
+        (70_000, 300, 3, {"block_bytes": 1}),
+        (40_000, 2_048, 2, {}),
+        (6_000, 2_049, 2, {}),
+        (5_000, 5_000, 3, {"block_bytes": 1}),
+        (300_000, 9, 40, {}),
     ],
 )
 @pytest.mark.parametrize("kind", ["clustered", "equal", "descending"])
-def test_hamming_selection(gpu, rng, num_haplotypes, k, num_queries, block_bytes, kind):
+def test_hamming_selection(gpu, rng, num_haplotypes, k, num_queries, limit, kind):
     num_sites = 130
     founders = random_bits(rng, 30, num_sites)
     panel = founders[rng.integers(0, 30, num_haplotypes)]
@@ -58,7 +55,6 @@ def test_hamming_selection(gpu, rng, num_haplotypes, k, num_queries, block_bytes
     if k + 3 <= num_haplotypes:
         exclude = rng.integers(-1, num_haplotypes, (num_queries, 3))
     want = expected_hamming(queries, panel, k, num_sites, observed, exclude)
-    limit = {} if block_bytes is None else {"block_bytes": block_bytes}
     for dropped in [exclude] if exclude is None else [exclude, gpu.put(exclude)]:
         index = cuda.DeviceHammingIndex(gpu.put(panel), num_sites=num_sites, observed=observed)
         got = index.search(gpu.put(queries), k, exclude=dropped, **limit)
@@ -141,10 +137,10 @@ def test_weighted_sizes(gpu, rng, num_sites, scale):
 
 
 @pytest.mark.parametrize(
-    ("num_haplotypes", "k", "num_queries", "block_bytes"),
-    [(5_008, 8, 48, None), (40_000, 64, 9, 400_000), (6_000, 2_049, 2, None)],
+    ("num_haplotypes", "k", "num_queries", "limit"),
+    [(5_008, 8, 48, {}), (40_000, 64, 9, {"block_bytes": 400_000}), (6_000, 2_049, 2, {})],
 )
-def test_weighted_selection(gpu, rng, num_haplotypes, k, num_queries, block_bytes):
+def test_weighted_selection(gpu, rng, num_haplotypes, k, num_queries, limit):
     num_sites = 1_500  # more words than are staged at a time
     panel = random_bits(rng, 30, num_sites)[rng.integers(0, 30, num_haplotypes)]
     panel[:, 1] ^= np.uint64(1) << rng.integers(0, 64, num_haplotypes).astype(np.uint64)
@@ -152,7 +148,6 @@ def test_weighted_selection(gpu, rng, num_haplotypes, k, num_queries, block_byte
     weights = rng.exponential(size=num_sites).astype(np.float32)
     exclude = rng.integers(-1, num_haplotypes, (num_queries, 3))
     want = expected_weighted(queries, panel, k, num_sites, weights, None, exclude)
-    limit = {} if block_bytes is None else {"block_bytes": block_bytes}
     index = cuda.DeviceHammingIndex(gpu.put(panel), num_sites=num_sites)
     got = index.search(gpu.put(queries), k, exclude=exclude, weights=gpu.put(weights), **limit)
     assert_topk(gpu, got, want, np.float32)

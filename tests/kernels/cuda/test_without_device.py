@@ -110,15 +110,9 @@ class Extension:
     ):
         assert workspace.size == 100 + block_bytes
         assert (len(self.panel), self.num_sites) == (num_haplotypes, num_sites)
-        distances[:], indices[:] = oracle.topk_hamming(
-            queries,
-            self.panel,
-            k,
-            num_sites=num_sites,
-            observed=self.observed,
-            exclude=exclude,
-            weights=weights,
-        )
+        options = {"observed": self.observed, "exclude": exclude, "weights": weights}
+        found = oracle.topk_hamming(queries, self.panel, k, num_sites=num_sites, **options)
+        distances[:], indices[:] = found
 
     def l2_workspace_bytes(self, num_queries, num_rows, k, block_bytes):
         return block_bytes
@@ -192,13 +186,12 @@ def test_search(fake, rng, where, by_sites):
     observed = rng.random(130) < 0.4
     exclude = rng.integers(-1, 40, (5, 3))
     weights = rng.random(130).astype(np.float32)
+    seen = put(observed)
     if by_sites:
         site_bits = Array(oracle.pack_haplotypes(alleles.T))
-        index = kernels.HammingIndex.from_sites(
-            site_bits, num_haplotypes=40, observed=put(observed)
-        )
+        index = kernels.HammingIndex.from_sites(site_bits, num_haplotypes=40, observed=seen)
     else:
-        index = kernels.HammingIndex(Array(panel), num_sites=130, observed=put(observed))
+        index = kernels.HammingIndex(Array(panel), num_sites=130, observed=seen)
     assert (index.num_haplotypes, index.num_sites) == (40, 130)
     assert index.num_observed == observed.sum()
     assert index.num_bytes > 0

@@ -1,0 +1,394 @@
+"""Wrong arguments of the public kernels: an error names each, what was expected and what came."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers import unaligned
+from snvrag import _core, kernels
+
+T, V = TypeError, ValueError
+NAN = float("nan")
+
+
+def bits(rows: int, words: int = 2) -> np.ndarray:
+    return np.zeros((rows, words), np.uint64)
+
+
+def floats(rows: int, dimensions: int = 3) -> np.ndarray:
+    return np.zeros((rows, dimensions), np.float32)
+
+
+def one_other(size: int, value: float, place: int) -> np.ndarray:
+    return np.where(np.arange(size) == place, value, 0.0)
+
+
+# Every function with good arguments, some of which each test spoils.
+MASK: dict[str, Any] = {"af": np.full(10, 0.5), "seed": 1, "rate": 0.5}
+WINDOWS = {"starts": np.array([0, 5]), "stops": np.array([5, 10])}
+FOUND = {"k": 2, "exclude": np.full((2, 1), -1), "threads": 1}
+CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "pack": (kernels.pack_haplotypes, {"alleles": np.zeros((2, 3), np.int8)}),
+    "unpack": (kernels.unpack_haplotypes, {"bits": bits(3), "num_sites": 128}),
+    "align": (
+        kernels.align_sites,
+        {
+            "position": np.array([1, 2]),
+            "panel_position": np.array([1, 2, 3]),
+            "alleles": np.array([["A", "C"]] * 2),
+            "panel_alleles": np.array([["A", "C"]] * 3),
+        },
+    ),
+    "mask": (kernels.af_guided_mask, {**MASK, "window": 1}),
+    "mask by mt19937": (kernels.af_guided_mask, {**MASK, "window": 1, "generator": "mt19937"}),
+    "masks": (kernels.af_guided_masks, {**MASK, **WINDOWS}),
+    "hamming": (
+        kernels.topk_hamming,
+        {
+            "queries": bits(2),
+            "panel": bits(6),
+            "num_sites": 100,
+            "observed": np.ones(100, bool),
+            "weights": np.ones(100, np.float32),
+            **FOUND,
+        },
+    ),
+    "from sites": (
+        kernels.HammingIndex.from_sites,
+        {"site_bits": bits(5), "num_haplotypes": 70, "observed": np.ones(5, bool)},
+    ),
+    "l2": (kernels.topk_l2, {"queries": floats(2), "database": floats(6), **FOUND}),
+    "dosage": (
+        kernels.li_stephens_dosage,
+        {
+            "queries": bits(3),
+            "site_bits": bits(70),
+            "num_haplotypes": 66,
+            "observed": np.ones(70, bool),
+            "cumulative_rho": np.zeros(70),
+            "mismatch": 0.01,
+            "exclude": np.full((3, 1), -1),
+            "missing": bits(3),
+            "threads": 1,
+        },
+    ),
+    "features": (
+        _core.match_features,
+        {
+            "queries": bits(2),
+            "neighbours": bits(6),
+            "num_sites": 100,
+            "observed": bits(1),
+            "position": np.arange(100),
+            "decay_sites": 5.0,
+        },
+    ),
+}
+OPTIONAL = {"observed", "exclude", "weights", "missing", "threads"}
+ANY_LAYOUT = {"pack", "align", "mask", "mask by mt19937", "masks"}
+
+
+def refuses(function: str, error: type[Exception], text: str, **changes: Any) -> None:
+    made, good = CALLS[function]
+    with pytest.raises(error, match=f"^{text}$"):
+        made(**{**good, **changes})
+
+
+# --- arrays of a wrong kind -----------------------------------------------------------------------
+
+BITS = "a uint64 (rows, words) array with contiguous rows"
+FLOATS = "a float32 (rows, dimensions) array with contiguous rows"
+EXCLUDE = "an int64 (Q, E) array with contiguous rows"
+AF = "a float64 (L,) array of frequencies from 0 to 1"
+ALLELES = "an (S, 2) array of strings (REF, ALT) or of integer codes"
+ARRAYS = {
+    "pack": {"alleles": "an int8, uint8 or bool (rows, columns) array"},
+    "unpack": {"bits": BITS},
+    "align": {
+        "position": "an integer (S,) array",
+        "panel_position": "an integer (P,) array",
+        "alleles": ALLELES,
+        "panel_alleles": ALLELES,
+    },
+    "mask": {"af": AF},
+    "mask by mt19937": {"af": AF},
+    "masks": {"af": AF, "starts": "an integer (N,) array", "stops": "an integer (N,) array"},
+    "hamming": {
+        "queries": BITS,
+        "panel": BITS,
+        "observed": "a contiguous bool (100,) array",
+        "exclude": EXCLUDE,
+        "weights": "a contiguous float32 (100,) array",
+    },
+    "from sites": {"site_bits": BITS, "observed": "a contiguous bool (5,) array"},
+    "l2": {"queries": FLOATS, "database": FLOATS, "exclude": EXCLUDE},
+    "dosage": {
+        "queries": BITS,
+        "site_bits": BITS,
+        "observed": "a contiguous bool (70,) array",
+        "cumulative_rho": "a contiguous float64 (S,) array",
+        "exclude": EXCLUDE,
+        "missing": BITS,
+    },
+    "features": {
+        "queries": BITS,
+        "neighbours": BITS,
+        "observed": BITS,
+        "position": "a contiguous int64 (100,) array",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "expected"), [(f, *row) for f in ARRAYS for row in ARRAYS[f].items()]
+)
+def test_arrays_of_a_wrong_kind(function, argument, expected):
+    good = CALLS[function][1][argument]
+    is_text = good.dtype.kind == "U"
+    others = "c8 f2" if "integer" in expected or "uint8" in expected else "c8 f2 i4 u1"
+    wrong: list[tuple[Any, type[Exception], str]] = [
+        (good.tolist(), T, "list"),
+        (good.reshape(1, 1, *good.shape), V, "shape (1, 1, "),
+        (good.ravel()[:1].reshape(()), V, "shape ()"),
+        *((np.zeros(good.shape, d), T, f"dtype {np.dtype(d)}") for d in others.split()),
+    ]
+    if argument not in OPTIONAL and not is_text:
+        wrong.append((None, T, "NoneType"))
+    if good.dtype.itemsize > 1 and not is_text:
+        wrong.append((good.astype(good.dtype.newbyteorder()), T, "dtype >"))
+    for value, error, got in wrong:
+        what = f"of shape {good.shape}" if is_text and "shape" in got else expected
+        text = re.escape(f"{argument} must be {what}, got {got}")
+        refuses(function, error, text + ".*", **{argument: value})
+    if function not in ANY_LAYOUT:
+        apart = np.repeat(good, 2, axis=-1)[..., ::2]
+        refuses(
+            function,
+            T,
+            f"{argument} must be .*, got .* not (contiguous|adjacent)",
+            **{argument: apart},
+        )
+        if good.dtype.itemsize > 1:
+            text = f"{argument} must be .*, got unaligned memory"
+            refuses(function, T, text, **{argument: unaligned(good)})
+
+
+# --- numbers of a wrong type ----------------------------------------------------------------------
+
+NUMBERS = {
+    "unpack": {"num_sites": int},
+    "mask": {
+        "seed": int,
+        "window": int,
+        "rate": float,
+        "rare_rate": float,
+        "rare_threshold": float,
+    },
+    "masks": {"seed": int, "first_window": int, "rate": float, "threads": int},
+    "hamming": {"k": int, "num_sites": int, "threads": int},
+    "from sites": {"num_haplotypes": int},
+    "l2": {"k": int, "threads": int},
+    "dosage": {"num_haplotypes": int, "mismatch": float, "threads": int},
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "kind"), [(f, *row) for f in NUMBERS for row in NUMBERS[f].items()]
+)
+def test_numbers_of_a_wrong_type(function, argument, kind):
+    values = ["1", None, True, np.complex128(1), np.array([1, 2])]
+    for value in [*values, 1.0] if kind is int else values:
+        if value is None and argument in OPTIONAL:
+            continue
+        text = f"{argument} must be an? {kind.__name__}, got {type(value).__name__}"
+        refuses(function, T, text, **{argument: value})
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+SEED = "from 0 to 1844674407370955"
+WINDOW = "from 0 to 9223372036854775807"
+RATE = "from 0 to 1"
+SITES = "from 0 to 2147483647"
+HAPLOTYPES = "from 1 to 4294967295"
+THREADS = "from 1 to 4096"
+EXCLUDE_2, EXCLUDE_3 = (EXCLUDE.replace("Q", str(n)) for n in (2, 3))
+EXCLUDED = "-1 or an index below"
+FINITE = "finite and ascending"
+BOTH = "alleles and panel_alleles must be both strings or both integer codes"
+GIVEN = "given, as the other side's alleles are"
+MISMATCH = "above 0 and at most 0.5"
+ENDS = "starts, stops must be ascending, not overlapping windows within 10 sites"
+
+# What is changed, the error, what the first of it must be (or the whole text), and what came.
+ALLELE, POSITION = ARRAYS["pack"]["alleles"], ARRAYS["align"]["position"]
+OBSERVED, WEIGHTS = ARRAYS["hamming"]["observed"], ARRAYS["hamming"]["weights"]
+NOT_NEGATIVE = "finite and not negative"
+NOT_ADJACENT = "rows that are not adjacent"
+Row = tuple[dict[str, Any], type[Exception], str, str]
+BOTH_GENERATORS: list[Row] = [
+    ({"af": one_other(10, NAN, 1)}, V, AF, "nan at 1"),
+    ({"af": one_other(10, -1e-300, 6)}, V, AF, "-1e-300 at 6"),
+    ({"af": one_other(10, 1.5, 9)}, V, AF, "1.5 at 9"),
+    ({"af": one_other(10, np.inf, 0)}, V, AF, "inf at 0"),
+    ({"rate": -0.1}, V, RATE, "-0.1"),
+    ({"rate": 1.01}, V, RATE, "1.01"),
+    ({"rate": NAN}, V, RATE, "nan"),
+    ({"rare_rate": 2}, V, RATE, "2"),
+    ({"generator": "pcg"}, V, "'philox' or 'mt19937'", "'pcg'"),
+]
+TWO_AT_MOST = np.array([[0, 1, 0], [-1, -1, 3]])
+SEARCH: list[Row] = [
+    ({"k": 0}, V, "at least 1", "0"),
+    ({"k": 7}, V, "at most 6 (6 less 0 excluded)", "7"),
+    ({"k": 2**62}, V, "at most 6 (6 less 0 excluded)", f"{2**62}"),
+    ({"k": 5, "exclude": TWO_AT_MOST}, V, "at most 4 (6 less 2 excluded)", "5"),
+    ({"threads": 0}, V, THREADS, "0"),
+    ({"threads": -1}, V, THREADS, "-1"),
+    ({"threads": 2**40}, V, THREADS, f"{2**40}"),
+    ({"exclude": np.zeros((3, 1), np.int64)}, V, EXCLUDE_2, "shape (3, 1)"),
+    ({"exclude": np.array([[0], [6]])}, V, f"{EXCLUDED} 6", "6 for query 1"),
+    ({"exclude": np.array([[-2], [0]])}, V, f"{EXCLUDED} 6", "-2 for query 0"),
+]
+VALUES: dict[str, list[Row]] = {
+    "pack": [
+        ({"alleles": np.zeros((2, 2), np.int16)}, T, ALLELE, "dtype int16"),
+    ],
+    "unpack": [
+        ({"num_sites": 64}, V, "bits must be of 1 words a row (64 sites)", "2"),
+        ({"num_sites": 129}, V, "bits must be of 3 words a row (129 sites)", "2"),
+        ({"num_sites": 0}, V, "bits must be of 0 words a row (0 sites)", "2"),
+        ({"num_sites": -1}, V, f"from 0 to {2**62 - 1}", "-1"),
+    ],
+    "align": [
+        ({"position": np.zeros(2, bool)}, T, POSITION, "dtype bool"),
+        ({"position": np.int64(3)}, T, POSITION, "int64"),
+        ({"position": np.array([5, 4])}, V, "ascending", "4 after 5 at 1"),
+        ({"panel_position": np.array([1, 7, 6])}, V, "ascending", "6 after 7 at 2"),
+        ({"alleles": np.array([["A", "C"]])}, V, "of shape (2, 2)", "shape (1, 2)"),
+        ({"panel_alleles": np.array(["A", "C", "G"])}, V, "of shape (3, 2)", "shape (3,)"),
+        ({"alleles": np.zeros((2, 3), int)}, V, "of shape (2, 2)", "shape (2, 3)"),
+        ({"alleles": np.zeros((2, 2), int)}, T, BOTH, "dtypes int64 and <U1"),
+        ({"alleles": np.zeros((2, 2), ">i4")}, T, ALLELES, "dtype >i4"),
+        ({"alleles": None}, T, GIVEN, "None"),
+        ({"panel_alleles": None}, T, GIVEN, "None"),
+    ],
+    "mask": [
+        *BOTH_GENERATORS,
+        ({"seed": -1}, V, SEED, "-1"),
+        ({"seed": 1844674407370956}, V, SEED, "1844674407370956"),
+        ({"window": -1}, V, WINDOW, "-1"),
+        ({"window": 2**63}, V, WINDOW, f"{2**63}"),
+    ],
+    "mask by mt19937": [
+        *BOTH_GENERATORS,
+        ({"window": 10_000}, V, "below 10000 for generator='mt19937'", "10000"),
+    ],
+    "masks": [
+        *BOTH_GENERATORS,
+        ({"first_window": -1}, V, "from 0 to 9223372036854775805", "-1"),
+        ({"stops": np.array([5])}, V, "of starts' shape (2,)", "shape (1,)"),
+        ({"threads": 0}, V, THREADS, "0"),
+        *(
+            ({"starts": np.array(starts), "stops": np.array(stops)}, V, ENDS, got)
+            for starts, stops, got in (
+                ([0, 3], [4, 9], "[3, 9) at 1"),
+                ([3, 0], [9, 3], "[0, 3) at 1"),
+                ([5], [4], "[5, 4) at 0"),
+                ([-1], [4], "[-1, 4) at 0"),
+                ([0, 8], [4, 11], "[8, 11) at 1"),
+                ([11], [11], "[11, 11) at 0"),
+            )
+        ),
+    ],
+    "hamming": [
+        *SEARCH,
+        ({"queries": bits(2, 3)}, V, "of 2 words a row (100 sites)", "3"),
+        ({"panel": bits(6, 1)}, V, "of 2 words a row (100 sites)", "1"),
+        ({"panel": bits(0)}, V, f"rows of panel must be {HAPLOTYPES}", "0"),
+        ({"num_sites": -1}, V, SITES, "-1"),
+        ({"num_sites": 2**31}, V, SITES, f"{2**31}"),
+        ({"observed": np.ones(99, bool)}, V, OBSERVED, "shape (99,)"),
+        ({"weights": np.ones(99, np.float32)}, V, WEIGHTS, "shape (99,)"),
+        *(
+            ({"weights": one_other(100, value, 7).astype("f4")}, V, NOT_NEGATIVE, f"{value} at 7")
+            for value in (NAN, np.inf, -1.0)
+        ),
+    ],
+    "from sites": [
+        ({"num_haplotypes": 0}, V, HAPLOTYPES, "0"),
+        ({"num_haplotypes": 129}, V, "site_bits must be of 3 words a row (129 haplotypes)", "2"),
+        ({"observed": np.ones(4, bool)}, V, ARRAYS["from sites"]["observed"], "shape (4,)"),
+    ],
+    "l2": [
+        *SEARCH,
+        ({"database": floats(0)}, V, f"rows of database must be {HAPLOTYPES}", "0"),
+        ({"queries": floats(2, 4)}, V, "of 3 dimensions, as database", "4"),
+    ],
+    "dosage": [
+        ({"site_bits": bits(70, 1)}, V, "of 2 words a row (66 haplotypes)", "1"),
+        ({"num_haplotypes": 200}, V, "site_bits must be of 4 words a row (200 haplotypes)", "2"),
+        ({"num_haplotypes": 0}, V, HAPLOTYPES, "0"),
+        ({"num_haplotypes": 2**32}, V, HAPLOTYPES, f"{2**32}"),
+        ({"queries": bits(3, 3)}, V, "of 2 words a row (70 sites)", "3"),
+        ({"queries": bits(3, 4)[:, :2]}, T, BITS, NOT_ADJACENT),
+        ({"queries": bits(6)[::2]}, T, BITS, NOT_ADJACENT),
+        ({"observed": np.ones(69, bool)}, V, ARRAYS["dosage"]["observed"], "shape (69,)"),
+        ({"cumulative_rho": np.zeros(71)}, V, "a contiguous float64 (70,) array", "shape (71,)"),
+        ({"cumulative_rho": one_other(70, -1.0, 9)}, V, FINITE, "-1.0 at 9"),
+        ({"cumulative_rho": one_other(70, 2.0, 9)}, V, FINITE, "0.0 at 10"),
+        ({"cumulative_rho": one_other(70, np.inf, 69)}, V, FINITE, "inf at 69"),
+        ({"cumulative_rho": one_other(70, NAN, 0)}, V, FINITE, "nan at 0"),
+        ({"cumulative_rho": np.full(70, -np.inf)}, V, FINITE, "-inf at 0"),
+        *(({"mismatch": value}, V, MISMATCH, f"{value}") for value in (0.0, -0.1, 0.51, NAN)),
+        ({"exclude": np.zeros((2, 1), int)}, V, EXCLUDE_3, "shape (2, 1)"),
+        ({"exclude": np.full((3, 1), 66)}, V, f"{EXCLUDED} 66", "66 for query 0"),
+        ({"exclude": np.full((3, 1), -2)}, V, f"{EXCLUDED} 66", "-2 for query 0"),
+        (
+            {"exclude": np.arange(198).reshape(3, 66) % 66},
+            V,
+            "such that a haplotype is left",
+            "all 66",
+        ),
+        ({"missing": bits(3, 1)}, V, "of 2 words a row (70 sites)", "1"),
+        ({"missing": bits(2)}, V, "of as many rows as queries", "2"),
+        ({"missing": bits(6)[::2]}, T, BITS, NOT_ADJACENT),
+        ({"threads": 0}, V, THREADS, "0"),
+    ],
+    "features": [
+        ({"num_sites": 129}, V, "queries must be of 3 words a row (129 sites)", "2"),
+        ({"num_sites": -1}, V, SITES, "-1"),
+        ({"neighbours": bits(5)}, V, "of a multiple of 2 rows", "5"),
+        ({"observed": bits(2)}, V, "of one row", "2"),
+        ({"position": np.arange(99)}, V, ARRAYS["features"]["position"], "shape (99,)"),
+        ({"queries": bits(4)[::2]}, T, BITS, NOT_ADJACENT),
+        ({"decay_sites": 0.0}, V, "above 0", "0.000000"),
+        ({"decay_sites": -1.0}, V, "above 0", "-1.000000"),
+        ({"decay_sites": NAN}, V, "above 0", "nan"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "changes", "error", "expected", "got"),
+    [(function, *row) for function, rows in VALUES.items() for row in rows],
+)
+def test_wrong_values(function, changes, error, expected, got):
+    text = expected if " must be " in expected else f"{next(iter(changes))} must be {expected}"
+    refuses(function, error, re.escape(f"{text}, got {got}"), **changes)
+
+
+def test_numbers_of_numpy_are_numbers():
+    numbers = {"k": np.int64(2), "num_sites": np.uint8(100), "threads": np.int16(1)}
+    search, good = CALLS["hamming"]
+    assert search(**{**good, **numbers}).indices.tolist() == [[0, 1], [0, 1]]
+
+
+def test_weights_of_too_large_a_sum():
+    weights = np.full(100, 3e38, np.float32)
+    refuses("hamming", V, "weights must be .*sum.*", weights=weights)
