@@ -363,7 +363,6 @@ def test_wrong_input_is_said_once(tiny_arguments, tmp_path):
 
 
 def _exit_code(arguments: list[str]) -> tuple[Any, str]:
-    """Return the exit code of a training and its standard error."""
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
         try:
