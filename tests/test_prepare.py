@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 
@@ -50,6 +52,10 @@ def test_prepare_and_verify(tmp_path, tiny_vcf, capsys):
     (tmp_path / "damaged").write_bytes(data)
     assert main([str(tmp_path / "damaged"), "--verify"]) == 2
     assert "damaged: damaged, the checksum of the array ids does not" in capsys.readouterr().err
+
+
+def test_help_by_python():
+    subprocess.run([sys.executable, "-m", "snvrag.prepare", "--help"], check=True)
 
 
 def test_errors_are_one_line(tmp_path, tiny_vcf, monkeypatch, capsys):

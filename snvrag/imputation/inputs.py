@@ -33,16 +33,8 @@ class Inputs:
     ) -> Inputs:
         """Open both files at the region, or else at the panel's chromosome.
 
-        Parameters
-        ----------
-        options : ImputeOptions
-        on_dropped : callable, optional
-            Called with every record of the target that is dropped.
-
-        Raises
-        ------
-        InputError
-            If a file cannot be read or is refused, or if the chromosomes differ.
+        ``on_dropped`` is called with every record of the target that is dropped. Raises InputError
+        if a file cannot be read or is refused, or if the chromosomes differ.
         """
 
         def open_target(region: str | None) -> HaplotypeReader:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, reason
+from ..errors import InputError, unreadable
 from ..panel.panel import Panel
 from ..panel.regions import Region
 from ..panel.site_block import SiteBlock
@@ -53,22 +53,16 @@ def is_prepared(head: bytes) -> bool:
 def write_prepared(
     path: str | Path, panel: Panel, ids: list[str], contig_length: int | None = None
 ) -> None:
-    """Write a prepared panel atomically.
+    """Write a prepared panel atomically, without its populations; InputError if it cannot be.
 
     Parameters
     ----------
     path : str or Path
     panel : Panel
-        Its populations are not stored.
     ids : list of str
         ID of each site, "." without one.
     contig_length : int, optional
         Length of the chromosome in bp.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
     """
     encoded = [name.encode() for name in ids]
     arrays: dict[str, NDArray[Any]] = {
@@ -115,11 +109,6 @@ class PreparedReader:
     Opening reads the header and the names of the samples, whatever the size of the panel. Checksums
     are compared by `verify`, and by `blocks` for the sites that it yields.
 
-    Parameters
-    ----------
-    path : str
-    region : Region, optional
-
     Raises
     ------
     InputError
@@ -131,8 +120,7 @@ class PreparedReader:
         self._path = path
         metadata = self._map()
         self.chrom: str = metadata["chrom"]
-        length = metadata["contig_length"]
-        self.contig_length = int(length) if length else None
+        self.contig_length = int(metadata["contig_length"] or 0) or None
         self.ploidy = self._arrays["ploidy"].astype(np.int64)
         try:
             self.samples = tuple(self._arrays["samples"].tobytes().decode().split("\n"))
@@ -151,13 +139,7 @@ class PreparedReader:
         self.report = ReadReport(path)
 
     def verify(self) -> None:
-        """Compare the whole file with its checksums.
-
-        Raises
-        ------
-        InputError
-            If they differ; it names the damaged part.
-        """
+        """Compare the whole file with its checksums; InputError names a part that differs."""
         self._verify_sites()
         self._verify_bits(0, self._arrays["position"].size)
 
@@ -206,7 +188,7 @@ class PreparedReader:
                 text = stream.read(min(header_bytes, _MAX_HEADER_BYTES))
                 mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise self._error(f"cannot be read ({reason(error)})") from error
+            raise unreadable(self._path, error) from error
         file = np.frombuffer(mapped, np.uint8)
         try:
             header = json.loads(text)
