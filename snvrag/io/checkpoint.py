@@ -15,22 +15,9 @@ from .atomic import atomic_file
 
 FORMAT = "snvrag checkpoint 3"
 _FIELDS = (
-    "format",
-    "epoch",
-    "step",
-    "num_batches_done",
-    "config",
-    "fingerprints",
-    "num_ranks",
-    "model",
-    "optimizer",
-    "random_state",
-    "early_stopping",
-    "sums",
-    "clock",
-    "history",
-    "timing",
-    "log_bytes",
+    *("format", "epoch", "step", "num_batches_done", "config", "fingerprints", "num_ranks"),
+    *("model", "optimizer", "random_state", "early_stopping", "sums", "clock", "history"),
+    *("timing", "log_bytes"),
 )
 _NOT_A_CHECKPOINT = (
     f"damaged, or not a checkpoint of this version of snvrag ({FORMAT}): take an older one"

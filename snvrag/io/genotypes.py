@@ -31,7 +31,7 @@ class SiteStream:
     Parameters
     ----------
     argument : str
-        Name of the argument that the file was given by, for errors.
+        By which the file was given, for errors.
     path : str or Path
         VCF or BCF, plain or bgzipped.
     region : str, optional

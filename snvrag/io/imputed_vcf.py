@@ -103,21 +103,13 @@ class ImputedWriter:
     ----------
     path : str or Path
         Ends in ``.vcf.gz`` (bgzipped, indexed), ``.bcf`` (indexed) or ``.vcf``. An existing file is
-        replaced: see `check_output`.
-    samples : sequence of str
+        replaced: see `check_output`. InputError if it cannot be written.
     haploid : (T,) bool
         Samples with one allele.
-    chrom : str
     contig_length : int, optional
         In bp.
-    provenance : Provenance
     threads : int
         Number of threads that compress.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
     """
 
     def __init__(
@@ -207,15 +199,14 @@ class ImputedWriter:
             Probability of ALT of each haplotype, in thousandths. Of a haploid sample the first is
             used.
         """
-        sites = zip(position.tolist(), ids, alleles.tolist(), typed.tolist(), strict=True)
+        sites = list(zip(position.tolist(), ids, alleles.tolist(), typed.tolist(), strict=True))
         num_at_once = max(1, _TEXT_BYTES // (CELL_BYTES * max(1, self._haploid.size)))
         for start in range(0, position.size, num_at_once):
-            dosage = hap_dosage[start : start + num_at_once]
-            af, dr2 = site_statistics(dosage, self._haploid)
-            cells = sample_columns(dosage, self._haploid)
-            rows = zip(af.tolist(), dr2.tolist(), cells, strict=True)
-            for frequency, r2, text in rows:
-                place, name, (ref, alt), is_typed = next(sites)
+            part = slice(start, start + num_at_once)
+            af, dr2 = site_statistics(hap_dosage[part], self._haploid)
+            cells = sample_columns(hap_dosage[part], self._haploid)
+            rows = zip(sites[part], af.tolist(), dr2.tolist(), cells, strict=True)
+            for (place, name, (ref, alt), is_typed), frequency, r2, text in rows:
                 info = f"AF={frequency:.6g};DR2={r2:.4g};{'TYPED' if is_typed else 'IMP'}"
                 variant = self._writer.variant_from_string(
                     f"{self._chrom}\t{place}\t{name}\t{ref}\t{alt}\t.\tPASS\t{info}"

@@ -89,11 +89,8 @@ def write_prepared(
     end = 0
     for name, array in arrays.items():
         start, end = end, end + array.nbytes
-        header[name] = {
-            "dtype": _TYPES[name][0],
-            "shape": list(array.shape),
-            "data_offsets": [start, end],
-        }
+        entry = {"dtype": _TYPES[name][0], "shape": list(array.shape)}
+        header[name] = {**entry, "data_offsets": [start, end]}
     metadata["header_crc32"] = str(_header_crc32(header))
     text = json.dumps(header).encode()
     text += b" " * (-(len(text) + 8) % 64)
@@ -157,12 +154,8 @@ class PreparedReader:
             cuts = [first, *ends[start:stop].tolist()]
             ids = [text[a - first : b - first].decode() for a, b in pairwise(cuts)]
             self.report.num_records += stop - start
-            yield SiteBlock(
-                self._arrays["position"][start:stop],
-                self._letters(start, stop),
-                ids,
-                self._arrays["site_bits"][start:stop],
-            )
+            position, bits = (self._arrays[name][start:stop] for name in ("position", "site_bits"))
+            yield SiteBlock(position, self._letters(start, stop), ids, bits)
 
     def panel(self) -> Panel:
         """Return the panel; its arrays stay in the file until they are accessed."""
@@ -199,20 +192,16 @@ class PreparedReader:
         if kind != FORMAT:
             raise self._error("not a panel prepared by snvrag")
         if version != VERSION:
-            raise self._error(
-                f"format version {version}, this snvrag reads version {VERSION}: prepare the panel "
-                "again"
-            )
+            versions = f"format version {version}, this snvrag reads version {VERSION}"
+            raise self._error(f"{versions}: prepare the panel again")
         if metadata.get("header_crc32") != str(_header_crc32(header)):
             raise self._damage("the header")
         begin = 8 + header_bytes
         size = begin + max(header[name]["data_offsets"][1] for name in _TYPES)
-        if file.size != size:
-            raise self._error(
-                f"truncated, {file.size} bytes where the header expects {size}"
-                if file.size < size
-                else f"damaged, {file.size - size} bytes too many"
-            )
+        if file.size < size:
+            raise self._error(f"truncated, {file.size} bytes where the header expects {size}")
+        if file.size > size:
+            raise self._error(f"damaged, {file.size - size} bytes too many")
         self._arrays: dict[str, NDArray[Any]] = {}
         for name, (_, dtype) in _TYPES.items():
             start, stop = header[name]["data_offsets"]
@@ -237,9 +226,8 @@ class PreparedReader:
         return end
 
     def _damage(self, what: str) -> InputError:
-        return self._error(
-            f"damaged, the checksum of {what} does not match: prepare the panel again"
-        )
+        problem = f"damaged, the checksum of {what} does not match"
+        return self._error(f"{problem}: prepare the panel again")
 
     def _error(self, message: str) -> InputError:
         return InputError(message, path=self._path)

@@ -35,16 +35,11 @@ class HaplotypeReader(Protocol):
         Counts of the records read so far.
     """
 
-    @property
-    def samples(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def ploidy(self) -> NDArray[np.int64]: ...  # noqa: D102
-    @property
-    def chrom(self) -> str: ...  # noqa: D102
-    @property
-    def contig_length(self) -> int | None: ...  # noqa: D102
-    @property
-    def report(self) -> ReadReport: ...  # noqa: D102
+    samples: tuple[str, ...]
+    ploidy: NDArray[np.int64]
+    chrom: str
+    contig_length: int | None
+    report: ReadReport
 
     def blocks(self, num_sites: int = _BLOCK_SITES) -> Iterator[SiteBlock]:
         """Yield the sites that are kept, at most ``num_sites`` at a time; can be called once.
@@ -75,9 +70,8 @@ class RecordReader:
         self.chrom = self._builder.chrom
         if not self.chrom:
             where = f" in {region.text}" if region else ""
-            raise InputError(
-                f"no phased biallelic SNV left{where} ({self.report})", path=source.path
-            )
+            problem = f"no phased biallelic SNV left{where} ({self.report})"
+            raise InputError(problem, path=source.path)
         self.contig_length = source.contig_length(self.chrom)
 
     def blocks(self, num_sites: int = _BLOCK_SITES) -> Iterator[SiteBlock]:
