@@ -68,16 +68,15 @@ def test_haploid_genotypes(tmp_path):
         assert means == {0.2: 0, 0.8: 2, 1.6: 2, 1.8: 2}
 
 
-@pytest.mark.parametrize(
-    ("flags", "typed", "imputed"),
-    [
-        (["TYPED", "IMP"], "TYPED", "IMP"),
-        (["TYPED", "IMPUTED"], "TYPED", "IMPUTED"),
-        (["IMP"], ".", "IMP"),
-        (["TYPED"], "TYPED", "."),
-        (["TYPED_ONLY", "IMPUTED"], "TYPED_ONLY", "IMPUTED"),
-    ],
-)
+FLAGS = [
+    (["TYPED", "IMP"], "TYPED", "IMP"),
+    (["IMP"], ".", "IMP"),
+    (["TYPED"], "TYPED", "."),
+    (["TYPED_ONLY", "IMPUTED"], "TYPED_ONLY", "IMPUTED"),
+]
+
+
+@pytest.mark.parametrize(("flags", "typed", "imputed"), FLAGS)
 def test_typed_sites_are_left_out(tmp_path, flags, typed, imputed):
     rows = [Row(10, ["0|0"] * 3, info=typed), Row(20, ["1|0", "0|0", "0|1"], info=imputed)]
     truth = write_rows(tmp_path / "truth.vcf", TRUTH, NAMES)

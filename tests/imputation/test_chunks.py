@@ -87,9 +87,7 @@ def _check(chunks: list[Chunk], polymorphic: NDArray[np.bool_], plan: WindowPlan
 @pytest.mark.parametrize("share", [1.0, 0.6, 0.1])
 @pytest.mark.parametrize(("flank", "chunk_flank"), [(0, 0), (3, 3), (3, 9), (7, 20)])
 @pytest.mark.parametrize("windows_per_chunk", [1, 3, 50])
-def test_windows_do_not_depend_on_blocks_and_chunks(
-    share: float, flank: int, chunk_flank: int, windows_per_chunk: int
-) -> None:
+def test_windows_do_not_depend_on_blocks_and_chunks(share, flank, chunk_flank, windows_per_chunk):
     plan = WindowPlan(5, flank, windows_per_chunk, chunk_flank)
     for num_sites in (1, 2, 4, 5, 6, 23, 400):
         polymorphic = np.random.default_rng(num_sites).random(num_sites) < share

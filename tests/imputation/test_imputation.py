@@ -49,9 +49,7 @@ def check_record(
     assert float(info["DR2"]) == pytest.approx(r2, abs=1e-3)
 
 
-def test_records_agree_with_themselves_and_the_target(
-    files: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_records_agree_with_themselves_and_the_target(files, capsys):
     records = files.impute()
     assert [r[:5] for r in records] == [
         ["1", str(1000 + 37 * s), ".", "A", "G"] for s in range(200)
@@ -109,9 +107,7 @@ def test_prepared_files_are_the_same_and_output_can_be_a_target(files: Any) -> N
     assert all("TYPED" in r[7] for r in again)
 
 
-def test_sites_that_do_not_match_are_reported(
-    files: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sites_that_do_not_match_are_reported(files, capsys):
     position = [1000 + 37 * s for s in range(6)]
     rows = [
         ("chr1", 900, "A", "G", "0|1 0|0"),
@@ -145,9 +141,7 @@ def test_sites_that_do_not_match_are_reported(
     assert "    1  missing alleles at typed sites, imputed\n" in out
 
 
-def test_samples_of_the_panel_are_not_copied_from(
-    files: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_samples_of_the_panel_are_not_copied_from(files, capsys):
     rows = files.rows([1, 2], files.typed)
     renamed = files.impute(target=files.write(rows, ["x", "y"]))
     assert "are in the panel by name" not in capsys.readouterr().out

@@ -126,9 +126,7 @@ def test_sites_at_which_the_panel_has_one_allele(mosaic_haplotypes: MakeAlleles)
 
 
 @pytest.mark.parametrize("li_stephens", [False, True])
-def test_missing_alleles_are_imputed_one_by_one(
-    mosaic_haplotypes: MakeAlleles, li_stephens: bool
-) -> None:
+def test_missing_alleles_are_imputed_one_by_one(mosaic_haplotypes, li_stephens):
     alleles = mosaic_haplotypes(56, 300, seed=6)
     typed = np.arange(300) % 2 == 0
     missing = np.random.default_rng(0).random((16, 300)) < 0.1
@@ -202,9 +200,7 @@ def test_haploid_samples_of_the_panel(mosaic_haplotypes: MakeAlleles) -> None:
     ("num_haplotypes", "num_sites", "every"),
     [(2, 1, 1), (2, 1, 5), (2, 70, 3), (6, 2, 2), (6, 64, 10**6), (40, 65, 60)],
 )
-def test_tiny_inputs(
-    weighting: str, li_stephens: bool, num_haplotypes: int, num_sites: int, every: int
-) -> None:
+def test_tiny_inputs(weighting, li_stephens, num_haplotypes, num_sites, every):
     """One site, one sample, two haplotypes, windows without an observed site, K above the panel."""
     random = np.random.default_rng(num_sites)
     alleles = (random.random((num_haplotypes + 2, num_sites)) < 0.5).astype(np.int8)

@@ -21,18 +21,15 @@ from snvrag.io.records import DroppedSite
 from snvrag.kernels import oracle
 from snvrag.panel.site_block import SiteBlock
 
-CASES = [
-    # target, panel, outcome
+CASES = [  # target, panel, outcome
     ("10 A G", "10 A G", Outcome.MATCHED),
     ("10 G A", "10 A G", Outcome.SWAPPED),
     ("10 A T", "10 A T", Outcome.MATCHED),  # ambiguous, but nothing speaks for a flip
-    ("10 C G", "10 C G", Outcome.MATCHED),
     ("10 T A", "10 A T", Outcome.AMBIGUOUS),
     ("10 G C", "10 C G", Outcome.AMBIGUOUS),
     ("10 T C", "10 A G", Outcome.OTHER_STRAND),
     ("10 C T", "10 A G", Outcome.OTHER_STRAND),  # complementary and swapped
     ("10 A C", "10 A G", Outcome.OTHER_ALLELES),
-    ("10 T G", "10 A T", Outcome.OTHER_ALLELES),
     ("11 A G", "10 A G", Outcome.NOT_IN_PANEL),
 ]
 
@@ -58,15 +55,10 @@ def test_duplicates_are_resolved_by_allele() -> None:
     target = _sites("10 G A", "10 A G", "10 A C", "20 C T", "20 C T", "30 T C", "30 T C")
     panel = _sites("10 A C", "10 A G", "20 C T", "30 C T")
     index, outcome = match_sites(*target, *panel)
-    assert outcome.tolist() == [
-        Outcome.DUPLICATE,  # the panel's own order of alleles wins, though it comes later
-        Outcome.MATCHED,
-        Outcome.MATCHED,
-        Outcome.MATCHED,
-        Outcome.DUPLICATE,
-        Outcome.SWAPPED,
-        Outcome.DUPLICATE,
-    ]
+    matched, swapped, duplicate = Outcome.MATCHED, Outcome.SWAPPED, Outcome.DUPLICATE
+    # At 10 the panel's own order of alleles wins, though it comes later.
+    expected = [duplicate, matched, matched, matched, duplicate, swapped, duplicate]
+    assert outcome.tolist() == expected
     assert index.tolist() == [-1, 1, 0, 2, -1, 3, -1]
 
 
@@ -132,13 +124,8 @@ def test_streams_give_the_same_whatever_the_blocks(panel_size: int, target_size:
     assert _letters(matched.target_bits, 4) == alleles
     assert _letters(matched.target_missing_bits, 4) == ["0000"] * 4 + ["0101"] + ["0000"] * 2
     assert (summary.num_panel_sites, summary.num_typed_sites, summary.num_missing) == (7, 3, 2)
-    assert summary.outcomes == {
-        Outcome.NOT_IN_PANEL: 4,
-        Outcome.MATCHED: 2,
-        Outcome.SWAPPED: 1,
-        Outcome.AMBIGUOUS: 1,
-        Outcome.DUPLICATE: 2,
-    }
+    counts = [summary.outcomes[outcome] for outcome in Outcome]
+    assert counts == [2, 1, 4, 0, 1, 0, 2]
     assert {d.chrom for d in dropped} == {"20"}
     assert [f"{d.position} {d.ref} {d.alt}" for d in dropped] == [
         *("5 A G", "20 T A", "30 T C", "40 T C", "45 C T", "60 G T", "70 G T")

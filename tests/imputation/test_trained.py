@@ -30,9 +30,7 @@ def test_a_model_has_the_weights_and_options_of_its_run(tiny_model: Path) -> Non
     assert (model.network.config.width, model.network.config.span) == (16, 32)
 
 
-def test_options_come_from_the_checkpoint(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_options_come_from_the_checkpoint(tiny_model, monkeypatch):
     content = load_checkpoint(tiny_model)
     tables = content["config"]
     tables["li_stephens"] |= {"ne": [5e4], "mismatch": 0.01, "of_the_future": 3}

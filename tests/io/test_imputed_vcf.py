@@ -92,9 +92,7 @@ def test_bcftools_reads_without_a_warning(tmp_path: Path, name: str) -> None:
         assert run.stdout.count(b"\n") == (81 if "view" in command else 0)
 
 
-def test_the_same_with_threads_and_little_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_with_threads_and_little_memory(tmp_path, monkeypatch):
     _write(tmp_path / "a.vcf.gz")
     _write(tmp_path / "b.vcf.gz", threads=2)
     monkeypatch.setattr(imputed_vcf, "_TEXT_BYTES", 1)

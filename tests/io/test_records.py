@@ -176,12 +176,10 @@ def test_ploidy_is_learned_from_the_first_call_that_has_it(written):
     assert read_panel(path)[0].ploidy is None
 
 
-@given(
-    st.data(),
-    st.lists(st.integers(1, 2), min_size=1, max_size=70),
-    st.integers(1, 6),
-    st.integers(1, 7),
-)
+PLOIDY = st.lists(st.integers(1, 2), min_size=1, max_size=70)
+
+
+@given(st.data(), PLOIDY, st.integers(1, 6), st.integers(1, 7))
 def test_any_genotypes_are_those_of_the_text(tmp_path_factory, data, ploidy, num_sites, size):
     allele = st.sampled_from("01.")
     calls = [[[data.draw(allele) for _ in range(p)] for p in ploidy] for _ in range(num_sites)]
