@@ -63,6 +63,11 @@ def unwritable(path: str | Path, error: OSError, argument: str = "") -> InputErr
     return InputError(f"cannot be written ({reason(error)})", argument=argument, path=path)
 
 
+def unreadable(path: str | Path, error: BaseException, argument: str = "") -> InputError:
+    """Return the error of a file that cannot be read."""
+    return InputError(f"cannot be read ({reason(error)})", argument=argument, path=path)
+
+
 def printable(text: str) -> str:
     r"""Return a text that UTF-8 can encode; a file name's undecodable byte becomes ``\udcff``."""
     return text.encode(errors="backslashreplace").decode()

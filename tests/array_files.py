@@ -53,12 +53,9 @@ def write_hdf5(path: Path, records=RECORDS, *, num_alt=3, **changed) -> Path:
     with h5py.File(path, "w") as file:
         for name, array in arrays.items():
             if array is not None:
-                file.create_dataset(
-                    name,
-                    data=array,
-                    dtype=text if array.dtype == object else array.dtype,
-                    chunks=(4, *array.shape[1:]) if array.shape[0] > 4 else None,
-                )
+                dtype = text if array.dtype == object else array.dtype
+                chunks = (4, *array.shape[1:]) if array.shape[0] > 4 else None
+                file.create_dataset(name, data=array, dtype=dtype, chunks=chunks)
     return path
 
 

@@ -11,12 +11,7 @@ import numpy as np
 from snvrag.evaluation.evaluation import Evaluation, evaluate_files
 from snvrag.evaluation.options import EvaluateOptions
 
-_FORMATS = {
-    "GT": ("1", "String"),
-    "DS": ("1", "Float"),
-    "HDS": (".", "Float"),
-    "GP": ("G", "Float"),
-}
+_FORMATS = ("GT,1,String", "DS,1,Float", "HDS,.,Float", "GP,G,Float")
 
 
 class Row(NamedTuple):
@@ -36,7 +31,7 @@ def write_rows(
 ) -> Path:
     """Write a plain VCF whose header declares the INFO flags."""
     lines = ["##fileformat=VCFv4.2"]
-    for name, (number, kind) in _FORMATS.items():
+    for name, number, kind in (text.split(",") for text in _FORMATS):
         lines.append(f'##FORMAT=<ID={name},Number={number},Type={kind},Description="Genotypes">')
     lines += [f'##INFO=<ID={flag},Number=0,Type=Flag,Description="A flag">' for flag in flags]
     lines += [f"##contig=<ID={chrom}>" for chrom in dict.fromkeys(row.chrom for row in rows)]
@@ -94,11 +89,8 @@ def random_files(folder: Path, seed: int, num_sites: int) -> tuple[Path, dict[st
         if frequency == 0.5:
             chosen[:] = [0, 1]
         rows["panel"].append(Row(position, [f"{a}|{b}" for a, b in chosen.tolist()], alt=alt))
-    panel_samples = [f"p{i}" for i in range(200)]
-    paths = {
-        name: write_rows(
-            folder / f"{name}.vcf", kept, panel_samples if name == "panel" else EVALUATED_SAMPLES
-        )
-        for name, kept in rows.items()
-    }
-    return paths["truth"], {name: paths[name] for name in ("one", "two")}, paths["panel"]
+    samples = dict.fromkeys(rows, EVALUATED_SAMPLES) | {"panel": [f"p{i}" for i in range(200)]}
+    truth, one, two, panel = (
+        write_rows(folder / f"{name}.vcf", kept, samples[name]) for name, kept in rows.items()
+    )
+    return truth, {"one": one, "two": two}, panel

@@ -9,6 +9,7 @@ import cyvcf2
 import numpy as np
 from numpy.typing import NDArray
 
+from helpers import pack, unpack
 from snvrag.panel.panel import Panel
 
 VCF_HEADER = (
@@ -32,16 +33,13 @@ def make_panel(
 ) -> Panel:
     """Return a Panel of (H, S) alleles, packed by NumPy, not by the kernels."""
     num_haplotypes, num_sites = alleles.shape
-    padded = np.zeros((num_sites, -(-num_haplotypes // 64) * 64), np.uint8)
-    padded[:, :num_haplotypes] = alleles.T
-    bits = np.packbits(padded, axis=1, bitorder="little").view("<u8").astype(np.uint64)
     num_samples = num_haplotypes // 2 if ploidy is None else len(ploidy)
     panel = Panel(
         chrom="1",
         position=1000 + 37 * np.arange(num_sites) if position is None else position,
         alleles=np.array([["A", "G"]] * num_sites),
         samples=tuple(f"{prefix}{i}" for i in range(num_samples)),
-        site_bits=bits,
+        site_bits=pack(alleles.T),
         ploidy=ploidy,
     )
     return panel if populations is None else panel.with_populations(populations)
@@ -49,10 +47,9 @@ def make_panel(
 
 def unpack_sites(site_bits: NDArray[np.uint64], num_haplotypes: int) -> NDArray[np.int8]:
     """Return the (H, S) alleles of rows of bits, past whose last haplotype no bit may be set."""
-    as_bytes = np.ascontiguousarray(site_bits.astype("<u8")).view(np.uint8)
-    rows = np.unpackbits(as_bytes, axis=1, bitorder="little")
+    rows = unpack(site_bits, 64 * site_bits.shape[1])
     assert not rows[:, num_haplotypes:].any()
-    return rows[:, :num_haplotypes].T.astype(np.int8)
+    return rows[:, :num_haplotypes].T
 
 
 def alleles_of(panel: Panel) -> NDArray[np.int8]:
@@ -82,13 +79,12 @@ def write_vcf(
 def write_panel_vcf(path: Path, panel: Panel, alleles: NDArray[Any]) -> Path:
     """Write a panel, whose (H, S) alleles are given, to a plain VCF."""
     records = []
-    for s, (position, (ref, alt)) in enumerate(
-        zip(panel.position.tolist(), panel.alleles.tolist(), strict=True)
+    for position, letters, column in zip(
+        panel.position.tolist(), panel.alleles.tolist(), alleles.T.tolist(), strict=True
     ):
-        column = alleles[:, s].tolist()
         pairs = zip(column[::2], column[1::2], strict=True)
         genotypes = " ".join(f"{first}|{second}" for first, second in pairs)
-        records.append((panel.chrom, position, ref, alt, genotypes))
+        records.append((panel.chrom, position, *letters, genotypes))
     return write_vcf(path, records, panel.samples)
 
 

@@ -7,12 +7,8 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 
-from panel_files import make_panel
-from snvrag.errors import InputError
 from snvrag.io.prepare import prepare
-from snvrag.io.prepared import write_prepared
 from snvrag.io.reading import open_haplotypes, read_panel
 from snvrag.prepare import main
 
@@ -34,34 +30,13 @@ def test_a_prepared_panel_has_all_of_its_source(tmp_path, tiny_vcf):
     assert block.ids == ids
     for written in (panel, read_panel(output)[0]):
         assert written.fingerprint == read_panel(source)[0].fingerprint
-
-
-def test_a_region_of_a_prepared_panel(tmp_path, mosaic_haplotypes):
-    panel = make_panel(mosaic_haplotypes(6, 90))
-    write_prepared(tmp_path / "whole", panel, [f"rs{i}" for i in range(90)])
-    prepare(str(tmp_path / "whole"), str(tmp_path / "part"), region="1:1037-2000")
+    # A region of a prepared panel.
+    prepare(str(output), str(tmp_path / "part"), region="1:1037-2000")
     wanted = np.flatnonzero((panel.position >= 1037) & (panel.position <= 2000))
     part = read_panel(tmp_path / "part")[0]
     assert part.fingerprint == panel.select_sites(wanted).fingerprint
-    assert next(open_haplotypes(tmp_path / "part").blocks()).ids == [f"rs{i}" for i in wanted]
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, tiny_vcf, monkeypatch):
-    output = tmp_path / "panel"
-    prepare(str(tiny_vcf), str(output))
-    before = output.read_bytes()
-
-    def fail(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("snvrag.io.atomic.os.fsync", fail)
-    with pytest.raises(InputError, match=r"panel: cannot be written \(No space left on device\)"):
-        prepare(str(tiny_vcf), str(output))
-    assert output.read_bytes() == before
-    assert os.listdir(tmp_path) == ["panel"]
-
-
-# --- the command line -----------------------------------------------------------------------------
+    (block,) = open_haplotypes(tmp_path / "part").blocks()
+    assert block.ids == [ids[i] for i in wanted]
 
 
 def test_prepare_and_verify(tmp_path, tiny_vcf, capsys):
@@ -79,32 +54,27 @@ def test_prepare_and_verify(tmp_path, tiny_vcf, capsys):
     assert "damaged: damaged, the checksum of the array ids does not" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
+def test_help_by_python():
+    subprocess.run([sys.executable, "-m", "snvrag.prepare", "--help"], check=True)
+
+
+def test_errors_are_one_line(tmp_path, tiny_vcf, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    header = [line for line in tiny_vcf.read_text().splitlines() if line.startswith("#")]
+    (tmp_path / "bad.vcf").write_text("\n".join(header) + "\n")
+    for arguments, words in (
         (["none.vcf", "out"], "error: none.vcf: no such file"),
         (["bad.vcf", "out"], "error: bad.vcf: no phased biallelic SNV left"),
-        ([], "PANEL"),
         (["a.vcf"], "error: OUTPUT must be"),
         (["a.vcf", "out", "--verify"], "error: OUTPUT must be"),
         (["--verify", "{vcf}"], "not a panel prepared by snvrag"),
         (["{vcf}", "{vcf}"], "OUTPUT {vcf}: is the panel itself"),
         (["{vcf}", "no/such/folder/out"], "out: cannot be written"),
-    ],
-)
-def test_by_subprocess(tmp_path, tiny_vcf, arguments, words):
-    header = [line for line in tiny_vcf.read_text().splitlines() if line.startswith("#")]
-    (tmp_path / "bad.vcf").write_text("\n".join(header) + "\n")
-    ran = subprocess.run(
-        [sys.executable, "-m", "snvrag.prepare", *(a.format(vcf=tiny_vcf) for a in arguments)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 2
-    assert ran.stderr.startswith("snvrag prepare: error: ")
-    assert ran.stderr.count("\n") == 1, ran.stderr
-    assert words.format(vcf=tiny_vcf) in ran.stderr
-    assert ran.stdout == ""
-    assert os.listdir(tmp_path) == ["bad.vcf"]
+    ):
+        assert main([text.format(vcf=tiny_vcf) for text in arguments]) == 2
+        printed, error = capsys.readouterr()
+        assert error.startswith("snvrag prepare: error: ")
+        assert error.count("\n") == 1, error
+        assert words.format(vcf=tiny_vcf) in error
+        assert printed == ""
+        assert os.listdir(tmp_path) == ["bad.vcf"]

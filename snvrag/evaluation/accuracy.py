@@ -10,16 +10,16 @@ from .strata import Strata
 
 CALIBRATION_BINS = 20
 
-MEASURES = (
-    "r2",
-    "site_r2",
-    "recall",
-    "precision",
-    "f1",
-    "concordance",
-    "nonref_concordance",
-)
-
+# With their titles in tables.
+MEASURES = {
+    "r2": "R2",
+    "site_r2": "site R2",
+    "recall": "recall",
+    "precision": "precision",
+    "f1": "F1",
+    "concordance": "concordance",
+    "nonref_concordance": "non-ref concordance",
+}
 _NUM_SUMS = 12
 
 
@@ -130,19 +130,9 @@ class Accuracy:
     def bootstrap(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Return 95% intervals over samples, by measure: (2, strata), NaN where undefined.
 
-        Parameters
-        ----------
-        weights : (R, samples) float64
-            How often each of R resamples holds each sample (`resamples`).
-
-        Returns
-        -------
-        dict
-            All measures of `compute` that are sums over samples: without ``site_r2``.
-
-        Notes
-        -----
-        Cost: 12 R multiplications for each sample and cell.
+        ``weights``, (R, samples) float64, are how often each of R `resamples` holds each sample.
+        All measures of `compute` that are sums over samples have one: not ``site_r2``. Cost: 12 R
+        multiplications for each sample and cell.
         """
         resampled = _measures(self.strata.members @ (self.sums @ weights.T))
         resampled.pop("genotypes")

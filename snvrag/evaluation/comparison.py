@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..io.genotypes import Alleles, Genotypes, SiteStream, alt_count, read_calls, read_dosages
+from ..io.records import listed
 from ..panel.regions import plain_chrom
 from .accuracy import Accuracy
 from .strata import Strata
@@ -33,16 +35,12 @@ class Comparison:
 
     Parameters
     ----------
-    truth : SiteStream
-    imputed : dict
-        Imputed files by name.
     panel : SiteStream or None
         Without it, frequencies are those of the truth.
     sites : set of (chromosome, position, REF, ALT), or None
         Score these alone.
     exclude_typed : bool
         Leave out sites that an imputed file has as typed.
-    strata : Strata
 
     Attributes
     ----------
@@ -74,11 +72,8 @@ class Comparison:
         ]
         shared = [name for name in truth.samples if all(name in column for column in columns)]
         if not shared:
-            raise InputError(
-                "no sample in common with " + ", ".join(stream.path for stream in imputed.values()),
-                argument="truth",
-                path=truth.path,
-            )
+            paths = ", ".join(stream.path for stream in imputed.values())
+            raise self._error(f"no sample in common with {paths}")
         self.num_samples = len(shared)
         self.columns = [np.array([column[name] for name in shared]) for column in columns]
         self.accuracies = {name: Accuracy(len(shared), strata) for name in imputed}
@@ -96,19 +91,12 @@ class Comparison:
         InputError
             If a file is damaged, unsorted or of another chromosome, or no site is left to score.
         """
-        block: list[_Site] = []
-        for site in self._scored_sites():
-            block.append(site)
-            if len(block) == _SITES_AT_ONCE:
-                self._score(block)
-                block = []
-        if block:
+        sites = self._scored_sites()
+        while block := list(islice(sites, _SITES_AT_ONCE)):
             self._score(block)
         if not self.num_scored:
-            reasons = _listed(self.left_out) or "no site in it"
-            raise InputError(
-                f"no site left to score ({reasons})", argument="truth", path=self.truth.path
-            )
+            reasons = listed(self.left_out) or "no site in it"
+            raise self._error(f"no site left to score ({reasons})")
 
     def _scored_sites(self) -> Iterator[_Site]:
         """Yield the sites to score; count the others."""
@@ -142,21 +130,20 @@ class Comparison:
         for stream in others:
             self.num_not_in_truth[stream] += len(stream.records) + stream.advance(sys.maxsize)
 
+    def _error(self, message: str) -> InputError:
+        return InputError(message, argument="truth", path=self.truth.path)
+
     def _check_chrom(self, stream: SiteStream) -> None:
         if stream.chrom and plain_chrom(stream.chrom) != plain_chrom(self.truth.chrom):
-            raise InputError(
-                f"chromosome {stream.chrom}, the truth has {self.truth.chrom or 'none'}: "
-                "choose a region",
-                argument="panel" if stream is self.panel else "imputed",
-                path=stream.path,
-            )
+            problem = f"chromosome {stream.chrom}, the truth has {self.truth.chrom or 'none'}"
+            message = f"{problem}: choose a region"
+            raise InputError(message, argument=stream.argument, path=stream.path)
 
     def _reason_to_leave_out(self, alleles: Alleles) -> str | None:
         position = self.truth.position
-        if self.sites is not None:
-            key = (plain_chrom(self.truth.chrom), position, *alleles)
-            if key not in self.sites:
-                return "not in the list of sites"
+        site = (plain_chrom(self.truth.chrom), position, *alleles)
+        if self.sites is not None and site not in self.sites:
+            return "not in the list of sites"
         if self.panel is not None and not _has(self.panel, position, alleles):
             return "not in the panel"
         for name, stream in self.imputed.items():
@@ -178,9 +165,7 @@ class Comparison:
         if num_known == 0 or np.isnan(true.dosage[self.columns[0]]).all():
             return None
         maf = min(num_alt, num_known - num_alt) / num_known
-        imputed = [
-            read_dosages(stream, stream.records[alleles]) for stream in self.imputed.values()
-        ]
+        imputed = [read_dosages(s, s.records[alleles]) for s in self.imputed.values()]
         return _Site(maf, 2 * num_alt > num_known, true, imputed)
 
     def _score(self, block: list[_Site]) -> None:
@@ -210,7 +195,7 @@ class Comparison:
         if self.panel is not None:
             yield "frequencies: " + self._description(self.panel, has_samples_in_common=False)
         yield f"scored: {self.num_scored} sites, {self.num_samples} samples" + (
-            f"; left out: {_listed(self.left_out)}" if self.left_out else ""
+            f"; left out: {listed(self.left_out)}" if self.left_out else ""
         )
         if self.num_unknown_genotypes:
             yield (
@@ -225,7 +210,7 @@ class Comparison:
 
     def _description(self, stream: SiteStream, *, has_samples_in_common: bool) -> str:
         text = f"{stream.path}: {stream.num_records} records, {len(stream.samples)} samples"
-        parts = [_listed(stream.dropped)] if stream.dropped else []
+        parts = [listed(stream.dropped)] if stream.dropped else []
         if num_skipped := self.num_not_in_truth[stream]:
             parts.append(f"{num_skipped} not in the truth")
         num_others = len(stream.samples) - self.num_samples
@@ -236,18 +221,9 @@ class Comparison:
 
 def _stacked(genotypes: list[Genotypes], columns: NDArray[np.int64]) -> Genotypes:
     """Return the genotypes of some samples at several sites, each part (sites, samples)."""
-    return Genotypes(
-        *(
-            np.stack([getattr(site, part) for site in genotypes])[:, columns]
-            for part in ("dosage", "call", "ploidy")
-        )
-    )
+    parts = ("dosage", "call", "ploidy")
+    return Genotypes(*(np.stack([getattr(g, p) for g in genotypes])[:, columns] for p in parts))
 
 
 def _has(stream: SiteStream, position: int, alleles: Alleles) -> bool:
     return stream.position == position and alleles in stream.records
-
-
-def _listed(counts: Counter[str]) -> str:
-    """Return counts of what was left out, the largest first: ``3 multi-allelic, 1 duplicate``."""
-    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())

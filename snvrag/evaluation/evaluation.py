@@ -63,14 +63,12 @@ def evaluate_files(options: EvaluateOptions) -> Evaluation:
     sites there are.
     """
     strata = Strata(options.maf_edges)
-    truth = SiteStream("truth", options.truth, options.region)
+    region, imputed = options.region, options.imputed_by_name()
+    truth = SiteStream("truth", options.truth, region)
     comparison = Comparison(
         truth,
-        {
-            name: SiteStream("imputed", path, options.region)
-            for name, path in options.imputed_by_name().items()
-        },
-        SiteStream("panel", options.panel, options.region) if options.panel else None,
+        {name: SiteStream("imputed", path, region) for name, path in imputed.items()},
+        SiteStream("panel", options.panel, region) if options.panel else None,
         read_sites(options.sites) if options.sites else None,
         options.sites is None if options.exclude_typed is None else options.exclude_typed,
         strata,
@@ -82,10 +80,7 @@ def evaluate_files(options: EvaluateOptions) -> Evaluation:
     return Evaluation(
         strata,
         {name: accuracy.compute() for name, accuracy in accuracies.items()},
-        {
-            name: accuracy.bootstrap(weights) if options.bootstrap else {}
-            for name, accuracy in accuracies.items()
-        },
+        {name: a.bootstrap(weights) if options.bootstrap else {} for name, a in accuracies.items()},
         {name: accuracy.calibration() for name, accuracy in accuracies.items()},
         comparison.num_scored,
         comparison.num_samples,

@@ -69,9 +69,8 @@ class EvaluateOptions(Options):
             if not name or not path:
                 raise InputError(f"must be FILE or NAME=FILE, got {text}", argument="imputed")
             if name in files:
-                raise InputError(
-                    f"two files called {name}, give NAME=FILE", argument="imputed", path=text
-                )
+                problem = f"two files called {name}, give NAME=FILE"
+                raise InputError(problem, argument="imputed", path=text)
             files[name] = path
         if not files:
             raise InputError("must be one or more files, got none", argument="imputed")

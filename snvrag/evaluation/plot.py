@@ -11,16 +11,8 @@ from .figures import add_legend, empty_figure
 
 # Distinct in hue and lightness, also to colour-blind eyes (after Okabe and Ito).
 _COLORS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#000000",
-    "#8c6d31",
-    "#7f7f7f",
-    "#6a3d9a",
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"),
+    *("#56b4e9", "#000000", "#8c6d31", "#7f7f7f", "#6a3d9a"),
 )
 _MARKERS = "osD^vPX<>p"
 _MIN_CALIBRATED = 30  # genotypes of a bin whose mean is drawn
@@ -56,15 +48,8 @@ def _draw_r2(axes: Any, evaluation: Evaluation) -> None:
             continue
         low, high = interval[:, first_bin:][:, defined]
         spread = np.maximum(0, np.nan_to_num([r2[defined] - low, high - r2[defined]]))
-        axes.errorbar(
-            place,
-            r2[defined],
-            yerr=spread,
-            fmt="none",
-            ecolor=style["color"],
-            elinewidth=1,
-            alpha=0.5,
-        )
+        bars = {"fmt": "none", "ecolor": style["color"], "elinewidth": 1, "alpha": 0.5}
+        axes.errorbar(place, r2[defined], yerr=spread, **bars)
     axes.set_xscale("log")
     edges = sorted({edge for pair in evaluation.strata.bins for edge in pair if edge > 0})
     axes.set_xticks(edges, [f"{100 * edge:g}%" for edge in edges])

@@ -15,15 +15,6 @@ from .figures import NO_MATPLOTLIB, save_figure
 from .plot import accuracy_figure
 from .strata import STRATA
 
-_TITLES = {
-    "r2": "R2",
-    "site_r2": "site R2",
-    "recall": "recall",
-    "precision": "precision",
-    "f1": "F1",
-    "concordance": "concordance",
-    "nonref_concordance": "non-ref concordance",
-}
 _STRATUM_TITLES = ("all", "MAF < 5%", "MAF >= 5%", "AF < 5%")
 
 
@@ -36,7 +27,7 @@ def report_lines(evaluation: Evaluation) -> Iterator[str]:
     yield from _by_maf(evaluation, "site_r2", "Mean of the R2 of single sites, by MAF")
     yield ""
     yield "Called genotypes; recall, precision and F1 of ALT alleles"
-    rows = [["", "sites", *(_TITLES[measure] for measure in MEASURES)]]
+    rows = [["", "sites", *MEASURES.values()]]
     for name, measures in evaluation.measures.items():
         for t, title in enumerate(_STRATUM_TITLES):
             values = [_number(measures[measure][t]) for measure in MEASURES]
@@ -102,13 +93,9 @@ def _metric_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     rows = []
     for name, measures in evaluation.measures.items():
         for t, stratum in enumerate(evaluation.strata.names):
-            row: dict[str, Any] = {
-                "imputed": name,
-                "stratum": stratum,
-                "sites": int(measures["sites"][t]),
-                "genotypes": int(measures["genotypes"][t]),
-                "mean_maf": float(measures["mean_maf"][t]),
-            }
+            row: dict[str, Any] = {"imputed": name, "stratum": stratum}
+            row |= {count: int(measures[count][t]) for count in ("sites", "genotypes")}
+            row["mean_maf"] = float(measures["mean_maf"][t])
             for measure in MEASURES:
                 row[measure] = float(measures[measure][t])
                 interval = evaluation.intervals[name].get(measure)

@@ -59,14 +59,8 @@ class WindowPlan:
         Half of that length goes to the flanks, or more where training gave them more. Chunks of a
         large panel or for many targets are shorter.
 
-        Parameters
-        ----------
-        windows, li_stephens
-            Options of the run that trained the network.
-        num_haplotypes : int
-            Of the panel.
-        num_targets : int
-            Samples to impute.
+        ``windows`` and ``li_stephens`` are the options of the run that trained the network;
+        ``num_haplotypes`` is that of the panel.
         """
         length = windows.window_size + 2 * windows.flank
         flank = max(length // 4, windows.flank)
@@ -144,13 +138,6 @@ def cut_chunks(
     """Gather blocks into chunks, with the flanks that their windows need.
 
     Windows begin at multiples of ``plan.size`` polymorphic sites, whatever the blocks and chunks.
-
-    Parameters
-    ----------
-    blocks : iterable of MatchedBlock
-    num_haplotypes : int
-        Of the panel.
-    plan : WindowPlan
 
     Notes
     -----

@@ -15,7 +15,7 @@ import snvrag
 from ..errors import InputError
 from ..io.atomic import atomic_file
 from ..io.genetic_map import read_genetic_map
-from ..io.imputed_vcf import ImputedWriter, Provenance, check_output
+from ..io.imputed_vcf import ImputedWriter, Provenance, check_output, check_place
 from ..io.records import DroppedSite
 from ..log import log
 from ..network.device import choose_device
@@ -26,17 +26,11 @@ from .matching import MatchSummary
 from .options import ImputeOptions
 from .trained import Model, load_model
 
-_REPORT_COLUMNS = ("CHROM", "POS", "REF", "ALT", "REASON")
-
 
 def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> MatchSummary:
     """Impute a file, and log what was read and written.
 
-    Parameters
-    ----------
-    options : ImputeOptions
-    command : str
-        Written to the header of the output.
+    ``command`` is written to the header of the output.
 
     Returns
     -------
@@ -75,10 +69,8 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
                 writer.write(
                     block.position, block.ids, block.alleles, block.typed, block.hap_dosage
                 )
-    log.info("%s", inputs.panel.report)
-    log.info("%s", inputs.target.report)
-    log.info("Sites of the target that were read, and sites of the panel:")
-    for line in summary.lines():
+    table = "Sites of the target that were read, and sites of the panel:"
+    for line in (inputs.panel.report, inputs.target.report, table, *summary.lines()):
         log.info("%s", line)
     log.info(
         "Wrote %s: %d sites, %d samples, %.1f s",
@@ -124,24 +116,14 @@ def _check_outputs(options: ImputeOptions) -> None:
     """Refuse, before any work, to write where it is not possible or not allowed."""
     check_output(options.output, overwrite=options.overwrite)
     if options.report is not None:
-        report = Path(options.report)
-        problem = ""
-        if report.is_dir():
-            problem = "is a folder"
-        elif not report.parent.is_dir():
-            problem = f"there is no folder {report.parent}"
-        elif report.exists() and not options.overwrite:
-            problem = "already exists: give another name or allow overwriting"
-        if problem:
-            raise InputError(problem, argument="report", path=report)
+        check_place(Path(options.report), "report", overwrite=options.overwrite)
     names = ("panel", "target", "model", "output", "report")
     paths = {name: Path(path) for name in names if (path := getattr(options, name)) is not None}
     for name in ("output", "report"):
         for other, path in paths.items():
             if name != other and name in paths and paths[name].resolve() == path.resolve():
-                raise InputError(
-                    f"is also the {other}: give another name", argument=name, path=paths[name]
-                )
+                problem = f"is also the {other}: give another name"
+                raise InputError(problem, argument=name, path=paths[name])
 
 
 @contextmanager
@@ -161,5 +143,5 @@ def _report(
             if region is None or region.holds(site.chrom, site.position):
                 write(site)
 
-        write(_REPORT_COLUMNS)
+        write(("CHROM", "POS", "REF", "ALT", "REASON"))
         yield write_site

@@ -33,16 +33,8 @@ class Inputs:
     ) -> Inputs:
         """Open both files at the region, or else at the panel's chromosome.
 
-        Parameters
-        ----------
-        options : ImputeOptions
-        on_dropped : callable, optional
-            Called with every record of the target that is dropped.
-
-        Raises
-        ------
-        InputError
-            If a file cannot be read or is refused, or if the chromosomes differ.
+        ``on_dropped`` is called with every record of the target that is dropped. Raises InputError
+        if a file cannot be read or is refused, or if the chromosomes differ.
         """
 
         def open_target(region: str | None) -> HaplotypeReader:
@@ -65,11 +57,8 @@ class Inputs:
         else:
             target = open_target(region)
         if plain_chrom(panel.chrom) != plain_chrom(target.chrom):
-            raise InputError(
-                f"must have the panel's chromosome {panel.chrom}, got {target.chrom}",
-                argument="target",
-                path=options.target,
-            )
+            problem = f"must have the panel's chromosome {panel.chrom}, got {target.chrom}"
+            raise InputError(problem, argument="target", path=options.target)
         return cls(options, panel, target)
 
     def matched(self, summary: MatchSummary) -> Iterator[MatchedBlock]:
@@ -95,10 +84,8 @@ class Inputs:
             if has_site and has_typed:
                 return
         if not has_site:
-            raise InputError(
-                f"must have a biallelic SNV of {self.options.panel}, got {self.options.region}",
-                argument="region",
-            )
+            problem = f"must have a biallelic SNV of {self.options.panel}"
+            raise InputError(f"{problem}, got {self.options.region}", argument="region")
         raise InputError(
             f"no site in common with the panel {self.options.panel} on chromosome "
             f"{self.panel.chrom}: are both of the same genome build?",

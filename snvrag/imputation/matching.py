@@ -17,8 +17,7 @@ from ..panel.regions import Region
 from ..panel.site_block import SiteBlock
 
 _COMPLEMENT = np.zeros(128, "U1")
-for _base, _other in zip("ACGT", "TGCA", strict=True):
-    _COMPLEMENT[ord(_base)] = _other
+_COMPLEMENT[[ord(base) for base in "ACGT"]] = list("TGCA")
 
 
 class Outcome(IntEnum):
@@ -38,15 +37,15 @@ class Outcome(IntEnum):
         return _TEXTS[self]
 
 
-_TEXTS = {
-    Outcome.MATCHED: "matched",
-    Outcome.SWAPPED: "matched with REF and ALT swapped (flipped)",
-    Outcome.NOT_IN_PANEL: "position not in the panel",
-    Outcome.OTHER_ALLELES: "other alleles than the panel's",
-    Outcome.AMBIGUOUS: "strand-ambiguous (A/T or C/G) with REF and ALT swapped",
-    Outcome.OTHER_STRAND: "on the other strand (complementary alleles)",
-    Outcome.DUPLICATE: "duplicate of another site",
-}
+_TEXTS = (
+    "matched",
+    "matched with REF and ALT swapped (flipped)",
+    "position not in the panel",
+    "other alleles than the panel's",
+    "strand-ambiguous (A/T or C/G) with REF and ALT swapped",
+    "on the other strand (complementary alleles)",
+    "duplicate of another site",
+)
 
 
 @dataclass
@@ -96,12 +95,10 @@ class MatchSummary:
 
     def lines(self) -> list[str]:
         """Return the counts as a table, line by line."""
-        rows = [(outcome.text, self.outcomes[outcome]) for outcome in Outcome]
-        rows = [row for i, row in enumerate(rows) if row[1] or i == Outcome.MATCHED]
-        num_imputed = self.num_panel_sites - self.num_typed_sites
-        rows += [
+        rows = [
+            *((o.text, self.outcomes[o]) for o in Outcome if self.outcomes[o] or not o),
             ("sites of the panel: typed", self.num_typed_sites),
-            ("sites of the panel: imputed", num_imputed),
+            ("sites of the panel: imputed", self.num_panel_sites - self.num_typed_sites),
             ("missing alleles at typed sites, imputed", self.num_missing),
         ]
         width = max(len(str(count)) for _, count in rows)

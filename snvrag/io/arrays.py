@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -36,37 +37,26 @@ class ArraySource(ABC):
     Genotypes are integers, (sites, samples, ploidy): -1 for a missing allele, -2 past the last
     allele of a haploid call.
 
-    Parameters
-    ----------
-    path : str
-    region : Region, optional
-
     Raises
     ------
     InputError
         If an array is missing, has another shape than the others or does not hold integers.
     """
 
-    genotypes: str
-    """Name of the array of genotypes."""
+    # Names of arrays.
+    _genotypes: str
+    _samples: str
+    _position: str
 
     def __init__(self, path: str, region: Region | None) -> None:
         self.path = path
         self._region = region
         self._start = self._stop = 0
-        with self.quiet():
-            try:
-                self._arrays = self._open()
-                self._check_shapes()
-                names = [text(name) for name in self._array(self._samples_name)[:]]
-            except InputError:
-                raise
-            except Exception as error:  # the libraries raise any kind for a damaged file
-                raise self._error(f"cannot be read ({one_line(error)})") from error
+        with self.quiet(), self._reading("cannot be read"):
+            self._arrays = self._open()
+            self._check_shapes()
+            names = self._texts(self._samples)
         self.samples = checked_samples(names, path)
-
-    _samples_name: str
-    _position_name: str
 
     @abstractmethod
     def _open(self) -> Any:
@@ -89,10 +79,8 @@ class ArraySource(ABC):
         region = self._region
         for start in range(0, self._num_sites, self._range_sites):
             stop = min(start + self._range_sites, self._num_sites)
-            try:
+            with self._reading(f"damaged after {start} records"):
                 sites = list(self._read_sites(start, stop))
-            except Exception as error:
-                raise self._damage(start, error) from error
             for row, site in enumerate(sites, start):
                 if region is None or region.holds(site.chrom, site.position):
                     ref, *alts = site.alleles
@@ -104,12 +92,10 @@ class ArraySource(ABC):
         if not self._start <= row < self._stop:
             start = row - row % self._range_sites
             stop = min(start + self._range_sites, self._num_sites)
-            try:
+            with self._reading(f"damaged after {start} records"):
                 self._calls, self._phased = self._read_calls(start, stop)
                 if self._phased.shape != self._calls.shape[:2]:
                     raise ValueError(f"phase of shape {self._phased.shape}")
-            except Exception as error:
-                raise self._damage(start, error) from error
             self._start, self._stop = start, stop
         calls = self._calls[row - self._start]
         codes: NDArray[np.int32] = (calls.astype(np.int32) + 1) << 1
@@ -125,10 +111,31 @@ class ArraySource(ABC):
             warnings.simplefilter("ignore")
             yield
 
+    @contextmanager
+    def _reading(self, failure: str) -> Iterator[None]:
+        """Turn what the libraries raise for a damaged file, which is of any kind, into one line."""
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            raise self._error(f"{failure} ({one_line(error)})") from error
+
+    def _library(self, name: str, form: str) -> Any:
+        """Import the library of a format, which is an extra."""
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            extra = f"pip install 'snvrag[{form.lower().split()[-1]}]'"
+            raise self._error(f"{form} is read by {name}: {extra}") from error
+
     def _array(self, name: str) -> Any:
         if name not in self._arrays:
             raise self._error(f"no array {name}")
         return self._arrays[name]
+
+    def _texts(self, name: str) -> list[str]:
+        return [text(value) for value in self._array(name)[:]]
 
     def _optional(self, name: str, sites: slice) -> NDArray[Any] | None:
         """Return a range of an array; None if the file does not have it."""
@@ -136,23 +143,20 @@ class ArraySource(ABC):
         return values
 
     def _check_shapes(self) -> None:
-        calls, position = self._array(self.genotypes), self._array(self._position_name)
+        calls, position = self._array(self._genotypes), self._array(self._position)
         # Before anything is read: an array of a damaged shape may not fit any memory.
-        shape = (*position.shape, *self._array(self._samples_name).shape)
+        shape = (*position.shape, *self._array(self._samples).shape)
         if len(calls.shape) != 3 or calls.shape[:2] != shape:
             raise self._error(
-                f"{self.genotypes} has shape {calls.shape}, expected {shape} and the ploidy"
+                f"{self._genotypes} has shape {calls.shape}, expected {shape} and the ploidy"
             )
-        for name, array in ((self.genotypes, calls), (self._position_name, position)):
+        for name, array in ((self._genotypes, calls), (self._position, position)):
             if getattr(array.dtype, "kind", "") not in "iu":
                 raise self._error(f"{name} has dtype {array.dtype}, expected integers")
         self._num_sites = int(position.shape[0])
         site_bytes = max(1, calls.shape[1] * calls.shape[2] * calls.dtype.itemsize)
         chunk = calls.chunks[0] if calls.chunks else _RANGE_SITES
         self._range_sites = max(1, min(chunk, _MAX_BYTES // site_bytes))
-
-    def _damage(self, start: int, error: Exception) -> InputError:
-        return self._error(f"damaged after {start} records ({one_line(error)})")
 
     def _error(self, message: str) -> InputError:
         return InputError(message, path=self.path)

@@ -6,30 +6,18 @@ torch, which takes seconds to load, is imported only where a checkpoint is writt
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ..errors import InputError, reason
+from ..errors import InputError, unreadable
 from .atomic import atomic_file
 
 FORMAT = "snvrag checkpoint 3"
 _FIELDS = (
-    "format",
-    "epoch",
-    "step",
-    "num_batches_done",
-    "config",
-    "fingerprints",
-    "num_ranks",
-    "model",
-    "optimizer",
-    "random_state",
-    "early_stopping",
-    "sums",
-    "clock",
-    "history",
-    "timing",
-    "log_bytes",
+    *("format", "epoch", "step", "num_batches_done", "config", "fingerprints", "num_ranks"),
+    *("model", "optimizer", "random_state", "early_stopping", "sums", "clock", "history"),
+    *("timing", "log_bytes"),
 )
 _NOT_A_CHECKPOINT = (
     f"damaged, or not a checkpoint of this version of snvrag ({FORMAT}): take an older one"
@@ -63,12 +51,8 @@ def best_path(folder: str | Path) -> Path:
 def epoch_checkpoints(folder: str | Path) -> dict[int, Path]:
     """Return the paths of a folder's epoch checkpoints by loop index, ascending."""
     start = PREFIX + "ep"
-    found = {
-        int(path.name[len(start) :]): path
-        for path in Path(folder).glob(start + "*")
-        if path.name[len(start) :].isdecimal()
-    }
-    return dict(sorted(found.items()))
+    paths = {path.name.removeprefix(start): path for path in Path(folder).glob(start + "*")}
+    return dict(sorted((int(name), path) for name, path in paths.items() if name.isdecimal()))
 
 
 class _Hashing:
@@ -109,11 +93,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
-    Parameters
-    ----------
-    path : str or Path
-    argument : str
-        Name of the argument that the file was given by, for errors.
+    Errors name ``argument``, by which the file was given.
 
     Raises
     ------
@@ -124,43 +104,33 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
     """
     import torch
 
+    damaged = partial(DamagedCheckpointError, argument=argument, path=path)
     if not Path(path).is_file():
-        raise DamagedCheckpointError("no such file", argument=argument, path=path)
+        raise damaged("no such file")
     try:
         with open(path, "rb") as stream:
-            is_intact = _is_intact(stream)
+            if not _is_intact(stream):
+                raise damaged(_NOT_A_CHECKPOINT)
             stream.seek(0)
-            content = (
-                torch.load(stream, map_location="cpu", weights_only=True) if is_intact else None
-            )
+            content = torch.load(stream, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise InputError(
-            f"cannot be read ({reason(error)})", argument=argument, path=path
-        ) from error
+        raise unreadable(path, error, argument) from error
     except Exception as error:  # pickle, zip and torch raise different errors for damage
-        raise DamagedCheckpointError(_NOT_A_CHECKPOINT, argument=argument, path=path) from error
-    if not is_intact:
-        raise DamagedCheckpointError(_NOT_A_CHECKPOINT, argument=argument, path=path)
+        raise damaged(_NOT_A_CHECKPOINT) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(_NOT_A_CHECKPOINT, argument=argument, path=path)
-    missing = [name for name in _FIELDS if name not in content]
-    if missing:
-        raise DamagedCheckpointError(f"damaged, has no {missing[0]}", argument=argument, path=path)
+    for name in _FIELDS:
+        if name not in content:
+            raise damaged(f"damaged, has no {name}")
     return content
 
 
 def _is_intact(stream: BinaryIO) -> bool:
     """Return whether the bytes of a file match the digest at its end."""
-    size = stream.seek(0, 2) - _TRAILER_BYTES
-    if size < 0:
-        return False
+    left = stream.seek(0, 2) - _TRAILER_BYTES
     stream.seek(0)
     digest = hashlib.sha256()
-    left = size
-    while left:
-        block = stream.read(min(left, 1 << 20))
-        if not block:
-            return False
+    while left > 0 and (block := stream.read(min(left, 1 << 20))):
         digest.update(block)
         left -= len(block)
     return stream.read() == _TRAILER_START + digest.hexdigest().encode() + b"\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, reason
+from ..errors import InputError, unreadable
 from ..panel.genetic_map import GeneticMap
 from ..panel.regions import plain_chrom
 
@@ -17,15 +17,9 @@ from ..panel.regions import plain_chrom
 def read_genetic_map(path: str, chrom: str, argument: str = "genetic_map") -> GeneticMap:
     """Read a genetic map: PLINK's (chrom, id, cM, bp) or SHAPEIT's (bp, chrom, cM).
 
-    Parameters
-    ----------
-    path : str
-        Plain or gzipped. Columns are separated by white space. A header and the lines of other
-        chromosomes are skipped.
-    chrom : str
-        With or without ``chr``.
-    argument : str
-        Name of the argument that the file was given by, for errors.
+    The file is plain or gzipped, its columns separated by white space. A header and the lines of
+    other chromosomes, named with or without ``chr``, are skipped. Errors name ``argument``, by
+    which the file was given.
 
     Raises
     ------
@@ -38,11 +32,12 @@ def read_genetic_map(path: str, chrom: str, argument: str = "genetic_map") -> Ge
         return InputError(message, argument=argument, path=path)
 
     try:
-        opener = gzip.open if _is_gzipped(path) else open
-        with opener(path, "rt", encoding="utf-8") as stream:
-            lines = stream.read().splitlines()
+        content = Path(path).read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+        lines = content.decode().splitlines()
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise refusal(f"cannot be read ({reason(error)})") from error
+        raise unreadable(path, error, argument) from error
     position: list[int] = []
     cm: list[float] = []
     for number, line in enumerate(lines, start=1):
@@ -85,8 +80,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_gzipped(path: str) -> bool:
-    with Path(path).open("rb") as stream:
-        return stream.read(2) == b"\x1f\x8b"

@@ -31,7 +31,7 @@ class SiteStream:
     Parameters
     ----------
     argument : str
-        Name of the argument that the file was given by, for errors.
+        By which the file was given, for errors.
     path : str or Path
         VCF or BCF, plain or bgzipped.
     region : str, optional
@@ -110,8 +110,9 @@ class SiteStream:
         """Return (N, ploidy) genotypes coded as in `RecordSource.codes`; None without any."""
         return self._source.codes(record[-1])
 
-    def error(self, message: str) -> InputError:
-        """Return an error of this file."""
+    def error(self, what: str, record: Record, hint: str = "") -> InputError:
+        """Return the error of a record."""
+        message = f"{what} at {record[0]}:{record[1]}{hint}"
         return InputError(message, argument=self.argument, path=self.path)
 
     def _group(self) -> Iterator[tuple[int, dict[Alleles, Record]]]:
@@ -125,12 +126,10 @@ class SiteStream:
                 last, records = position, {}
             if len(alts) != 1:
                 self.dropped["multi-allelic" if alts else "without ALT"] += 1
-                continue
-            alleles = (ref.upper(), alts[0].upper())
-            if alleles in records:
+            elif (alleles := (ref.upper(), alts[0].upper())) in records:
                 self.dropped["duplicate"] += 1
-                continue
-            records[alleles] = record
+            else:
+                records[alleles] = record
         if records:
             yield last, records
 
@@ -157,14 +156,11 @@ class Genotypes:
 def read_calls(stream: SiteStream, record: Record) -> Genotypes:
     """Return the genotypes of FORMAT/GT; one with a missing allele is missing.
 
-    Raises
-    ------
-    InputError
-        If the record has no genotypes, or genotypes of more than two alleles.
+    Raises InputError if the record has no genotypes, or genotypes of more than two alleles.
     """
     calls = _calls(stream, record)
     if calls is None:
-        raise stream.error(f"no genotypes (FORMAT/GT) at {_place(record)}")
+        raise stream.error("no genotypes (FORMAT/GT)", record)
     return calls
 
 
@@ -173,9 +169,8 @@ def _calls(stream: SiteStream, record: Record) -> Genotypes | None:
     if codes is None:
         return None
     if codes.shape[1] > 2:
-        raise stream.error(
-            f"genotypes of {codes.shape[1]} alleles at {_place(record)}, expected one or two"
-        )
+        what = f"genotypes of {codes.shape[1]} alleles"
+        raise stream.error(what, record, ", expected one or two")
     count = np.zeros(codes.shape[0])
     ploidy = np.zeros(codes.shape[0], np.int64)
     missing = np.zeros(codes.shape[0], bool)
@@ -190,10 +185,7 @@ def _calls(stream: SiteStream, record: Record) -> Genotypes | None:
 def read_dosages(stream: SiteStream, record: Record) -> Genotypes:
     """Return the dosages of FORMAT/DS, else HDS, else GP, else GT, with the called genotypes.
 
-    Raises
-    ------
-    InputError
-        If the record has none of these fields, or a dosage outside of 0 to 2.
+    Raises InputError if the record has none of these fields, or a dosage outside of 0 to 2.
     """
     fields = record[-1].FORMAT
     calls = _calls(stream, record)
@@ -213,17 +205,15 @@ def read_dosages(stream: SiteStream, record: Record) -> Genotypes:
         if ploidy is None:
             ploidy = np.maximum((~np.isnan(parts)).sum(axis=1) - 1, 0)
     elif calls is None:
-        raise stream.error(f"none of FORMAT/DS, HDS, GP and GT at {_place(record)}")
+        raise stream.error("none of FORMAT/DS, HDS, GP and GT", record)
     if dosage is None:
         assert calls is not None
         return calls
     outside = (dosage < -_TOLERANCE) | (dosage > 2 + _TOLERANCE)
     if outside.any():
         i = int(np.argmax(outside))
-        raise stream.error(
-            f"dosage {dosage[i]:g} of sample {stream.samples[i]} at {_place(record)}, "
-            "expected 0 to 2"
-        )
+        what = f"dosage {dosage[i]:g} of sample {stream.samples[i]}"
+        raise stream.error(what, record, ", expected 0 to 2")
     if ploidy is None:
         ploidy = np.zeros(dosage.size, np.int64)
     call = np.rint(dosage)
@@ -246,7 +236,3 @@ def _floats(record: Record, name: str) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
         values: NDArray[np.float64] = np.array(record[-1].format(name), np.float64)
     return values
-
-
-def _place(record: Record) -> str:
-    return f"{record[0]}:{record[1]}"

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
 from ..panel.regions import Region
 from .arrays import ArraySource, Site, text
 
@@ -21,9 +20,9 @@ class Hdf5Source(ArraySource):
     allele in the first range of sites that is read.
     """
 
-    genotypes = "calldata/GT"
-    _samples_name = "samples"
-    _position_name = "variants/POS"
+    _genotypes = "calldata/GT"
+    _samples = "samples"
+    _position = "variants/POS"
 
     def __init__(self, path: str, region: Region | None = None) -> None:
         self._is_haploid: NDArray[np.bool_] | None = None
@@ -34,13 +33,7 @@ class Hdf5Source(ArraySource):
         return
 
     def _open(self) -> Any:
-        try:
-            import h5py
-        except ImportError as error:
-            raise InputError(
-                "HDF5 is read by h5py: pip install 'snvrag[hdf5]'", path=self.path
-            ) from error
-        return h5py.File(self.path, "r")
+        return self._library("h5py", "HDF5").File(self.path, "r")
 
     def _read_sites(self, start: int, stop: int) -> Iterator[Site]:
         sites = slice(start, stop)
@@ -58,15 +51,10 @@ class Hdf5Source(ArraySource):
             yield Site(text(chroms[i]), int(positions[i]), name, alleles)
 
     def _read_calls(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        calls: NDArray[Any] = self._array(self.genotypes)[start:stop]
+        calls: NDArray[Any] = self._array(self._genotypes)[start:stop]
         if calls.shape[2] == 2:
+            first, second = calls[:, :, 0], calls[:, :, 1]
             if self._is_haploid is None:
-                self._is_haploid = _haploid_samples(calls)
-            second = calls[:, :, 1]
+                self._is_haploid = np.asarray((second < 0).all(axis=0) & (first >= 0).any(axis=0))
             second[(second < 0) & self._is_haploid] = -2
         return calls, np.ones(calls.shape[:2], bool)
-
-
-def _haploid_samples(calls: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which samples have first alleles but no second one."""
-    return np.asarray((calls[:, :, 1] < 0).all(axis=0) & (calls[:, :, 0] >= 0).any(axis=0))

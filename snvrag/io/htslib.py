@@ -45,18 +45,9 @@ def quiet() -> Iterator[None]:
 
 
 def build_index(path: Path, min_shift: int) -> None:
-    """Index a BCF or a bgzipped VCF.
+    """Index a BCF or a bgzipped VCF; InputError if htslib cannot.
 
-    Parameters
-    ----------
-    path : Path
-    min_shift : int
-        0 for a .tbi index, the binary logarithm of the smallest interval for a .csi index.
-
-    Raises
-    ------
-    InputError
-        If htslib cannot index the file.
+    ``min_shift`` is 0 for a .tbi index, the binary logarithm of the smallest interval for a .csi.
     """
     if _library().bcf_index_build3(os.fsencode(path), None, min_shift, 1) != 0:
         raise InputError("cannot be indexed", path=path)
@@ -69,62 +60,41 @@ class LineGuard:
     record, and the process crashes on it: a blank line at the end of a file is enough. The guard
     inflates the file a second time, which takes a sixth of the time of parsing it.
 
-    Parameters
-    ----------
-    path : str
-        VCF, plain, gzipped or bgzipped.
-    add_chrom : callable
-        Called with the name of each chromosome before its first line may be parsed.
+    ``add_chrom`` is called with the name of each chromosome before its first line may be parsed.
     """
 
     def __init__(self, path: str, add_chrom: Callable[[str], None]) -> None:
         self._path = path
         self._add_chrom = add_chrom
         self._known_chroms: set[bytes] = set()
-        self._num_lines = 0
         self._num_checked = 0
-        self._is_done = False
         self._chunks = _first_fields(path)
 
     def has_record(self, index: int) -> bool:
         """Return whether there is a record of this index (from 0), which may then be parsed.
 
-        Raises
-        ------
-        InputError
-            If its line, or one soon after it, does not begin with the name of a chromosome, or its
-            position is too large.
+        Raises InputError if its line, or one soon after it, does not begin with the name of a
+        chromosome, or its position is too large.
         """
-        while index >= self._num_checked and not self._is_done:
-            self._check_chunk()
+        while index >= self._num_checked and (fields := next(self._chunks, None)) is not None:
+            for number, (chrom, position) in enumerate(fields, self._num_checked + 1):
+                if chrom not in self._known_chroms:
+                    self._check_chrom(chrom, number)
+                if len(position) > 9 and position.isdigit() and int(position) > _LAST_POSITION:
+                    expected = f"expected positions up to {_LAST_POSITION}"
+                    raise self._error(number, f"is at {_readable(position)}, {expected}")
+            self._num_checked += len(fields)
         return index < self._num_checked
 
-    def _check_chunk(self) -> None:
-        fields = next(self._chunks, None)
-        if fields is None:
-            self._is_done = True
-            return
-        for chrom, position in fields:
-            self._num_lines += 1
-            if chrom not in self._known_chroms:
-                self._check_chrom(chrom)
-            if len(position) > 9 and position.isdigit() and int(position) > _LAST_POSITION:
-                raise InputError(
-                    f"record {self._num_lines} is at {_readable(position)}, expected positions up "
-                    f"to {_LAST_POSITION}",
-                    path=self._path,
-                )
-        self._num_checked += len(fields)
-
-    def _check_chrom(self, field: bytes) -> None:
+    def _check_chrom(self, field: bytes, number: int) -> None:
         if not _CHROM.fullmatch(field):
             what = "is empty" if not field else f"begins with {_readable(field)}"
-            raise InputError(
-                f"record {self._num_lines} {what}, expected a chromosome and a tab",
-                path=self._path,
-            )
+            raise self._error(number, f"{what}, expected a chromosome and a tab")
         self._add_chrom(field.decode())
         self._known_chroms.add(field)
+
+    def _error(self, number: int, what: str) -> InputError:
+        return InputError(f"record {number} {what}", path=self._path)
 
 
 def _first_fields(path: str) -> Iterator[list[tuple[bytes, bytes]]]:

@@ -77,20 +77,8 @@ def site_statistics(
 def sample_columns(hap_dosage: NDArray[np.uint16], haploid: NDArray[np.bool_]) -> list[str]:
     """Return the sample columns of each record: ``GT:DS:HDS:GP`` of every sample, after a tab.
 
-    Parameters
-    ----------
-    hap_dosage : (n, T, 2) uint16
-        In thousandths.
-    haploid : (T,) bool
-
-    Returns
-    -------
-    n str
-
-    Notes
-    -----
-    The text of all samples and sites is written into one array of cells of equal width, and the
-    padding is removed: Python formats no number.
+    Parameters are those of `site_statistics`. The text of all samples and sites is written into one
+    array of cells of equal width, and the padding is removed: Python formats no number.
     """
     n, num_samples, _ = hap_dosage.shape
     cells = np.zeros((n, num_samples, CELL_BYTES), np.uint8)

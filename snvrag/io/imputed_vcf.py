@@ -73,13 +73,21 @@ def check_output(path: str | Path, *, overwrite: bool) -> str:
         raise _refusal(path, "must end in .vcf.gz, .bcf or .vcf")
     if printable(str(path)) != str(path):
         raise _refusal(printable(str(path)), "must be UTF-8, for htslib")
-    if path.is_dir():
-        raise _refusal(path, "is a folder")
-    if not path.parent.is_dir():
-        raise _refusal(path, f"there is no folder {path.parent}")
-    if path.exists() and not overwrite:
-        raise _refusal(path, "already exists: give another name or allow overwriting")
+    check_place(path, "output", overwrite=overwrite)
     return kind
+
+
+def check_place(path: Path, argument: str, *, overwrite: bool) -> None:
+    """Refuse, by an InputError, to write where it is not possible or not allowed."""
+    if path.is_dir():
+        problem = "is a folder"
+    elif not path.parent.is_dir():
+        problem = f"there is no folder {path.parent}"
+    elif path.exists() and not overwrite:
+        problem = "already exists: give another name or allow overwriting"
+    else:
+        return
+    raise InputError(problem, argument=argument, path=path)
 
 
 def _refusal(path: str | Path, message: str) -> InputError:
@@ -95,21 +103,13 @@ class ImputedWriter:
     ----------
     path : str or Path
         Ends in ``.vcf.gz`` (bgzipped, indexed), ``.bcf`` (indexed) or ``.vcf``. An existing file is
-        replaced: see `check_output`.
-    samples : sequence of str
+        replaced: see `check_output`. InputError if it cannot be written.
     haploid : (T,) bool
         Samples with one allele.
-    chrom : str
     contig_length : int, optional
         In bp.
-    provenance : Provenance
     threads : int
         Number of threads that compress.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
     """
 
     def __init__(
@@ -147,16 +147,14 @@ class ImputedWriter:
 
         try:
             folder = tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-        except OSError as error:
-            raise self._unwritable(reason(error)) from error
-        self._folder = Path(folder)
-        self._temporary = self._folder / f"imputed{self.kind}"
-        try:
+            self._folder = Path(folder)
+            self._temporary = self._folder / f"imputed{self.kind}"
             self._writer = cyvcf2.Writer.from_string(
                 str(self._temporary), self._header + "\n", _MODES[self.kind]
             )
         except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
             if isinstance(error, OSError):
                 raise self._unwritable(reason(error)) from error
             raise
@@ -173,9 +171,7 @@ class ImputedWriter:
     ) -> None:
         assert self._folder is not None
         try:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+            self._writer.close()
             if kind is None:
                 self._publish()
         finally:
@@ -203,37 +199,22 @@ class ImputedWriter:
             Probability of ALT of each haplotype, in thousandths. Of a haploid sample the first is
             used.
         """
+        sites = list(zip(position.tolist(), ids, alleles.tolist(), typed.tolist(), strict=True))
         num_at_once = max(1, _TEXT_BYTES // (CELL_BYTES * max(1, self._haploid.size)))
         for start in range(0, position.size, num_at_once):
             part = slice(start, start + num_at_once)
-            self._write(position[part], ids[part], alleles[part], typed[part], hap_dosage[part])
-        if position.size:
-            self._last_position = int(position[-1])
-
-    def _write(
-        self,
-        position: NDArray[np.int64],
-        ids: Sequence[str],
-        alleles: NDArray[np.str_],
-        typed: NDArray[np.bool_],
-        hap_dosage: NDArray[np.uint16],
-    ) -> None:
-        cells = sample_columns(hap_dosage, self._haploid)
-        af, dr2 = site_statistics(hap_dosage, self._haploid)
-        info = [
-            f"AF={frequency:.6g};DR2={r2:.4g};{'TYPED' if is_typed else 'IMP'}"
-            for frequency, r2, is_typed in zip(
-                af.tolist(), dr2.tolist(), typed.tolist(), strict=True
-            )
-        ]
-        rows = zip(position.tolist(), ids, alleles.tolist(), info, cells, strict=True)
-        for place, name, (ref, alt), entries, text in rows:
-            site = f"{self._chrom}\t{place}\t{name}\t{ref}\t{alt}"
-            variant = self._writer.variant_from_string(
-                f"{site}\t.\tPASS\t{entries}\tGT:DS:HDS:GP{text}"
-            )
-            if self._writer.write_record(variant) != 0:
-                raise self._unwritable("disk full?")
+            af, dr2 = site_statistics(hap_dosage[part], self._haploid)
+            cells = sample_columns(hap_dosage[part], self._haploid)
+            rows = zip(sites[part], af.tolist(), dr2.tolist(), cells, strict=True)
+            for (place, name, (ref, alt), is_typed), frequency, r2, text in rows:
+                info = f"AF={frequency:.6g};DR2={r2:.4g};{'TYPED' if is_typed else 'IMP'}"
+                variant = self._writer.variant_from_string(
+                    f"{self._chrom}\t{place}\t{name}\t{ref}\t{alt}\t.\tPASS\t{info}"
+                    f"\tGT:DS:HDS:GP{text}"
+                )
+                if self._writer.write_record(variant) != 0:
+                    raise self._unwritable("disk full?")
+                self._last_position = place
 
     def _publish(self) -> None:
         """Check that the file is complete, index it and rename it."""

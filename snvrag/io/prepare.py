@@ -14,22 +14,9 @@ from .records import ReadReport
 def prepare(panel: str, output: str, *, region: str | None = None) -> tuple[Panel, ReadReport]:
     """Read a panel in any format and write it as a prepared panel.
 
-    Parameters
-    ----------
-    panel, region
-        As in `open_haplotypes`.
-    output : str
-        The file to write. An existing one is replaced.
-
-    Returns
-    -------
-    Panel, ReadReport
-        The panel that was written, and what became of the records read.
-
-    Raises
-    ------
-    InputError
-        If the panel cannot be read, or the output is the panel itself or cannot be written.
+    ``panel`` and ``region`` are as in `open_haplotypes`; an existing output is replaced. Returns
+    the panel that was written, and what became of the records read. Raises InputError if the panel
+    cannot be read, or the output is the panel itself or cannot be written.
     """
     reader = open_haplotypes(panel, region=region)
     if os.path.exists(output) and os.path.samefile(panel, output):

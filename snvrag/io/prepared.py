@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, reason
+from ..errors import InputError, unreadable
 from ..panel.panel import Panel
 from ..panel.regions import Region
 from ..panel.site_block import SiteBlock
@@ -53,22 +53,16 @@ def is_prepared(head: bytes) -> bool:
 def write_prepared(
     path: str | Path, panel: Panel, ids: list[str], contig_length: int | None = None
 ) -> None:
-    """Write a prepared panel atomically.
+    """Write a prepared panel atomically, without its populations; InputError if it cannot be.
 
     Parameters
     ----------
     path : str or Path
     panel : Panel
-        Its populations are not stored.
     ids : list of str
         ID of each site, "." without one.
     contig_length : int, optional
         Length of the chromosome in bp.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
     """
     encoded = [name.encode() for name in ids]
     arrays: dict[str, NDArray[Any]] = {
@@ -95,11 +89,8 @@ def write_prepared(
     end = 0
     for name, array in arrays.items():
         start, end = end, end + array.nbytes
-        header[name] = {
-            "dtype": _TYPES[name][0],
-            "shape": list(array.shape),
-            "data_offsets": [start, end],
-        }
+        entry = {"dtype": _TYPES[name][0], "shape": list(array.shape)}
+        header[name] = {**entry, "data_offsets": [start, end]}
     metadata["header_crc32"] = str(_header_crc32(header))
     text = json.dumps(header).encode()
     text += b" " * (-(len(text) + 8) % 64)
@@ -115,11 +106,6 @@ class PreparedReader:
     Opening reads the header and the names of the samples, whatever the size of the panel. Checksums
     are compared by `verify`, and by `blocks` for the sites that it yields.
 
-    Parameters
-    ----------
-    path : str
-    region : Region, optional
-
     Raises
     ------
     InputError
@@ -131,8 +117,7 @@ class PreparedReader:
         self._path = path
         metadata = self._map()
         self.chrom: str = metadata["chrom"]
-        length = metadata["contig_length"]
-        self.contig_length = int(length) if length else None
+        self.contig_length = int(metadata["contig_length"] or 0) or None
         self.ploidy = self._arrays["ploidy"].astype(np.int64)
         try:
             self.samples = tuple(self._arrays["samples"].tobytes().decode().split("\n"))
@@ -151,13 +136,7 @@ class PreparedReader:
         self.report = ReadReport(path)
 
     def verify(self) -> None:
-        """Compare the whole file with its checksums.
-
-        Raises
-        ------
-        InputError
-            If they differ; it names the damaged part.
-        """
+        """Compare the whole file with its checksums; InputError names a part that differs."""
         self._verify_sites()
         self._verify_bits(0, self._arrays["position"].size)
 
@@ -175,12 +154,8 @@ class PreparedReader:
             cuts = [first, *ends[start:stop].tolist()]
             ids = [text[a - first : b - first].decode() for a, b in pairwise(cuts)]
             self.report.num_records += stop - start
-            yield SiteBlock(
-                self._arrays["position"][start:stop],
-                self._letters(start, stop),
-                ids,
-                self._arrays["site_bits"][start:stop],
-            )
+            position, bits = (self._arrays[name][start:stop] for name in ("position", "site_bits"))
+            yield SiteBlock(position, self._letters(start, stop), ids, bits)
 
     def panel(self) -> Panel:
         """Return the panel; its arrays stay in the file until they are accessed."""
@@ -206,7 +181,7 @@ class PreparedReader:
                 text = stream.read(min(header_bytes, _MAX_HEADER_BYTES))
                 mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise self._error(f"cannot be read ({reason(error)})") from error
+            raise unreadable(self._path, error) from error
         file = np.frombuffer(mapped, np.uint8)
         try:
             header = json.loads(text)
@@ -217,20 +192,16 @@ class PreparedReader:
         if kind != FORMAT:
             raise self._error("not a panel prepared by snvrag")
         if version != VERSION:
-            raise self._error(
-                f"format version {version}, this snvrag reads version {VERSION}: prepare the panel "
-                "again"
-            )
+            versions = f"format version {version}, this snvrag reads version {VERSION}"
+            raise self._error(f"{versions}: prepare the panel again")
         if metadata.get("header_crc32") != str(_header_crc32(header)):
             raise self._damage("the header")
         begin = 8 + header_bytes
         size = begin + max(header[name]["data_offsets"][1] for name in _TYPES)
-        if file.size != size:
-            raise self._error(
-                f"truncated, {file.size} bytes where the header expects {size}"
-                if file.size < size
-                else f"damaged, {file.size - size} bytes too many"
-            )
+        if file.size < size:
+            raise self._error(f"truncated, {file.size} bytes where the header expects {size}")
+        if file.size > size:
+            raise self._error(f"damaged, {file.size - size} bytes too many")
         self._arrays: dict[str, NDArray[Any]] = {}
         for name, (_, dtype) in _TYPES.items():
             start, stop = header[name]["data_offsets"]
@@ -255,9 +226,8 @@ class PreparedReader:
         return end
 
     def _damage(self, what: str) -> InputError:
-        return self._error(
-            f"damaged, the checksum of {what} does not match: prepare the panel again"
-        )
+        problem = f"damaged, the checksum of {what} does not match"
+        return self._error(f"{problem}: prepare the panel again")
 
     def _error(self, message: str) -> InputError:
         return InputError(message, path=self._path)

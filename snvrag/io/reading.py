@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, reason
+from ..errors import InputError, unreadable
 from ..panel.panel import Panel
 from ..panel.regions import Region
 from ..panel.site_block import SiteBlock
@@ -35,16 +35,11 @@ class HaplotypeReader(Protocol):
         Counts of the records read so far.
     """
 
-    @property
-    def samples(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def ploidy(self) -> NDArray[np.int64]: ...  # noqa: D102
-    @property
-    def chrom(self) -> str: ...  # noqa: D102
-    @property
-    def contig_length(self) -> int | None: ...  # noqa: D102
-    @property
-    def report(self) -> ReadReport: ...  # noqa: D102
+    samples: tuple[str, ...]
+    ploidy: NDArray[np.int64]
+    chrom: str
+    contig_length: int | None
+    report: ReadReport
 
     def blocks(self, num_sites: int = _BLOCK_SITES) -> Iterator[SiteBlock]:
         """Yield the sites that are kept, at most ``num_sites`` at a time; can be called once.
@@ -75,9 +70,8 @@ class RecordReader:
         self.chrom = self._builder.chrom
         if not self.chrom:
             where = f" in {region.text}" if region else ""
-            raise InputError(
-                f"no phased biallelic SNV left{where} ({self.report})", path=source.path
-            )
+            problem = f"no phased biallelic SNV left{where} ({self.report})"
+            raise InputError(problem, path=source.path)
         self.contig_length = source.contig_length(self.chrom)
 
     def blocks(self, num_sites: int = _BLOCK_SITES) -> Iterator[SiteBlock]:
@@ -130,18 +124,18 @@ def open_haplotypes(
         If the file cannot be read, no site is left, or the first sites are refused: those that are
         read ahead to learn the ploidy of the samples (mostly one).
     """
-    place = None if region is None else Region.parse(region)
-    if _is_prepared(str(path)):
-        return PreparedReader(str(path), place)
-    source = _open_source(str(path), place)
+    path, place = str(path), None if region is None else Region.parse(region)
+    if is_prepared(_head(path)):
+        return PreparedReader(path, place)
+    source = _open_source(path, place)
     return RecordReader(source, missing=missing, unphased=unphased, on_drop=on_drop, region=place)
 
 
-def open_prepared(path: str | Path, *, region: str | None = None) -> PreparedReader:
+def open_prepared(path: str | Path) -> PreparedReader:
     """Open a panel written by `prepare`; InputError if the file is not one."""
-    if not _is_prepared(str(path)):
+    if not is_prepared(_head(str(path))):
         raise InputError("not a panel prepared by snvrag", path=path)
-    return PreparedReader(str(path), None if region is None else Region.parse(region))
+    return PreparedReader(str(path))
 
 
 def read_panel(
@@ -182,8 +176,7 @@ def collect_panel(
     """Read all blocks of a stream into a panel; ``on_block`` is called with each."""
     num_words = (int(reader.ploidy.sum()) + 63) // 64
     bits = np.empty((_BLOCK_SITES, num_words), np.uint64)
-    position: list[NDArray[np.int64]] = []
-    alleles: list[NDArray[np.str_]] = []
+    columns: list[tuple[NDArray[np.int64], NDArray[np.str_]]] = []
     num_sites = 0
     for block in reader.blocks():
         end = num_sites + block.num_sites
@@ -193,24 +186,14 @@ def collect_panel(
             rows = max(end, bits.shape[0] + max(_BLOCK_SITES, bits.shape[0] // 16))
             bits.resize((rows, num_words), refcheck=False)
         bits[num_sites:end] = block.site_bits
-        position.append(block.position)
-        alleles.append(block.alleles)
+        columns.append((block.position, block.alleles))
         num_sites = end
         if on_block is not None:
             on_block(block)
     bits.resize((num_sites, num_words), refcheck=False)
-    return Panel(
-        chrom=reader.chrom,
-        position=np.concatenate(position),
-        alleles=np.concatenate(alleles),
-        samples=reader.samples,
-        site_bits=bits,
-        ploidy=None if (reader.ploidy == 2).all() else reader.ploidy,
-    )
-
-
-def _is_prepared(path: str) -> bool:
-    return is_prepared(_head(path))
+    position, alleles = map(np.concatenate, zip(*columns, strict=True))
+    ploidy = None if (reader.ploidy == 2).all() else reader.ploidy
+    return Panel(reader.chrom, position, alleles, reader.samples, bits, ploidy=ploidy)
 
 
 def _head(path: str) -> bytes:
@@ -223,7 +206,7 @@ def _head(path: str) -> bytes:
     except FileNotFoundError:
         raise InputError("no such file", path=path) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read ({reason(error)})", path=path) from error
+        raise unreadable(path, error) from error
 
 
 def _open_source(path: str, region: Region | None) -> RecordSource:

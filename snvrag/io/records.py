@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -29,10 +30,9 @@ NO_ALLELE = -(2**31) + 1
 _MAX_AHEAD = 1024
 # The alleles of an SNV by (REF, ALT) as a file has them: most records need this one look-up.
 _SNVS = {
-    (ref, alt): (ref + alt).upper()
-    for ref in "ACGTacgt"
-    for alt in "ACGTacgt"
-    if ref.upper() != alt.upper()
+    pair: "".join(pair).upper()
+    for pair in product("ACGTacgt", repeat=2)
+    if pair[0].upper() != pair[1].upper()
 }
 _PLOIDY_NAMES = ("", "haploid", "diploid")
 
@@ -75,14 +75,17 @@ class ReadReport:
         kept = self.num_records - sum(self.dropped.values())
         text = f"{self.path}: {self.num_records} records, {kept} kept"
         if self.dropped:
-            text += ", dropped: " + ", ".join(
-                f"{count} {reason}" for reason, count in self.dropped.most_common()
-            )
+            text += f", dropped: {listed(self.dropped)}"
         if self.num_missing:
             text += f"; {self.num_missing} genotypes missing"
         if self.num_unphased:
             text += f"; {self.num_unphased} unphased genotypes hidden"
         return text
+
+
+def listed(counts: Counter[str]) -> str:
+    """Return counts in words, the largest first: ``3 multi-allelic, 1 duplicate``."""
+    return ", ".join(f"{count} {what}" for what, count in counts.most_common())
 
 
 class UnphasedGenotypeError(InputError):
@@ -130,28 +133,18 @@ def checked_samples(names: Iterable[str], path: str) -> tuple[str, ...]:
 
 
 def ordered(records: Iterable[Record], path: str, argument: str = "") -> Iterator[Record]:
-    """Yield the records of one chromosome, sorted by position.
-
-    Raises
-    ------
-    InputError
-        At a second chromosome, or a position that descends. It names ``path`` and ``argument``.
-    """
+    """Yield the records; InputError at a second chromosome or a position that descends."""
     last_chrom, last = "", 0
     for record in records:
         chrom, position, _, _, _, _ = record
+        problem = ""
         if chrom != last_chrom and last_chrom:
-            raise InputError(
-                f"two chromosomes, {last_chrom} and {chrom}: choose a region",
-                argument=argument,
-                path=path,
-            )
-        if position < last:
-            raise InputError(
-                f"not sorted, {chrom}:{position} comes after {chrom}:{last}: run 'bcftools sort'",
-                argument=argument,
-                path=path,
-            )
+            problem = f"two chromosomes, {last_chrom} and {chrom}: choose a region"
+        elif position < last:
+            where = f"{chrom}:{position} comes after {chrom}:{last}"
+            problem = f"not sorted, {where}: run 'bcftools sort'"
+        if problem:
+            raise InputError(problem, argument=argument, path=path)
         last_chrom, last = chrom, position
         yield record
 
@@ -162,11 +155,7 @@ class BlockBuilder:
     Until the ploidy of all samples is known, each has two bits; those that haploid samples do not
     need are removed when a block is taken.
 
-    Parameters
-    ----------
-    source : RecordSource
-    missing, unphased, on_drop
-        As in `snvrag.io.reading.open_haplotypes`.
+    Parameters are as in `snvrag.io.reading.open_haplotypes`.
 
     Attributes
     ----------
@@ -230,11 +219,8 @@ class BlockBuilder:
         if block.num_sites == 0:
             return None
         missing = block.missing_bits
-        return replace(
-            block,
-            site_bits=self._haplotypes(block.site_bits),
-            missing_bits=None if missing is None else self._haplotypes(missing),
-        )
+        missing = None if missing is None else self._haplotypes(missing)
+        return replace(block, site_bits=self._haplotypes(block.site_bits), missing_bits=missing)
 
     def _haplotypes(self, bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Remove the second bits of haploid samples."""
@@ -281,13 +267,8 @@ class BlockBuilder:
                     break
         n = len(positions)
         letters = np.frombuffer("".join(alleles).encode(), "S1").astype("U1").reshape(n, 2)
-        return SiteBlock(
-            np.array(positions, np.int64),
-            letters,
-            ids,
-            bits[:n],
-            None if missing is None else missing[:n],
-        )
+        missing = None if missing is None else missing[:n]
+        return SiteBlock(np.array(positions, np.int64), letters, ids, bits[:n], missing)
 
     def _drop(self, record: Record, reason: str) -> None:
         self.report.dropped[reason] += 1
@@ -306,33 +287,23 @@ class BlockBuilder:
         first_unphased, num_unphased, changed, polyploid, num_missing, highest = (
             _core.read_genotypes(codes, self._hide_unphased, self._ploidy, bits, missing)
         )
-        if highest <= 1 and not num_missing and not num_unphased and polyploid < 0 and changed < 0:
-            return None
         reason = None
         if highest > 1:
             reason = "multi-allelic"
         elif not self._keep_missing and num_missing:
             reason = "missing genotype"
         elif polyploid >= 0:
-            raise self._refusal(
-                record,
-                f"{self._sample(polyploid)} has a genotype of more than two alleles",
-                ", expected haploid or diploid samples",
-            )
+            what = f"{self._sample(polyploid)} has a genotype of more than two alleles"
+            raise self._refusal(record, what, ", expected haploid or diploid samples")
         elif changed >= 0:
             known = int(self._ploidy[changed])
-            raise self._refusal(
-                record,
-                f"{self._sample(changed)} has a {_PLOIDY_NAMES[3 - known]} genotype",
-                f", {_PLOIDY_NAMES[known]} before: choose a region in which all have one ploidy",
-            )
+            what = f"{self._sample(changed)} has a {_PLOIDY_NAMES[3 - known]} genotype"
+            hint = f"{_PLOIDY_NAMES[known]} before: choose a region in which all have one ploidy"
+            raise self._refusal(record, what, f", {hint}")
         elif num_unphased and not self._hide_unphased:
-            raise self._refusal(
-                record,
-                f"{self._sample(first_unphased)} has an unphased genotype",
-                ", phase the file first (Beagle, Eagle or SHAPEIT)",
-                UnphasedGenotypeError,
-            )
+            what = f"{self._sample(first_unphased)} has an unphased genotype"
+            hint = ", phase the file first (Beagle, Eagle or SHAPEIT)"
+            raise self._refusal(record, what, hint, UnphasedGenotypeError)
         elif num_unphased and not self._keep_missing:
             reason = "unphased genotype"
         if reason is not None:

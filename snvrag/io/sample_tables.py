@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import InputError, reason
+from ..errors import InputError, unreadable
 from ..panel.regions import plain_chrom
 
 
 def read_sites(path: str | Path, argument: str = "sites") -> set[tuple[str, int, str, str]]:
     """Read chromosome, position, REF and ALT from tab-separated lines.
 
-    Lines that begin with # are comments.
-
-    Parameters
-    ----------
-    path : str or Path
-    argument : str
-        Name of the argument that the file was given by, for errors.
+    Lines that begin with # are comments. Errors name ``argument``, by which the file was given.
 
     Returns
     -------
@@ -50,20 +44,10 @@ def read_sites(path: str | Path, argument: str = "sites") -> set[tuple[str, int,
 def read_populations(
     path: str | Path, column: str, argument: str = "populations"
 ) -> dict[str, str]:
-    """Read the populations of samples from a table.
+    """Return the populations of samples by name, read from a column of a table.
 
-    Parameters
-    ----------
-    path : str or Path
-        Tab-separated, with a header that has ``sample`` and the wanted column.
-    column : str
-    argument : str
-        Name of the argument that the file was given by, for errors.
-
-    Returns
-    -------
-    dict
-        Population name by sample name.
+    It is tab-separated, with a header that has ``sample`` and the wanted column. Errors name
+    ``argument``, by which the file was given.
 
     Raises
     ------
@@ -97,13 +81,7 @@ def read_populations(
 
 
 def read_names(path: str | Path, argument: str = "val_samples") -> list[str]:
-    """Read names, one a line, without duplicates.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or has no name.
-    """
+    """Read names, one a line, without duplicates; InputError where there is none."""
     lines = _read_lines(path, argument)
     names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not names:
@@ -115,6 +93,4 @@ def _read_lines(path: str | Path, argument: str) -> list[str]:
     try:
         return Path(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"cannot be read ({reason(error)})", argument=argument, path=path
-        ) from error
+        raise unreadable(path, error, argument) from error

@@ -7,13 +7,14 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, one_line, printable, reason
+from ..errors import InputError, one_line, printable, unreadable
 from ..panel.regions import Region
 from . import htslib
 from .records import Record, checked_samples
@@ -22,11 +23,7 @@ from .records import Record, checked_samples
 class VcfSource:
     """Records of a VCF or BCF, plain, gzipped or bgzipped.
 
-    Parameters
-    ----------
-    path : str
-    region : Region, optional
-        The file then needs an index.
+    A region needs an index.
 
     Raises
     ------
@@ -123,29 +120,22 @@ class VcfSource:
 
 
 def _check_format(path: str) -> bool:
-    """Return whether a file is BCF, after checks that htslib does not do.
-
-    Refuses a file that is neither VCF nor BCF, or is truncated.
-    """
-
-    def refusal(message: str) -> InputError:
-        return InputError(message, path=path)
-
+    """Return whether a file is BCF; refuse one that is neither VCF nor BCF, or is truncated."""
+    refusal = partial(InputError, path=path)
     try:
         with open(path, "rb") as raw:
             head = raw.read(18)
-            magic = head[:2]
-            raw.seek(0, 2)
-            raw.seek(max(0, raw.tell() - len(htslib.BGZF_END)))
+            raw.seek(max(0, raw.seek(0, 2) - len(htslib.BGZF_END)))
             end = raw.read()
-        is_bgzipped = head[12:14] == b"BC" and magic == b"\x1f\x8b"
+        is_gzipped = head.startswith(b"\x1f\x8b")
+        is_bgzipped = is_gzipped and head[12:14] == b"BC"
         if is_bgzipped and end != htslib.BGZF_END:
             raise refusal("truncated, the end mark of a bgzipped file is missing")
-        opener: Any = gzip.open if magic == b"\x1f\x8b" else open
+        opener: Any = gzip.open if is_gzipped else open
         with opener(path, "rb") as stream:
             start = stream.read(16)
     except (OSError, EOFError, zlib.error) as error:
-        raise refusal(f"cannot be read ({reason(error)})") from error
+        raise unreadable(path, error) from error
     if not start.startswith((b"##fileformat=VCF", b"BCF\x02")):
         raise refusal("not a VCF or BCF file")
     is_bcf: bool = start.startswith(b"BCF")

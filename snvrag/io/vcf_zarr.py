@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
 from ..panel.regions import Region
 from .arrays import ArraySource, Site, text
 
@@ -25,40 +24,26 @@ class VcfZarrSource(ArraySource):
     Without ``call_genotype_phased`` all calls are unphased.
     """
 
-    genotypes = "call_genotype"
-    _samples_name = "sample_id"
-    _position_name = "variant_position"
+    _genotypes = "call_genotype"
+    _samples = "sample_id"
+    _position = "variant_position"
 
     def __init__(self, path: str, region: Region | None = None) -> None:
         super().__init__(path, region)
-        with self.quiet():
-            try:
-                self._contigs = [text(name) for name in self._array("contig_id")[:]]
-            except InputError:
-                raise
-            except Exception as error:
-                raise self._damage(0, error) from error
+        with self.quiet(), self._reading("damaged after 0 records"):
+            self._contigs = self._texts("contig_id")
         if region is not None:
             self._region = region.within(path, self._contigs)
 
     def contig_length(self, chrom: str) -> int | None:
         """Return the length in bp from ``contig_length``."""
-        try:
-            if "contig_length" not in self._arrays:
-                return None
-            length = int(self._arrays["contig_length"][self._contigs.index(chrom)])
-        except Exception as error:
-            raise self._damage(0, error) from error
+        with self._reading("damaged after 0 records"):
+            lengths = self._optional("contig_length", slice(None))
+            length = 0 if lengths is None else int(lengths[self._contigs.index(chrom)])
         return length if length > 0 else None
 
     def _open(self) -> Any:
-        try:
-            import zarr
-        except ImportError as error:
-            raise InputError(
-                "VCF Zarr is read by zarr: pip install 'snvrag[zarr]'", path=self.path
-            ) from error
-        return zarr.open_group(self.path, mode="r")
+        return self._library("zarr", "VCF Zarr").open_group(self.path, mode="r")
 
     def _read_sites(self, start: int, stop: int) -> Iterator[Site]:
         sites = slice(start, stop)
@@ -73,7 +58,7 @@ class VcfZarrSource(ArraySource):
             yield Site(self._contigs[contigs[i]], positions[i], name, kept)
 
     def _read_calls(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        calls = np.asarray(self._array(self.genotypes)[start:stop])
+        calls = np.asarray(self._array(self._genotypes)[start:stop])
         phased = self._optional("call_genotype_phased", slice(start, stop))
         if phased is None:
             return calls, np.zeros(calls.shape[:2], bool)

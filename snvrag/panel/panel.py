@@ -213,20 +213,14 @@ class Panel:
     ) -> NDArray[np.int64]:
         """Return the indices of named samples.
 
-        Raises
-        ------
-        InputError
-            If the panel lacks one; it names ``argument`` and ``path``, where the names come from.
+        InputError, if the panel lacks one, names ``argument`` and ``path``, where they come from.
         """
         index = {name: i for i, name in enumerate(self.samples)}
         missing = [name for name in names if name not in index]
         if missing:
-            raise InputError(
-                f"sample {missing[0]} is not in the panel ({len(missing)} of {len(names)} names "
-                "are not)",
-                argument=argument,
-                path=path,
-            )
+            count = f"{len(missing)} of {len(names)} names are not"
+            problem = f"sample {missing[0]} is not in the panel ({count})"
+            raise InputError(problem, argument=argument, path=path)
         return np.array([index[name] for name in names], np.int64)
 
     def _members(self) -> Iterator[NDArray[np.int64]]:

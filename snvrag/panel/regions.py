@@ -69,17 +69,8 @@ class Region:
     def within(self, path: str, chroms: Sequence[str]) -> Region:
         """Return the region under the name that a file has for its chromosome.
 
-        Parameters
-        ----------
-        path : str
-            The file, for the error.
-        chroms : sequence of str
-            Its chromosomes. ``chr`` does not matter.
-
-        Raises
-        ------
-        NoChromosomeError
-            If the file does not have the chromosome.
+        ``chroms`` are those of the file; ``chr`` does not matter. Raises NoChromosomeError, which
+        names ``path``, if the chromosome is not among them.
         """
         if self.chrom in chroms:
             return self

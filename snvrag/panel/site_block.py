@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,17 +62,16 @@ class SiteBlock:
         if len(blocks) == 1:
             return blocks[0]
         columns: dict[str, Any] = {}
-        for name in (field.name for field in fields(cls)):
+        for name in vars(blocks[0]):
             parts = [getattr(block, name) for block in blocks]
             if isinstance(parts[0], list):
                 columns[name] = [entry for part in parts for entry in part]
-            else:
-                is_absent = all(part is None for part in parts)
-                columns[name] = None if is_absent else np.concatenate(parts)
+            elif any(part is not None for part in parts):
+                columns[name] = np.concatenate(parts)
         return cls(**columns)
 
     def _with_columns(self, change: Callable[[Any], Any]) -> Self:
-        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name, column in columns.items():
+        columns: dict[str, Any] = dict(vars(self))
+        for name, column in vars(self).items():
             columns[name] = None if column is None else change(column)
         return type(self)(**columns)

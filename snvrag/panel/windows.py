@@ -42,12 +42,8 @@ class Windows:
     def split(cls, num_sites: int, window_size: int, flank: int = 0) -> Windows:
         """Divide ``num_sites`` sites into the fewest windows of at most ``window_size`` sites.
 
-        Their lengths differ by one at the most, so that no window at the end is short.
-
-        Raises
-        ------
-        InputError
-            If a window is larger than the panel.
+        Their lengths differ by one at the most, so that no window at the end is short. Raises
+        InputError if a window is larger than the panel.
         """
         if window_size > num_sites:
             raise InputError(
@@ -58,10 +54,7 @@ class Windows:
         cuts = np.arange(count + 1, dtype=np.int64) * num_sites // count
         starts, stops = cuts[:-1], cuts[1:]
         return cls(
-            starts,
-            stops,
-            np.maximum(starts - flank, 0),
-            np.minimum(stops + flank, num_sites),
+            starts, stops, np.maximum(starts - flank, 0), np.minimum(stops + flank, num_sites)
         )
 
     def __len__(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -71,11 +70,6 @@ def test_intervals_hold_95_of_100():
     assert inside == pytest.approx(0.95, abs=0.01)
 
 
-def test_resamples_follow_the_seed():
-    assert np.array_equal(resamples(9, 5, seed=3), resamples(9, 5, seed=3))
-    assert not np.array_equal(resamples(9, 5, seed=3), resamples(9, 5, seed=4))
-
-
 def test_alleles_may_change_places():
     """REF and ALT exchanged, R2 is the same: it is that of the minor allele."""
     data = made(4)
@@ -91,12 +85,9 @@ def test_alleles_may_change_places():
 
 
 def test_nothing_seen_is_nan():
-    results = Accuracy(3, Strata()).compute()
-    for name, values in results.items():
-        if name in ("sites", "genotypes"):
-            assert (values == 0).all()
-        else:
-            assert all(map(math.isnan, values)), name
+    for name, values in Accuracy(3, Strata()).compute().items():
+        expected = 0 if name in ("sites", "genotypes") else np.nan
+        assert values == pytest.approx(expected, nan_ok=True), name
 
 
 def test_a_constant_is_no_correlation_by_rounding():
@@ -106,5 +97,5 @@ def test_a_constant_is_no_correlation_by_rounding():
     for constant in (0.1, 0.3, 2 / 3):
         data["dosage"][:] = constant
         results = summed(data).compute()
-        assert all(map(math.isnan, results["r2"]))
+        assert np.isnan(results["r2"]).all()
         assert results["site_r2"][0] == 0

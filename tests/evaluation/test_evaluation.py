@@ -150,9 +150,6 @@ def test_intervals(files):
         assert "site_r2" not in found.intervals[name]
 
 
-# --- Known answers --------------------------------------------------------------------------------
-
-
 def score(folder: Path, true: list[list[int]], dosage: list[list[float]]) -> Any:
     """Return the measures over all sites, of diploid genotypes given by their ALT alleles."""
     samples = [f"s{i}" for i in range(len(true[0]))]
@@ -190,9 +187,7 @@ def test_folding_to_the_minor_allele(tmp_path):
     dosage = [[0, 1] + 48 * [0], [2, 1] + 48 * [2]]
     assert score(tmp_path, true, dosage)["r2"] == pytest.approx(1 / 49**2, rel=1e-6)
     assert np.corrcoef(np.ravel(true), np.ravel(dosage))[0, 1] ** 2 > 0.9
-
-
-def test_alt_is_the_minor_allele_at_af_one_half(tmp_path):
+    # ALT is the minor allele at AF 0.5.
     true, dosage = [[0, 1, 2, 1], [0, 0, 1, 0]], [[0.5, 1, 1.5, 0], [0, 0.5, 1, 0]]
     expected = np.corrcoef(np.ravel(true), np.ravel(dosage))[0, 1] ** 2
     assert score(tmp_path, true, dosage)["r2"] == pytest.approx(expected, rel=1e-6)

@@ -25,9 +25,6 @@ def test_strata_are_unions_of_cells():
         [0, 0, 0, 0, 1, 0, 0, 0],
     ]
     assert Strata().members[-1, Strata().cells(np.array([0.5]), np.array([False]))].all()
-
-
-def test_edges_that_make_no_bins():
     for edges in [(), (0.1,), (0.1, 0.1), (0.2, 0.1), (-0.1, 0.5), (0, 0.6)]:
         with pytest.raises(InputError, match="maf_edges must be two or more ascending numbers"):
             Strata(edges)

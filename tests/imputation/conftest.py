@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from panel_files import convert_vcf, write_vcf
 from snvrag.imputation.imputation import impute_file
 from snvrag.imputation.matching import MatchSummary
 from snvrag.imputation.options import ImputeOptions
 from snvrag.io import htslib
 from snvrag.log import close_log, open_console
+
+FILES = ("panel", "target", "model", "output")
 
 
 def header(*chroms: str) -> str:
@@ -24,39 +25,26 @@ def header(*chroms: str) -> str:
     return f"##fileformat=VCFv4.2\n{contigs}{gt}"
 
 
-def read_records(path: Path) -> list[list[str]]:
-    lines = path.read_text().splitlines()
-    return [line.split("\t") for line in lines if not line.startswith("#")]
-
-
-@dataclass
 class Files:
     """A panel of 20 samples, a target of the other 4 with every third site, and a model."""
 
     held = range(0, 24, 6)
     typed = range(0, 200, 3)
-    folder: Path
-    panel: Path
-    target: Path
-    model: Path
-    alleles: NDArray[np.int8]
-    write_vcf: Callable[..., Path]
 
-    @property
-    def output(self) -> Path:
-        return self.folder / "out.vcf"
+    def __init__(self, folder: Path, alleles: NDArray[np.int8], model: Path) -> None:
+        self.folder, self.alleles, self.model = folder / "work", alleles, model
+        self.panel, self.target = folder / "panel.vcf", folder / "target.vcf"
+        self.output = self.folder / "out.vcf"
+        self.folder.mkdir()
+        for path, samples, sites in (
+            (self.panel, [i for i in range(24) if i not in self.held], range(200)),
+            (self.target, self.held, self.typed),
+        ):
+            write_vcf(path, self.rows(samples, sites), [f"s{i}" for i in samples])
 
     def options(self, **changes: Any) -> ImputeOptions:
-        given = {
-            "panel": self.panel,
-            "target": self.target,
-            "model": self.model,
-            "output": self.output,
-            "overwrite": True,
-            "threads": 1,
-            "device": "cpu",
-            **changes,
-        }
+        given: dict[str, Any] = {name: getattr(self, name) for name in FILES}
+        given |= {"overwrite": True, "threads": 1, "device": "cpu", **changes}
         as_text = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
         return ImputeOptions(**as_text)
 
@@ -70,7 +58,8 @@ class Files:
     def impute(self, **changes: Any) -> list[list[str]]:
         """Impute and return the fields of the records written."""
         self.summary(**changes)
-        return read_records(Path(changes.get("output", self.output)))
+        lines = Path(changes.get("output", self.output)).read_text().splitlines()
+        return [line.split("\t") for line in lines if not line.startswith("#")]
 
     def rows(self, samples: Any, sites: Any, chrom: str = "1") -> list[tuple[Any, ...]]:
         rows = []
@@ -84,39 +73,16 @@ class Files:
     ) -> Path:
         """Write a file beside the output; ``chroms`` are those of its header."""
         more = {"header": header(*chroms.split())} if chroms else {}
-        return self.write_vcf(self.folder / name, rows, samples, **more)
+        return write_vcf(self.folder / name, rows, samples, **more)
 
     def compressed(self, path: Path, suffix: str = ".vcf.gz") -> Path:
         """Write a file once more, bgzipped or as BCF, and index it."""
-        import cyvcf2
-
-        out = path.with_suffix(suffix)
-        reader = cyvcf2.VCF(str(path))
-        writer = cyvcf2.Writer(str(out), reader, "wz" if suffix == ".vcf.gz" else "wb")
-        for record in reader:
-            writer.write_record(record)
-        writer.close()
-        htslib.build_index(out, 0 if suffix == ".vcf.gz" else 14)
+        mode, min_shift = ("wz", 0) if suffix == ".vcf.gz" else ("wb", 14)
+        out = convert_vcf(path, path.with_suffix(suffix), mode)
+        htslib.build_index(out, min_shift)
         return out
 
 
 @pytest.fixture
-def files(
-    tmp_path: Path,
-    tiny_alleles: NDArray[np.int8],
-    tiny_model: Path,
-    write_vcf: Callable[..., Path],
-) -> Files:
-    (tmp_path / "work").mkdir()
-    made = Files(
-        tmp_path / "work",
-        tmp_path / "panel.vcf",
-        tmp_path / "target.vcf",
-        tiny_model,
-        tiny_alleles,
-        write_vcf,
-    )
-    kept = [i for i in range(24) if i not in made.held]
-    write_vcf(made.panel, made.rows(kept, range(200)), [f"s{i}" for i in kept])
-    write_vcf(made.target, made.rows(made.held, made.typed), [f"s{i}" for i in made.held])
-    return made
+def files(tmp_path: Path, tiny_alleles: NDArray[np.int8], tiny_model: Path) -> Files:
+    return Files(tmp_path, tiny_alleles, tiny_model)

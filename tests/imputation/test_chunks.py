@@ -40,10 +40,30 @@ def _blocks(polymorphic: NDArray[np.bool_], size: int) -> Iterator[MatchedBlock]
         )
 
 
+def _cut(polymorphic: NDArray[np.bool_], size: int, plan: WindowPlan) -> list[Chunk]:
+    return list(cut_chunks(_blocks(polymorphic, size), NUM_HAPLOTYPES, plan))
+
+
+def _written(chunks: list[Chunk]) -> list[int]:
+    return [p for c in chunks for p in c.sites.position[c.start : c.stop].tolist()]
+
+
+def _windows(chunk: Chunk) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield each window's number, the positions that it predicts, and those of all windows."""
+    position = chunk.sites.position[chunk.polymorphic]
+    parts = chunk.written()
+    assert len(parts) == max(1, len(chunk.windows))
+    assert [parts[0][0], parts[-1][1]] == [chunk.start, chunk.stop]
+    for n, (start, stop) in enumerate(parts if len(chunk.windows) else []):
+        own = chunk.sites.position[start:stop][chunk.polymorphic[start:stop]]
+        a, b = int(chunk.windows.starts[n]), int(chunk.windows.stops[n])
+        assert own.tolist() == position[a:b].tolist()
+        yield n, own, position
+
+
 def _check(chunks: list[Chunk], polymorphic: NDArray[np.bool_], plan: WindowPlan) -> None:
     """All sites are written once, in order, with all that their windows need."""
-    written = np.concatenate([c.sites.position[c.start : c.stop] for c in chunks])
-    assert written.tolist() == list(range(100, 100 + polymorphic.size))
+    assert _written(chunks) == list(range(100, 100 + polymorphic.size))
     every = 100 + np.flatnonzero(polymorphic)
     starts = []
     for chunk in chunks:
@@ -55,13 +75,7 @@ def _check(chunks: list[Chunk], polymorphic: NDArray[np.bool_], plan: WindowPlan
         assert (sites.target_missing_bits[:, 0] == sites.position + 2).all()
         assert (sites.typed == (sites.position % 5 == 0)).all()
         assert sites.ids == [f"rs{p}" for p in sites.position.tolist()]
-        parts = chunk.written()
-        assert len(parts) == max(1, len(windows))
-        assert [parts[0][0], parts[-1][1]] == [chunk.start, chunk.stop]
-        for n, (start, stop) in enumerate(parts if len(windows) else []):
-            own = sites.position[start:stop][chunk.polymorphic[start:stop]]
-            a, b = int(windows.starts[n]), int(windows.stops[n])
-            assert own.tolist() == position[a:b].tolist()
+        for n, own, _ in _windows(chunk):
             first = int(np.searchsorted(every, own[0]))
             starts.append(first)
             expected = every[max(0, first - plan.flank) : first + own.size + plan.flank]
@@ -73,14 +87,12 @@ def _check(chunks: list[Chunk], polymorphic: NDArray[np.bool_], plan: WindowPlan
 @pytest.mark.parametrize("share", [1.0, 0.6, 0.1])
 @pytest.mark.parametrize(("flank", "chunk_flank"), [(0, 0), (3, 3), (3, 9), (7, 20)])
 @pytest.mark.parametrize("windows_per_chunk", [1, 3, 50])
-def test_windows_do_not_depend_on_blocks_and_chunks(
-    share: float, flank: int, chunk_flank: int, windows_per_chunk: int
-) -> None:
+def test_windows_do_not_depend_on_blocks_and_chunks(share, flank, chunk_flank, windows_per_chunk):
     plan = WindowPlan(5, flank, windows_per_chunk, chunk_flank)
     for num_sites in (1, 2, 4, 5, 6, 23, 400):
         polymorphic = np.random.default_rng(num_sites).random(num_sites) < share
         for size in (1, 7, 64, 400):
-            chunks = list(cut_chunks(_blocks(polymorphic, size), NUM_HAPLOTYPES, plan))
+            chunks = _cut(polymorphic, size, plan)
             if share > 0.5:
                 _check(chunks, polymorphic, plan)
             for chunk in chunks:  # what a chunk reads ahead, for its Li-Stephens models
@@ -91,30 +103,22 @@ def test_windows_do_not_depend_on_blocks_and_chunks(
 def test_what_a_region_leaves_of_chunks() -> None:
     polymorphic = np.random.default_rng(1).random(200) < 0.4
     plan = WindowPlan(10, 5, 2, 8)
-    chunks = list(cut_chunks(_blocks(polymorphic, 30), NUM_HAPLOTYPES, plan))
+    chunks = _cut(polymorphic, 30, plan)
     for first, last in ((0, 999), (100, 100), (143, 177), (299, 999), (150, 149), (1, 99)):
         kept = [part for chunk in chunks if (part := chunk.within(first, last)) is not None]
-        wanted = [p for p in range(100, 300) if first <= p <= last]
-        written = [p for c in kept for p in c.sites.position[c.start : c.stop].tolist()]
-        assert written == wanted
+        assert _written(kept) == [p for p in range(100, 300) if first <= p <= last]
         for chunk in kept:
-            position = chunk.sites.position[chunk.polymorphic]
-            parts = chunk.written()
-            assert [parts[0][0], parts[-1][1]] == [chunk.start, chunk.stop]
-            for n, (start, stop) in enumerate(parts if len(chunk.windows) else []):
-                own = chunk.sites.position[start:stop][chunk.polymorphic[start:stop]]
-                a, b = int(chunk.windows.starts[n]), int(chunk.windows.stops[n])
-                assert own.tolist() == position[a:b].tolist()
-                assert 0 < b - a <= plan.size
-                assert chunk.windows.flanked_starts[n] <= a
-                assert chunk.windows.flanked_stops[n] >= b
+            for n, own, position in _windows(chunk):
+                assert 0 < own.size <= plan.size
+                windows = chunk.windows
+                read = position[windows.flanked_starts[n] : windows.flanked_stops[n]]
+                assert np.isin(own, read).all()
 
 
 def test_nothing_polymorphic() -> None:
     plan = WindowPlan(5, 2, 2, 2)
-    chunks = list(cut_chunks(_blocks(np.zeros(30, bool), 4), NUM_HAPLOTYPES, plan))
-    written = np.concatenate([c.sites.position[c.start : c.stop] for c in chunks])
-    assert written.tolist() == list(range(100, 130))
+    chunks = _cut(np.zeros(30, bool), 4, plan)
+    assert _written(chunks) == list(range(100, 130))
     assert all(len(chunk.windows) == 0 for chunk in chunks)
     assert list(cut_chunks([], NUM_HAPLOTYPES, plan)) == []
 
@@ -138,9 +142,6 @@ def test_memory_is_bounded() -> None:
             assert chunk.sites.num_sites <= most
             assert read - done <= most
         assert done == 5000
-
-
-def test_a_chunk_is_freed_when_it_is_written() -> None:
     chunks = cut_chunks(_blocks(np.ones(100, bool), 16), NUM_HAPLOTYPES, WindowPlan(10, 4, 2, 8))
     chunk = next(chunks)
     memory = weakref.ref(chunk.sites.site_bits.base)
@@ -149,19 +150,19 @@ def test_a_chunk_is_freed_when_it_is_written() -> None:
     assert memory() is None
 
 
-@pytest.mark.parametrize(
-    ("window_size", "flank", "expected"),
-    [(1020, 0, (510, 255)), (510, 255, (510, 255)), (100, 450, (100, 450)), (1, 0, (1, 0)),
-     (3, 0, (3, 0)), (4, 0, (2, 1))],
-)  # fmt: skip
-def test_windows_are_read_as_in_training(
-    window_size: int, flank: int, expected: tuple[int, int]
-) -> None:
-    windows = WindowConfig(window_size=window_size, flank=flank)
-    plan = WindowPlan.of(windows, LiStephensConfig(li_stephens=False), 100, 10)
-    assert (plan.size, plan.flank) == expected
-    assert plan.size + 2 * plan.flank <= window_size + 2 * flank
-    assert plan.chunk_flank == plan.flank
+def test_windows_are_read_as_in_training() -> None:
+    for window_size, flank, expected in (
+        (1020, 0, (510, 255)),
+        (510, 255, (510, 255)),
+        (100, 450, (100, 450)),
+        (1, 0, (1, 0)),
+        (3, 0, (3, 0)),
+        (4, 0, (2, 1)),
+    ):
+        windows = WindowConfig(window_size=window_size, flank=flank)
+        plan = WindowPlan.of(windows, LiStephensConfig(li_stephens=False), 100, 10)
+        assert (plan.size, plan.flank, plan.chunk_flank) == (*expected, expected[1])
+        assert plan.size + 2 * plan.flank <= window_size + 2 * flank
 
 
 def test_chunks_of_large_panels_and_many_targets_are_shorter() -> None:

@@ -53,15 +53,15 @@ def test_the_same_as_a_vcf(write, vcf, monkeypatch):
     assert read_panel(path)[0].fingerprint == read_panel(vcf)[0].fingerprint
 
 
-def test_ids(write):
-    (block,) = open_haplotypes(write()).blocks()
-    assert block.ids == ["rs1", "rs9", "."]
-
-
-def test_the_length_of_a_contig(tmp_path):
-    assert open_haplotypes(write_hdf5(tmp_path / "h")).contig_length is None
-    assert open_haplotypes(write_zarr(tmp_path / "p")).contig_length == 5000
-    assert open_haplotypes(write_zarr(tmp_path / "q", contig_length=None)).contig_length is None
+def test_ids_and_the_length_of_a_contig(tmp_path):
+    for path, length in (
+        (write_hdf5(tmp_path / "h"), None),
+        (write_zarr(tmp_path / "p"), 5000),
+        (write_zarr(tmp_path / "q", contig_length=None), None),
+    ):
+        reader = open_haplotypes(path)
+        assert [block.ids for block in reader.blocks()] == [["rs1", "rs9", "."]]
+        assert reader.contig_length == length
 
 
 def test_region(write):
@@ -96,36 +96,23 @@ def test_phase(tmp_path):
         read_panel(path)
 
 
-def words_of(*texts: str) -> np.ndarray:
-    return np.array(texts, dtype=object)
-
-
 REFUSED = {
     "hdf5": [
         ("calldata/GT", None, "no array calldata/GT"),
-        ("variants/POS", None, "no array variants/POS"),
-        ("samples", None, "no array samples"),
         ("variants/REF", None, "no array variants/REF"),
-        ("samples", words_of("a", "b", "a"), "duplicate sample a"),
-        ("samples", words_of("a", "b"), "shape"),
-        ("variants/POS", np.arange(3), "shape"),
+        ("samples", np.array(["a", "b", "a"], object), "duplicate sample a"),
+        ("samples", np.array(["a", "b"], object), "shape"),
         ("variants/POS", np.arange(10.0), "expected integers"),
         ("calldata/GT", np.zeros((10, 3, 2)), "expected integers"),
         ("calldata/GT", np.zeros((10, 3), np.int8), "shape"),
         ("calldata/GT", np.zeros((10, 3, 3), np.int8), "more than two alleles"),
-        ("variants/ALT", words_of("A"), "damaged"),
+        ("variants/ALT", np.array(["A"], object), "damaged"),
         ("variants/POS", np.arange(10)[::-1].copy(), "not sorted"),
     ],
     "zarr": [
-        ("call_genotype", None, "no array call_genotype"),
-        ("variant_position", None, "no array variant_position"),
         ("contig_id", None, "no array contig_id"),
         ("variant_allele", None, "no array variant_allele"),
-        ("sample_id", np.array(["a", "b", "a"]), "duplicate sample a"),
-        ("sample_id", np.array(["a", "b"]), "shape"),
-        ("variant_position", np.arange(10.0), "expected integers"),
         ("call_genotype", np.zeros((10, 3, 2)), "expected integers"),
-        ("call_genotype", np.zeros((10, 3), np.int8), "shape"),
         ("variant_contig", np.full(10, 7), "damaged"),
         ("variant_contig", np.arange(10) // 9, "two chromosomes, 1 and X"),
         ("call_genotype_phased", np.ones((2, 3), bool), "damaged"),
@@ -133,39 +120,29 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "value", "words"),
-    [(kind, *case) for kind, cases in REFUSED.items() for case in cases],
-)
-def test_refused(tmp_path, kind, name, value, words):
-    with pytest.raises(InputError) as refused:
-        read_panel(WRITERS[kind](tmp_path / "panel", **{name: value}))
-    assert str(refused.value).startswith(f"{tmp_path / 'panel'}: ")
-    assert "\n" not in str(refused.value)
-    assert words in str(refused.value)
+@pytest.mark.parametrize("kind", WRITERS)
+def test_refused(tmp_path, kind):
+    for i, (name, value, words) in enumerate(REFUSED[kind]):
+        path = WRITERS[kind](tmp_path / f"panel{i}", **{name: value})
+        with pytest.raises(InputError, match=rf"^{path}: .*{words}") as refused:
+            read_panel(path)
+        assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("kind", "library"), [("hdf5", "h5py"), ("zarr", "zarr")])
 def test_without_the_extra(tmp_path, monkeypatch, kind, library):
     path = WRITERS[kind](tmp_path / "panel")
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(
-        InputError, match=rf"panel: .* by {library}: pip install 'snvrag\[{kind}\]'"
-    ):
+    with pytest.raises(InputError, match=rf"panel: .* by {library}: .* 'snvrag\[{kind}\]'"):
         read_panel(path)
 
 
-def test_a_damaged_chunk(tmp_path):
+def test_a_damaged_chunk_and_a_folder_of_something_else(tmp_path):
     path = write_zarr(tmp_path / "p")
-    (chunk,) = [
-        file for file in (path / "call_genotype").iterdir() if not file.name.startswith(".")
-    ]
+    (chunk,) = (path / "call_genotype").glob("[0-9]*")
     chunk.write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match="damaged after 0 records"):
         read_panel(path)
-
-
-def test_a_folder_of_something_else(tmp_path):
     with pytest.raises(InputError, match="is a folder, not a file of haplotypes or a VCF Zarr"):
         read_panel(tmp_path)
     (tmp_path / ".zgroup").write_text("{}")

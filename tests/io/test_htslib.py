@@ -29,16 +29,13 @@ def guard(request, tmp_path, monkeypatch):
 
 
 def test_records_are_counted_and_chromosomes_met(guard):
+    for text in (HEADER, HEADER.rstrip("\n"), "", HEADER + "\n\n"):
+        assert not guard(text)[0].has_record(0)
     for pack in (bytes, gzip.compress):
         for end in ("", "\n", "\n\n", "\n\r\n"):
             made, met = guard(HEADER + "1\t10\tx\n" + LONG + LONG + "chrX:2\t5" + end, pack)
             assert [made.has_record(i) for i in range(6)] == [True] * 4 + [False] * 2
             assert met == ["1", "chrX:2"]
-
-
-def test_no_record(guard):
-    for text in (HEADER, HEADER.rstrip("\n"), "", HEADER + "\n\n"):
-        assert not guard(text)[0].has_record(0)
 
 
 def test_what_must_not_be_parsed(guard):
@@ -55,10 +52,6 @@ def test_what_must_not_be_parsed(guard):
         made, _ = guard(HEADER + "1\t10\n" + LONG + line + "\n" + LONG)
         with pytest.raises(InputError, match=words):
             [made.has_record(i) for i in range(4)]
-
-
-def test_damage(guard):
-    packed = bytearray(gzip.compress((HEADER + 300 * LONG).encode()))
-    made, _ = guard("", lambda _: bytes(packed[:-30]))
+    made, _ = guard(HEADER + 300 * LONG, lambda text: gzip.compress(text)[:-30])
     with pytest.raises(InputError, match="damaged, it cannot be decompressed"):
         [made.has_record(i) for i in range(400)]

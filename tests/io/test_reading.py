@@ -1,4 +1,4 @@
-"""A reader's attributes, regions, files that cannot be opened, and memory."""
+"""A reader's attributes, files that cannot be opened, and memory."""
 
 from __future__ import annotations
 
@@ -19,16 +19,12 @@ def test_attributes_of_a_reader(tmp_path):
         [("1", 10, "a", "c", "0|0 0|1 1|1"), ("1", 30, "G", "T", "1|0 0|0 0|0")],
     )
     reader = open_haplotypes(path)
-    assert reader.samples == ("a", "b", "c")
-    assert reader.ploidy.tolist() == [2, 2, 2]
-    assert reader.ploidy.dtype == np.int64
-    assert reader.chrom == "1"
+    assert (reader.samples, reader.chrom) == (("a", "b", "c"), "1")
+    assert (reader.ploidy.tolist(), reader.ploidy.dtype) == ([2, 2, 2], np.int64)
     assert reader.contig_length == 1_000_000
     (block,) = reader.blocks()
-    assert block.position.dtype == np.int64
-    assert block.position.tolist() == [10, 30]
-    assert block.alleles.tolist() == [["A", "C"], ["G", "T"]]
-    assert block.alleles.dtype == "<U1"
+    assert (block.position.tolist(), block.position.dtype) == ([10, 30], np.int64)
+    assert (block.alleles.tolist(), block.alleles.dtype) == ([["A", "C"], ["G", "T"]], "<U1")
     assert block.missing_bits is None
     assert list(reader.blocks()) == []
 
@@ -43,24 +39,16 @@ class EndlessSource:
     """A file of so many sites that exists only as one record's genotypes."""
 
     path = "fake.vcf"
+    quiet = nullcontext
 
     def __init__(self, num_samples: int, num_sites: int) -> None:
         self.samples = tuple(f"s{i}" for i in range(num_samples))
-        self._codes = np.full((num_samples, 2), 5, np.int32)
-        self._num_sites = num_sites
-
-    def records(self):
-        for position in range(1, self._num_sites + 1):
-            yield "1", position, None, "A", ["C"], None
-
-    def codes(self, handle):
-        return self._codes
-
-    def contig_length(self, chrom):
-        return None
-
-    def quiet(self):
-        return nullcontext()
+        codes = np.full((num_samples, 2), 5, np.int32)
+        self.codes = lambda handle: codes
+        self.contig_length = lambda chrom: None
+        self.records = lambda: (
+            ("1", position, None, "A", ["C"], None) for position in range(1, num_sites + 1)
+        )
 
 
 def test_memory_while_reading():

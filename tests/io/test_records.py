@@ -38,24 +38,18 @@ def written(tmp_path):
     return lambda *records, **options: write_vcf(tmp_path / "in.vcf", list(records), **options)
 
 
-# --- records that are kept, dropped and refused ---------------------------------------------------
-
 DROPPED = [
     ("A", "C,G", "0|0 0|1 1|2", "multi-allelic"),
-    ("A", "C,G", "0|0 0|1 1|1", "multi-allelic"),
     ("A", "C", "0|0 0|1 1|2", "multi-allelic"),
     ("AT", "A", GOOD, "not an SNV"),
-    ("A", "AT", GOOD, "not an SNV"),
     ("AC", "GT", GOOD, "not an SNV"),
     ("A", "<DEL>", GOOD, "not an SNV"),
-    ("A", "*", GOOD, "not an SNV"),
     ("A", ".", "0|0 0|0 0|0", "not an SNV"),
     ("N", "A", GOOD, "not an SNV"),
     ("A", "a", GOOD, "not an SNV"),
     ("A", "C", "0|0 .|. 1|1", "missing genotype"),
     ("A", "C", "0|0 ./. 1|1", "missing genotype"),
     ("A", "C", "0|0 .|1 1|1", "missing genotype"),
-    ("A", "C", "0|0 1|. 1|1", "missing genotype"),
     ("A", "C", ". 0|1 1|1", "missing genotype"),
     ("A", "C", ". . .", "missing genotype"),
 ]
@@ -71,9 +65,8 @@ def test_dropped_counted_and_named(written):
     assert dropped == [
         ("1", 20 + i, ref, alt, reason) for i, (ref, alt, _, reason) in enumerate(DROPPED)
     ]
-    assert reader.report.num_records == 19
     assert str(reader.report).endswith(
-        "in.vcf: 19 records, 2 kept, dropped: 8 not an SNV, 6 missing genotype, 3 multi-allelic"
+        "in.vcf: 15 records, 2 kept, dropped: 6 not an SNV, 5 missing genotype, 2 multi-allelic"
     )
 
 
@@ -104,35 +97,28 @@ def test_kept(written):
     assert not reader.report.dropped
 
 
-@pytest.mark.parametrize(
-    ("record", "words"),
-    [
+def test_refused(written):
+    for record, words in (
         (("1", 20, "A", "C", "0|0 0/1 1|1"), "sample b has an unphased genotype at 1:20, phase"),
         (("1", 20, "A", "C", "0|0 0|1 1"), "sample c has a haploid genotype at 1:20, diploid"),
-        (("1", 20, "A", "C", "0 1 1"), "sample a has a haploid genotype at 1:20, diploid before"),
         (("1", 20, "A", "C", "0|0|1 0|1 1|1"), "sample a has a genotype of more than two alleles"),
         (("2", 20, "A", "C", GOOD), "two chromosomes, 1 and 2: choose a region"),
         (("1", 9, "A", "C", GOOD), "not sorted, 1:9 comes after 1:10"),
         (("1", 20, "A", "C", "1 2 3", "DP"), "no genotypes (FORMAT/GT) at 1:20"),
         (("1", 20, "A", "C", "1:0|0 2 3:0|1", "DP:GT"), "GT is not the first field"),
-    ],
-)
-def test_refused(written, record, words):
-    path = written(("1", 10, "A", "C", GOOD), record)
-    with pytest.raises(InputError) as refused:
-        read_panel(path)
-    assert str(refused.value).startswith(f"{path}: {words}")
-    assert "\n" not in str(refused.value)
-    assert isinstance(refused.value, UnphasedGenotypeError) == ("unphased" in words)
+    ):
+        path = written(("1", 10, "A", "C", GOOD), record)
+        with pytest.raises(InputError) as refused:
+            read_panel(path)
+        assert str(refused.value).startswith(f"{path}: {words}")
+        assert "\n" not in str(refused.value)
+        assert isinstance(refused.value, UnphasedGenotypeError) == ("unphased" in words)
 
 
 def test_nothing_left(written):
     for records, told in (([], "0 records"), ([("1", 10, "AT", "C", GOOD)], "1 not an SNV")):
         with pytest.raises(InputError, match=f"no phased biallelic SNV left.*{told}"):
             read_panel(written(*records))
-
-
-# --- missing and unphased genotypes ---------------------------------------------------------------
 
 
 def test_missing_alleles_are_kept_where_asked(written):
@@ -161,18 +147,12 @@ def test_unphased_heterozygotes_are_hidden_where_asked(written):
     assert reader.report.dropped == {"unphased genotype": 1}
 
 
-# --- ploidy ---------------------------------------------------------------------------------------
-
-
 def test_ploidy_is_that_of_the_calls(written):
     panel, _ = read_panel(written(("1", 10, "A", "C", "1 0|1 0"), ("1", 20, "A", "C", "0 1|0 1")))
     assert panel.sample_ploidy.tolist() == [1, 2, 1]
     assert unpack_sites(panel.site_bits, 4).T.tolist() == [[1, 0, 1, 0], [0, 1, 0, 1]]
     assert read_panel(written(("1", 10, "A", "C", "1 0 0")))[0].num_haplotypes == 3
     assert read_panel(written(("1", 10, "A", "C", GOOD)))[0].ploidy is None
-
-
-def test_a_haploid_sample_stays_haploid(written):
     path = written(("1", 10, "A", "C", "0|0 0|1 1"), ("1", 20, "A", "C", "0|0 0|1 0|1"))
     with pytest.raises(InputError, match="sample c has a diploid genotype at 1:20, haploid before"):
         read_panel(path)
@@ -196,23 +176,16 @@ def test_ploidy_is_learned_from_the_first_call_that_has_it(written):
     assert read_panel(path)[0].ploidy is None
 
 
-# --- any records ----------------------------------------------------------------------------------
+PLOIDY = st.lists(st.integers(1, 2), min_size=1, max_size=70)
 
 
-@given(
-    st.data(),
-    st.lists(st.integers(1, 2), min_size=1, max_size=70),
-    st.integers(1, 6),
-    st.integers(1, 7),
-)
+@given(st.data(), PLOIDY, st.integers(1, 6), st.integers(1, 7))
 def test_any_genotypes_are_those_of_the_text(tmp_path_factory, data, ploidy, num_sites, size):
     allele = st.sampled_from("01.")
     calls = [[[data.draw(allele) for _ in range(p)] for p in ploidy] for _ in range(num_sites)]
     calls[0] = [["1"] * count for count in ploidy]  # so that the first record has all ploidies
-    records = [
-        ("1", 10 + s, "A", "C", " ".join("|".join(call) for call in row))
-        for s, row in enumerate(calls)
-    ]
+    texts = [" ".join("|".join(call) for call in row) for row in calls]
+    records = [("1", 10 + s, "A", "C", text) for s, text in enumerate(texts)]
     path = tmp_path_factory.mktemp("any") / "input.vcf"
     write_vcf(path, records, [f"s{i}" for i in range(len(ploidy))])
     rows, _, reader = read_all(path, size, missing="keep")

@@ -35,8 +35,7 @@ def naive(path: str | Path) -> tuple[np.ndarray, list[tuple[int, str, str]], lis
                 continue
             genotypes = [field.split(":")[0] for field in fields[9:]]
             text = np.frombuffer("".join(genotypes).encode(), np.uint8).reshape(-1, 3)
-            if not (text[:, 1] == ord("|")).all():
-                raise AssertionError(f"the naive parser met an unphased genotype at {variant}")
+            assert (text[:, 1] == ord("|")).all(), variant
             if (text[:, [0, 2]] == ord(".")).any():
                 continue
             variants.append(variant)
@@ -57,18 +56,15 @@ def test_the_demo_panel_is_its_text():
     same_as_text(demo_file(DEMO_PANEL))
 
 
-@pytest.mark.parametrize("folder", ["kgp_chr20", "kgp_chr1"])
-def test_real_panels_are_their_text(shared_data, folder):
-    same_as_text(shared_data / folder / "panel.vcf.gz")
+def test_real_panels_are_their_text(shared_data):
+    for folder in ("kgp_chr20", "kgp_chr1"):
+        same_as_text(shared_data / folder / "panel.vcf.gz")
 
 
 def test_every_container_holds_the_same(tmp_path, tiny_vcf, tiny_alleles):
     unblocked = tmp_path / "gzip.vcf.gz"
     unblocked.write_bytes(gzip.compress(tiny_vcf.read_bytes()))
-    converted = [
-        convert_vcf(tiny_vcf, tmp_path / name, mode)
-        for name, mode in (("p.vcf.gz", "wz"), ("p.bcf", "wb"), ("p.vcf", "w"))
-    ]
+    converted = [convert_vcf(tiny_vcf, tmp_path / mode, mode) for mode in ("wz", "wb", "w")]
     for path in (tiny_vcf, unblocked, *converted):
         panel, report = read_panel(path)
         np.testing.assert_array_equal(alleles_of(panel), tiny_alleles)
@@ -90,30 +86,19 @@ def test_ids_and_a_contig_without_a_length(tmp_path):
     assert next(reader.blocks()).ids == ["rs7", ".", "a;b"]
 
 
-# --- regions --------------------------------------------------------------------------------------
-
-
-def test_a_region_has_its_sites(shared_data):
+def test_a_region_has_its_sites(shared_data, tiny_vcf, capfd):
     path = shared_data / "kgp_chr20" / "panel.vcf.gz"
     whole, _ = read_panel(path)
     part, _ = read_panel(path, region="20:1000341-1002000")
     wanted = np.flatnonzero((whole.position >= 1_000_341) & (whole.position <= 1_002_000))
     assert part.fingerprint == whole.select_sites(wanted).fingerprint
 
-
-def test_a_region_that_holds_nothing(shared_data, capfd):
     for region in ("21", "20:5-6", "20:bad", "20:2000-1000"):
         with pytest.raises(InputError, match=region):
-            read_panel(shared_data / "kgp_chr20" / "panel.vcf.gz", region=region)
+            read_panel(path, region=region)
     assert capfd.readouterr().err == ""
-
-
-def test_a_region_without_an_index(tiny_vcf):
     with pytest.raises(InputError, match="a region needs an index: run 'bcftools index"):
         read_panel(tiny_vcf, region="1:1-2")
-
-
-# --- damaged files --------------------------------------------------------------------------------
 
 
 def refused_quietly(path: Path, capfd: pytest.CaptureFixture[str], words: str = "") -> None:
@@ -155,12 +140,10 @@ def test_not_a_vcf(tmp_path, capfd):
     path = tmp_path / "thing.vcf.gz"
     for content, words in (
         (b"", "not a VCF or BCF file"),
-        (b"hello\n", "not a VCF or BCF file"),
         (b"#CHROM\tPOS\n", "not a VCF or BCF file"),
         (b"\x1f\x8b", "cannot be read"),
         (b"\x1f\x8b\x08\x00" + bytes(6) + b"\xff" * 100, "cannot be read"),
         (gzip.compress(b"hello"), "not a VCF or BCF file"),
-        (b"BCF\x02\x02" + bytes(20), "BCF that is not bgzipped"),
         (b"##fileformat=VCFv4.2\n", "not a readable VCF"),
         (b"##fileformat=VCFv4.2\nnot a header\n", "not a readable VCF"),
     ):
@@ -168,17 +151,14 @@ def test_not_a_vcf(tmp_path, capfd):
         refused_quietly(path, capfd, words)
 
 
-def test_a_contig_missing_from_the_header(tmp_path, capfd):
-    """Such files are common; htslib warns of them on standard error."""
+def test_contigs_and_samples_of_the_header(tmp_path, capfd):
+    """Contigs that the header lacks are common; htslib warns of them on standard error."""
     path = write_vcf(tmp_path / "input.vcf", [("7", 10, "A", "C", GOOD)])
     assert read_panel(path)[0].chrom == "7"
     assert capfd.readouterr().err == ""
     write_vcf(path, [("7", 10, "A", "C", "0|0 0/1 1|1")])
     refused_quietly(path, capfd)
-
-
-def test_samples_of_the_header(tmp_path, capfd):
-    path = write_vcf(tmp_path / "input.vcf", [("1", 10, "A", "C", "")], samples=())
+    write_vcf(path, [("1", 10, "A", "C", "")], samples=())
     refused_quietly(path, capfd, "no samples")
     write_vcf(path, [("1", 10, "A", "C", GOOD)], samples=("a", "b", "a"))
     refused_quietly(path, capfd)

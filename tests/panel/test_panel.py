@@ -27,13 +27,10 @@ def made(alleles, monkeypatch):
     return make_panel(alleles, populations=names)
 
 
-def test_sizes(made, alleles):
+def test_sizes_and_allele_frequency(made, alleles):
     assert made.num_sites == 150
     assert made.num_haplotypes == len(alleles) == 2 * made.num_samples
     np.testing.assert_array_equal(alleles_of(made), alleles)
-
-
-def test_allele_frequency(made, alleles):
     np.testing.assert_array_equal(made.alt_count, alleles.sum(0))
     assert made.af.dtype == np.float64
     np.testing.assert_array_equal(made.af, alleles.mean(0))
@@ -52,32 +49,24 @@ def test_population_frequencies(made, alleles):
         np.testing.assert_allclose(made.population_af[p], own.mean(0) / 2, atol=1e-7)
 
 
-def test_one_population_by_default(alleles):
-    made = make_panel(alleles)
+def test_one_population_by_default_and_one_without_samples(mosaic_haplotypes):
+    made = make_panel(mosaic_haplotypes(6, 10))
     assert made.populations == ("all",)
     np.testing.assert_allclose(made.population_af, made.af[None], atol=1e-7)
-
-
-def test_a_population_without_samples_has_no_frequency(mosaic_haplotypes):
     made = make_panel(mosaic_haplotypes(6, 10), populations=["a", "a", "b"]).select_samples([0, 1])
     with pytest.raises(InputError, match="population b"):
         _ = made.population_af
 
 
-def test_select_samples(made, alleles):
+def test_selections(made, alleles):
     chosen = np.random.default_rng(0).permutation(made.num_samples)[: max(1, made.num_samples // 2)]
     part = made.select_samples(chosen)
     rows = np.stack([2 * chosen, 2 * chosen + 1], axis=1).reshape(-1)
     np.testing.assert_array_equal(alleles_of(part), alleles[rows])
     assert part.samples == tuple(made.samples[i] for i in chosen)
     np.testing.assert_array_equal(part.sample_population, made.sample_population[chosen])
-    # Cached figures of the whole panel do not follow.
-    _ = made.af
+    _ = made.af  # cached, and does not follow to selections
     np.testing.assert_array_equal(made.select_samples(chosen).af, alleles[rows].mean(0))
-
-
-def test_select_sites(made, alleles):
-    _ = made.af
     chosen = np.arange(1, made.num_sites, 7)
     part = made.select_sites(chosen)
     np.testing.assert_array_equal(alleles_of(part), alleles[:, chosen])
@@ -86,12 +75,13 @@ def test_select_sites(made, alleles):
     np.testing.assert_array_equal(part.af, alleles[:, chosen].mean(0))
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0, 150), (0, 1), (63, 65), (64, 128), (149, 150)])
-def test_haplotype_bits(made, alleles, start, stop):
+def test_haplotype_bits(made, alleles):
     order = np.random.default_rng(1).permutation(made.num_haplotypes).astype(np.int64)
-    bits = made.haplotype_bits(order, start, stop)
-    assert bits.shape == (len(order), -(-(stop - start) // 64))
-    np.testing.assert_array_equal(_core.unpack_rows(bits, stop - start), alleles[order, start:stop])
+    for start, stop in ((0, 150), (0, 1), (63, 65), (64, 128), (149, 150)):
+        bits = made.haplotype_bits(order, start, stop)
+        assert bits.shape == (len(order), -(-(stop - start) // 64))
+        got = _core.unpack_rows(bits, stop - start)
+        np.testing.assert_array_equal(got, alleles[order, start:stop])
 
 
 def test_fingerprint_tells_everything_apart(mosaic_haplotypes):
@@ -117,9 +107,6 @@ def test_fingerprint_tells_everything_apart(mosaic_haplotypes):
     assert len(fingerprints) == 1 + len(others)
 
 
-# --- haploid samples ------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def mixed(mosaic_haplotypes, monkeypatch):
     """A panel in which every third sample is haploid, its (n, 2, S) alleles and populations."""
@@ -136,8 +123,7 @@ def mixed(mosaic_haplotypes, monkeypatch):
 
 def test_haploid_samples_have_one_haplotype(mixed):
     made, pairs, rows, _ = mixed
-    assert made.num_samples == 50
-    assert made.num_haplotypes == len(rows) == 83
+    assert (made.num_samples, made.num_haplotypes) == (50, len(rows))
     everyone = np.arange(50)[::-1].copy()
     np.testing.assert_array_equal(rows[made.haplotypes_of(everyone)], pairs[everyone])
     np.testing.assert_array_equal(made.sample_alleles(everyone, 3, 140), pairs[everyone, :, 3:140])
@@ -150,13 +136,10 @@ def test_a_haploid_sample_counts_once_as_alleles_and_as_a_homozygote(mixed):
     made, pairs, rows, population = mixed
     np.testing.assert_array_equal(made.alt_count, rows.sum(0))
     np.testing.assert_array_equal(made.af, rows.mean(0))
-    owner = np.repeat(np.arange(50), made.sample_ploidy)
-    genotypes = pairs.sum(1)
+    of_row = np.repeat(population, made.sample_ploidy)
     for p in range(2):
-        np.testing.assert_allclose(
-            made.population_af[p], rows[population[owner] == p].mean(0), atol=1e-7
-        )
-        own = genotypes[population == p]
+        np.testing.assert_allclose(made.population_af[p], rows[of_row == p].mean(0), atol=1e-7)
+        own = pairs.sum(1)[population == p]
         expected = np.stack([(own == g).mean(0) for g in range(3)], axis=1)
         np.testing.assert_allclose(made.population_genotype_frequency[p], expected, atol=1e-7)
 

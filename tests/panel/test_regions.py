@@ -7,37 +7,27 @@ import pytest
 from snvrag.panel.regions import NoChromosomeError, Region, plain_chrom
 
 
-@pytest.mark.parametrize(
-    ("text", "chrom", "first", "last"),
-    [
+def test_parts() -> None:
+    for text, chrom, first, last in (
         ("20", "20", 1, 2**62),
         ("chr20:5", "chr20", 5, 2**62),
         ("20:5-", "20", 5, 2**62),
         ("20:1,000-2,000", "20", 1000, 2000),
         ("HLA-A*01:01", "HLA-A*01", 1, 2**62),
         ("20:bad", "20:bad", 1, 2**62),
-    ],
-)
-def test_parts(text: str, chrom: str, first: int, last: int) -> None:
-    assert Region.parse(text) == Region(text, chrom, first, last)
+    ):
+        assert Region.parse(text) == Region(text, chrom, first, last)
 
 
-@pytest.mark.parametrize(
-    ("text", "chroms", "expected"),
-    [
+def test_as_the_file_names_it() -> None:
+    for text, chroms, expected in (
         ("20:5-9", ["1", "20"], "20:5-9"),
         ("chr20:5-9", ["1", "20"], "20:5-9"),
         ("20:5-9", ["chr1", "chr20"], "chr20:5-9"),
         ("20", ["chr20", "20"], "20"),
         ("chr1", ["chr10", "1"], "1"),
-    ],
-)
-def test_as_the_file_names_it(text: str, chroms: list[str], expected: str) -> None:
-    region = Region.parse(text).within("file", chroms)
-    assert region == Region.parse(expected)
-
-
-def test_no_such_chromosome() -> None:
+    ):
+        assert Region.parse(text).within("file", chroms) == Region.parse(expected)
     with pytest.raises(NoChromosomeError, match=r"region must .* of file \(1, 20\), got 2"):
         Region.parse("2").within("file", ["1", "20"])
 

@@ -31,17 +31,6 @@ def test_every_site_is_in_one_window(num_sites, data, flank):
     assert windows.length == max(windows.flanked_stops - windows.flanked_starts)
 
 
-def test_no_short_window_at_the_end():
-    windows = Windows.split(1021, 1020)
-    assert (windows.stops - windows.starts).tolist() == [510, 511]
-
-
-def test_one_site():
-    windows = Windows.split(1, 1, flank=5)
-    assert windows.length == 1
-    assert (windows.flanked_starts[0], windows.flanked_stops[0]) == (0, 1)
-
-
 def test_window_larger_than_the_panel():
     with pytest.raises(InputError, match=r"window_size must be at most 64, .*, got 65"):
         Windows.split(64, 65)
