@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from . import kernels
@@ -45,8 +44,7 @@ __all__ = [
 def _words(name: str, words: Tensor) -> Any:
     """Return packed words as the kernels take them, without a copy."""
     if words.dtype not in (torch.int64, torch.uint64):
-        expected = "an int64 (or uint64) tensor of packed words"
-        type_error(name, expected, f"dtype {words.dtype}")
+        type_error(name, "an int64 (or uint64) tensor of packed words", f"dtype {words.dtype}")
     words = words.detach().view(torch.int64)
     return words if words.is_cuda else words.numpy().view(np.uint64)
 
@@ -60,8 +58,7 @@ def _tensor(result: Any) -> Tensor:
     """Return a kernel's result as a tensor, without a copy; words as int64."""
     if isinstance(result, Tensor):
         return result
-    array: NDArray[Any] = result.view(np.int64) if result.dtype == np.uint64 else result
-    return torch.from_numpy(array)
+    return torch.from_numpy(result.view(np.int64) if result.dtype == np.uint64 else result)
 
 
 def _same_device(**tensors: Tensor | None) -> None:
@@ -246,10 +243,7 @@ def _(
 ) -> tuple[Tensor, Tensor]:
     _same_device(database=database, queries=queries, exclude=exclude)
     shape = (_axes("queries", queries, 2)[0], k)
-    return (
-        queries.new_empty(shape, dtype=torch.float32),
-        queries.new_empty(shape, dtype=torch.int64),
-    )
+    return queries.new_empty(shape), queries.new_empty(shape, dtype=torch.int64)
 
 
 def _keep_rows(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -64,10 +64,9 @@ def li_stephens_dosage(
 
     Raises
     ------
-    TypeError
-        For a wrong type, dtype or layout.
-    ValueError
-        For a wrong shape or range, and for values of ``cumulative_rho`` that descend.
+    TypeError, ValueError
+        For a wrong type, dtype or layout; for a wrong shape or range, and for values of
+        ``cumulative_rho`` that descend.
 
     Notes
     -----

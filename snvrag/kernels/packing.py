@@ -26,10 +26,9 @@ def pack_haplotypes(
 
     Raises
     ------
-    TypeError
-        For a wrong type or dtype.
-    ValueError
-        For a wrong number of axes, and for an allele other than 0 or 1, with its place.
+    TypeError, ValueError
+        For a wrong type or dtype; for a wrong number of axes, and for an allele other than 0 or 1,
+        with its place.
 
     Notes
     -----
@@ -63,10 +62,8 @@ def unpack_haplotypes(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.in
 
     Raises
     ------
-    TypeError
-        For a wrong type, dtype or layout.
-    ValueError
-        For a wrong number of axes, or if W is not ceil(num_sites / 64).
+    TypeError, ValueError
+        For a wrong type, dtype or layout; for a wrong number of axes or words.
 
     Notes
     -----

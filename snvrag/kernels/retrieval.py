@@ -41,10 +41,8 @@ class HammingIndex:
 
     Raises
     ------
-    TypeError
-        For a wrong type, dtype or layout.
-    ValueError
-        For a wrong shape, or a panel without haplotypes.
+    TypeError, ValueError
+        For a wrong type, dtype or layout; for a wrong shape, or a panel without haplotypes.
 
     Notes
     -----
@@ -105,10 +103,8 @@ class HammingIndex:
 
         Raises
         ------
-        TypeError
-            For a wrong type, dtype or layout.
-        ValueError
-            For a wrong shape, or no haplotype.
+        TypeError, ValueError
+            As for the class.
 
         Notes
         -----

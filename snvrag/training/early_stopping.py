@@ -13,14 +13,11 @@ class EarlyStopping:
     ----------
     patience : int
         Epochs without a gain after which training stops; 0: it never does.
-    min_gain : float
-        A gain is an F1 of more than ``reference_f1 + min_gain``.
+    min_gain, reference_f1 : float
+        A gain is an F1 of more than their sum; the latter is that of the last epoch that gained,
+        ``bad_epochs`` before this one.
     best_f1, best_epoch
         The highest F1, by whatever margin; -1 before the first epoch.
-    reference_f1 : float
-        F1 of the last epoch that gained.
-    bad_epochs : int
-        Epochs since.
     """
 
     patience: int

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class StepState:
-    """The state before a step, except for tensors that a bad step leaves as they are.
-
-    Attributes
-    ----------
-    step : int
-        Optimizer steps done.
-    num_batches_done : int
-        Batches of the epoch done.
-    random_state : dict of Tensor
-    """
+class StepState(NamedTuple):
+    """The steps, and batches of the epoch, done before a step; tensors stay if it is bad."""
 
     step: int
     num_batches_done: int

@@ -166,11 +166,7 @@ class RunConfig(Options):
         "fork", "how worker processes are started", resume="noted"
     )
     threads: int | None = option(
-        None,
-        "threads of each process (default: all cores)",
-        least=1,
-        most=1024,
-        resume="noted",
+        None, "threads of each process (default: all cores)", least=1, most=1024, resume="noted"
     )
     device: str = option(
         "auto",
@@ -179,10 +175,7 @@ class RunConfig(Options):
         resume="noted",
     )
     rank_timeout: float = option(
-        10.0,
-        "minutes that the processes of torchrun wait for each other",
-        above=0,
-        resume="noted",
+        10.0, "minutes that the processes of torchrun wait for each other", above=0, resume="noted"
     )
     compile: bool = option(
         False,
@@ -192,10 +185,7 @@ class RunConfig(Options):
     )
     amp: bool = option(True, "bfloat16 autocast on a GPU", resume="noted")
     log_every: int = option(
-        10,
-        "optimizer steps between updates of the loss and recall shown",
-        least=1,
-        resume="noted",
+        10, "optimizer steps between updates of the loss and recall shown", least=1, resume="noted"
     )
     dry_run: bool = option(
         False,

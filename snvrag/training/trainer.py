@@ -39,27 +39,19 @@ class Trainer:
 
     Attributes
     ----------
-    network : ImputationNetwork
-    runner : BatchRunner
-        Runs the network over batches.
     epoch : int
         Index of the epoch that is being trained, or comes next.
     num_batches_done : int
         Batches of it that are done, a whole number of optimizer steps.
     step : int
         Optimizer steps done, over all epochs.
-    sums : EpochSums
-        Of this rank's share of the epoch so far.
-    clock : EpochClock
-        Of this epoch.
-    stopping : EarlyStopping
+    sums, clock
+        Of the epoch so far; the sums of this rank's share.
     scalars : Scalars
         Curves; not written unless opened.
     history, timing : list of dict
         A row for each finished epoch: its results, and its times. The results are the same on every
         machine and whether or not the run was interrupted.
-    requests : Requests
-        Signals to be answered between steps.
     reads_late : bool
         Whether losses are read only every ``log_every`` steps: reading waits for a GPU.
     """
@@ -115,17 +107,7 @@ class Trainer:
     # --- the loop ---------------------------------------------------------------------------------
 
     def fit(self) -> None:
-        """Train to the end.
-
-        Raises
-        ------
-        TrainingInterrupted
-            When a signal asked for it, after a checkpoint was saved.
-        InputError
-            If a loss is not finite, or a file cannot be written.
-        LostRankError
-            If another rank or a worker process has ended.
-        """
+        """Train to the end; raise as `snvrag.training.run.train`, or if a loss is not finite."""
         with listening(self.requests), closing_workers(self.train_loader, self.val_loader):
             masks = self.val_loader.dataset.masks
             baselines = evaluate_baselines(self.data, self.windows, masks, self.ranks)
@@ -366,7 +348,7 @@ class Trainer:
             "random_state": random_state(self.device),
             "early_stopping": asdict(self.stopping),
             "sums": sums,
-            "clock": self.clock.state(),
+            "clock": asdict(self.clock),
             "history": self.history,
             "timing": self.timing,
             "log_bytes": log_bytes(),
