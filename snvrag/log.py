@@ -61,17 +61,8 @@ class _FileHandler(logging.Handler):
 def open_log(path: Path, keep_bytes: int | None = 0) -> None:
     """Write log lines to standard output and append them to a file.
 
-    Parameters
-    ----------
-    path : Path
-    keep_bytes : int or None
-        Truncate the file to this length first: a resumed run writes again what came after its
-        checkpoint. None: append to all of it.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written, here or at a later line.
+    It is first truncated to ``keep_bytes``, as a resumed run writes again what came after its
+    checkpoint; None keeps all of it. Raises `InputError` if it cannot be written, here or later.
     """
     close_log()
     _add_handlers(_BarHandler(), _FileHandler(path, keep_bytes))

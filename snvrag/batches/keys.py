@@ -33,8 +33,6 @@ class KeySampler:
         Every pair is one key.
     batch_size : int
         Keys in a batch; the last batch may have fewer.
-    seed : int
-        Seed of the shuffle.
     shuffle : {"full", "window", "none"}
         "full": any keys together; "window": a batch stays within one window, and batches come in
         random order; "none": by window, then sample.

@@ -70,25 +70,11 @@ def run_main(
     *,
     quiet: bool = False,
 ) -> int:
-    """Parse a command line, run the command, and return its exit code.
+    """Parse the command line of ``snvrag name``, run the command, and return its exit code.
 
     Exit codes: 0 done, 2 for an `InputError` or a file that cannot be written, 1 for a lost rank or
-    a closed pipe, 130 after Ctrl-C, otherwise what ``run`` returns.
-
-    Parameters
-    ----------
-    name : str
-        Of the command: ``snvrag name`` is the prefix of its messages.
-    kind : type
-        The command's options.
-    description : str
-        For ``--help``.
-    run : callable
-        Takes the options.
-    arguments : sequence of str, optional
-        By default those of the process.
-    quiet : bool
-        Whether another process of the run reports the same errors.
+    a closed pipe, 130 after Ctrl-C, otherwise what ``run`` returns. ``quiet``: another process of
+    the run reports the same errors.
     """
     parser = build_parser(name, kind, description)
     parser.quiet = quiet
@@ -138,14 +124,8 @@ def parse(
     """Return the options of a command line and warnings about old names.
 
     What a TOML file sets (``--config``, for programs with sections) comes on top of the preset, and
-    the command line on top of both.
-
-    Raises
-    ------
-    InputError
-        For a value that is not allowed.
-    SystemExit
-        For ``--help``, ``--version`` and an unknown or malformed option.
+    the command line on top of both. Raises `InputError` for a value that is not allowed, and
+    SystemExit for ``--help``, ``--version`` and an unknown or malformed option.
     """
     warnings: list[str] = []
     parser = build_parser(name, kind, description)
@@ -162,10 +142,10 @@ def _values(
     given = vars(parser.parse_args(sys.argv[1:] if arguments is None else arguments))
     path = given.pop("config", None)
     values = read_settings(path, kind, warn) if path else {}
-    preset = values.pop("preset", None)
-    preset = given.pop("preset", preset)
+    preset = given.pop("preset", values.pop("preset", None))
     if preset is not None:
-        _check_preset(kind, preset)
+        if preset not in (known := presets(kind)):
+            raise InputError(f"must be one of {', '.join(known)}, got {preset}", argument="preset")
         values = {**preset_values(kind, preset), **values}
     renamed = {_old_name(entry): entry.name for entry in entries(kind)}
     for key, value in given.items():
@@ -174,12 +154,6 @@ def _values(
             warn(f"{flag(key)} is now {flag(name)}")
         values[name] = tuple(value) if isinstance(value, list) else value
     return values
-
-
-def _check_preset(kind: type[Options], preset: str) -> None:
-    known = presets(kind)
-    if preset not in known:
-        raise InputError(f"must be one of {', '.join(known)}, got {preset}", argument="preset")
 
 
 def presets(kind: type[Options]) -> list[str]:

@@ -142,12 +142,7 @@ def sections(kind: type[Options]) -> dict[str, type[Options]]:
 def build(kind: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
     """Return options from values by name, whatever their section; the others have defaults.
 
-    Raises
-    ------
-    InputError
-        For a value that is not allowed.
-    TypeError
-        For a name that no option has.
+    Raises `InputError` for a value that is not allowed, TypeError for a name that no option has.
     """
     unknown = values.keys() - {entry.name for entry in entries(kind)}
     if unknown:
@@ -157,8 +152,7 @@ def build(kind: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
         inner = {item.name for item in fields(part)}
         arguments[name] = part(**{key: values[key] for key in inner & values.keys()})
     own = {item.name for item in fields(kind) if item.metadata}
-    arguments |= {key: values[key] for key in own & values.keys()}
-    return kind(**arguments)
+    return kind(**arguments, **{key: values[key] for key in own & values.keys()})
 
 
 def values_of(options: Options) -> dict[str, Any]:

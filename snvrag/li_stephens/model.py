@@ -63,15 +63,8 @@ class LiStephensModel:
     A haplotype is a mosaic of the panel's: from one observed site to the next, ``d`` morgans away,
     another haplotype is copied with probability ``1 - exp(-4 Ne d / H)``, and a copied allele
     differs with probability ``config.mismatch`` (Li and Stephens, Genetics 165, 2003; the scale by
-    H as in Howie et al., PLoS Genetics 5, 2009).
-
-    Parameters
-    ----------
-    panel : Panel
-    config : LiStephensConfig
-    genetic_map : GeneticMap, optional
-        Distances are the mean of the map's and of 1 cM a Mb; without a map, the latter.
-    threads : int, optional
+    H as in Howie et al., PLoS Genetics 5, 2009). Distances are the mean of the genetic map's and of
+    1 cM a Mb; without a map, the latter.
     """
 
     def __init__(
