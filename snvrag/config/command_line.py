@@ -235,8 +235,7 @@ def _positional_name(entry: Entry) -> str:
 
 def _old_name(entry: Entry) -> str:
     """Return the name that an option had on the command line, if it was another."""
-    old: str = entry.item.metadata["formerly"].rpartition(".")[2]
-    return "" if old == entry.name else old
+    return "" if entry.formerly[1] == entry.name else entry.formerly[1]
 
 
 def _help(entry: Entry) -> str:

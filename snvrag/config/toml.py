@@ -81,9 +81,8 @@ def _names(kind: type[Options]) -> tuple[_Names, _Names]:
     known, old = {}, {}
     for entry in entries(kind):
         known[entry.table, entry.name] = known["", entry.name] = entry
-        if entry.item.metadata["formerly"]:
-            table, _, name = entry.item.metadata["formerly"].rpartition(".")
-            old[table, name] = old["", name] = entry
+        if entry.formerly != (entry.table, entry.name):
+            old[entry.formerly] = old["", entry.formerly[1]] = entry
     return known, old
 
 

@@ -24,31 +24,28 @@ class LiStephensConfig(Options):
     """Which Li-Stephens models there are."""
 
     title = "Li-Stephens models"
+    moved_from = "retrieval"
 
     li_stephens: bool = option(
         True,
         "give the network the probabilities of Li-Stephens models over the whole panel",
-        formerly="retrieval.li_stephens",
         v18=False,
     )
     ne: tuple[float, ...] = option(
-        (100_000.0,),
-        "effective population sizes, one for each Li-Stephens model",
-        above=0,
-        formerly="retrieval.ne",
+        (100_000.0,), "effective population sizes, one for each Li-Stephens model", above=0
     )
     mismatch: float = option(
         0.0,
         "probability that an allele differs from the copied one's; 0: 2 / haplotypes of the panel",
         least=0,
         most=0.5,
-        formerly="retrieval.copy_error",
+        formerly="copy_error",
     )
     li_stephens_flank: int = option(
         1020,
         "sites on each side of a window that the Li-Stephens models read; -1: the whole panel",
         least=-1,
-        formerly="retrieval.copy_flank",
+        formerly="copy_flank",
     )
 
     @property

@@ -40,7 +40,7 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
 
 
 def require_compiler(device: torch.device) -> None:
-    """Raise `InputError` where the first step of compiled layers would fail for want of a compiler."""
+    """Raise `InputError` where compiled layers would fail for want of a compiler."""
     if device.type == "cpu":
         name = os.environ.get("CXX") or "g++"
         if shutil.which(name) is None:

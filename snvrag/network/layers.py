@@ -57,7 +57,7 @@ class SiteEmbedding(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def additive(self, tokens: Tensor, af: Tensor) -> Tensor:
-        """(..., L) tokens and frequencies to (..., L, D): the terms alone, by which V18 retrieves."""
+        """(..., L) tokens and frequencies to (..., L, D): the terms that V18 retrieves by."""
         site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
         summed: Tensor = site + self.token(tokens)
         return summed
