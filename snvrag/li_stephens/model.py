@@ -111,16 +111,7 @@ class LiStephensModel:
     ) -> NDArray[np.float32]:
         """Return (Q, C, n) probabilities of ALT over the n sites of [start, stop).
 
-        Parameters
-        ----------
-        queries : (Q, ceil(n / 64)) uint64
-            Their alleles, one bit a site.
-        observed : (n,) bool
-            Sites whose alleles count.
-        exclude : (Q, E) int64
-            Haplotypes that are not copied from, -1 for none.
-        missing : (Q, ceil(n / 64)) uint64, optional
-            Ones at observed sites that one query lacks.
+        The arguments are those of `li_stephens_dosage` over these sites.
         """
         models = [
             li_stephens_dosage(

@@ -95,10 +95,8 @@ class BatchRunner:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         log.info(
-            "Note: %s is out of memory: from here on batches are computed in %d micro-batches, "
-            "with the same gradient",
-            self.device,
-            self.num_parts,
+            f"Note: {self.device} is out of memory: from here on batches are computed in "
+            f"{self.num_parts} micro-batches, with the same gradient"
         )
 
 
