@@ -15,9 +15,7 @@ class InputError(ValueError):
 
     def __init__(self, message: str, *, argument: str = "", path: str | Path = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.argument = argument
-        self.path = str(path)
+        self.message, self.argument, self.path = message, argument, str(path)
 
     def __str__(self) -> str:
         return self.text(self.argument)

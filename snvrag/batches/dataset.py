@@ -65,12 +65,9 @@ class WindowDataset(Dataset[Batch]):
         masks: MaskConfig,
         li_stephens: LiStephensModel | None = None,
     ) -> None:
-        self.targets = targets
-        self.windows = windows
-        self.masks = masks
+        self.targets, self.windows, self.masks = targets, windows, masks
         self.li_stephens = li_stephens
-        self._panel = panel
-        self._af = panel.af
+        self._panel, self._af = panel, panel.af
         self._population_size = np.bincount(
             panel.sample_population, minlength=len(panel.populations)
         ).astype(np.float32)

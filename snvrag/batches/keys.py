@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ class Key(NamedTuple):
     sample: int
 
 
+@dataclass(frozen=True)
 class KeySampler:
     """Orders the keys of an epoch and divides them into batches.
 
@@ -38,20 +40,12 @@ class KeySampler:
         random order; "none": by window, then sample.
     """
 
-    def __init__(
-        self,
-        num_windows: int,
-        num_samples: int,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        shuffle: Literal["full", "window", "none"] = "none",
-    ) -> None:
-        self.num_windows = num_windows
-        self.num_samples = num_samples
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
+    num_windows: int
+    num_samples: int
+    batch_size: int
+    _: KW_ONLY
+    seed: int = 0
+    shuffle: Literal["full", "window", "none"] = "none"
 
     def __len__(self) -> int:
         """Batches of an epoch."""

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING
+from functools import partial
 from typing import Any, NoReturn, get_args, get_origin
 
 from ..errors import InputError, LostRankError, RemoteInputError, one_line, reason
@@ -41,13 +42,6 @@ class Parser(argparse.ArgumentParser):
         """Report an error in one line and exit with code 2."""
         line = f"{self.prog}: error: {one_line(message)} (see --help)\n"
         self.exit(EXIT_INPUT, None if self.quiet else line)
-
-
-class Formatter(argparse.HelpFormatter):
-    """Help a little wider than argparse's own."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28, width=100)
 
 
 class VersionAction(argparse.Action):
@@ -167,7 +161,7 @@ def build_parser(name: str, kind: type[Options], description: str) -> Parser:
     parser = Parser(
         prog=f"snvrag {name}",
         description=description,
-        formatter_class=Formatter,
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=28, width=100),
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )

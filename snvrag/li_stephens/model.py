@@ -72,8 +72,7 @@ class LiStephensModel:
         genetic_map: GeneticMap | None = None,
         threads: int | None = None,
     ) -> None:
-        self.panel = panel
-        self.config = config
+        self.panel, self.config = panel, config
         self._mismatch = config.mismatch or min(0.5, 2 / panel.num_haplotypes)
         self._threads = threads
         cm = panel.position * (DEFAULT_CM_PER_MB * 1e-6)

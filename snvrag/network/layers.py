@@ -135,9 +135,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float, span: int, shift: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.span = span
-        self.shift = shift
+        self.heads, self.span, self.shift = heads, span, shift
         self.attention_norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)

@@ -45,11 +45,9 @@ class ImputationNetwork(nn.Module):
         self.register_buffer("least_frequency", torch.tensor(0.0))
         width = config.width
         self.embedding = SiteEmbedding(width)
-        self.weights: nn.Module = (
-            LocalWeights() if config.weighting == "local" else RankWeights(num_neighbours)
-        )
-        self.gate = nn.Sequential(nn.Linear(2, width // 2), nn.GELU(), nn.Linear(width // 2, width))
         local = config.weighting == "local"
+        self.weights: nn.Module = LocalWeights() if local else RankWeights(num_neighbours)
+        self.gate = nn.Sequential(nn.Linear(2, width // 2), nn.GELU(), nn.Linear(width // 2, width))
         num_evidence = (NUM_MATCH_FEATURES + 1 if local else 0) + num_models
         self.evidence = nn.Linear(num_evidence, width) if num_evidence else None
         self.fuse = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
@@ -82,10 +80,8 @@ class ImputationNetwork(nn.Module):
                 else None
             )
             for head in (self.haplotype_head, self.genotype_head):
-                last = head[-1]
-                assert isinstance(last, nn.Linear)
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+                for parameter in head[-1].parameters():
+                    nn.init.zeros_(parameter)
 
     def compile_blocks(self, **options: Any) -> None:
         """Compile the transformer's layers, in place: names of parameters stay as they are.

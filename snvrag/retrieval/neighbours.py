@@ -49,9 +49,7 @@ class Retriever:
         with_features: bool = True,
         threads: int | None = None,
     ) -> None:
-        self.panel = panel
-        self.windows = windows
-        self.config = config
+        self.panel, self.windows, self.config = panel, windows, config
         self.num_features = NUM_MATCH_FEATURES if with_features else 0
         self.threads = threads
         self.cache = IndexCache(config.cache_mb * 2**20)

@@ -48,9 +48,7 @@ class Loader:
         training: bool,
         pin: bool = False,
     ) -> None:
-        self.ranks = ranks
-        self.training = training
-        self.pin = pin
+        self.ranks, self.training, self.pin = ranks, training, pin
         targets = data.train if training else data.validation
         self.dataset = WindowDataset(
             data.panel,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from .options import TrainingConfig
 from .progress import EpochSums
 
 
+@dataclass(eq=False)
 class BatchRunner:
     """Runs a network over batches, which it splits into micro-batches after CUDA out-of-memory.
 
@@ -26,14 +28,12 @@ class BatchRunner:
     doubles at every out-of-memory error and never falls.
     """
 
-    def __init__(
-        self, network: ImputationNetwork, device: torch.device, *, gamma: float, amp: bool
-    ) -> None:
-        self.network = network
-        self.device = device
-        self.gamma = gamma
-        self.amp = amp
-        self.num_parts = 1
+    network: ImputationNetwork
+    device: torch.device
+    _: KW_ONLY
+    gamma: float
+    amp: bool
+    num_parts: int = 1
 
     def autocast(self) -> torch.autocast:
         """Return the context of a forward pass."""
