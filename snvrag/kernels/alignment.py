@@ -97,7 +97,6 @@ def align_sites(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import align_sites
     >>> align_sites(np.array([10, 25, 30]), np.array([10, 20, 30, 40]))
     array([ 0, -1,  2])

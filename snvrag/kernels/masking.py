@@ -125,7 +125,6 @@ def af_guided_mask(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import af_guided_mask
     >>> af = np.array([0.01, 0.20, 0.50, 0.02])
     >>> mask = af_guided_mask(af, seed=1, window=7, rate=0.5)
@@ -196,7 +195,6 @@ def af_guided_masks(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import af_guided_mask, af_guided_masks
     >>> af = np.linspace(0, 1, 10)
     >>> masks = af_guided_masks(af, np.array([0, 5]), np.array([5, 10]), seed=3, rate=0.3)

@@ -36,7 +36,6 @@ def pack_haplotypes(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import pack_haplotypes
     >>> pack_haplotypes(np.array([[1, 0, 1], [0, 0, 1]], np.int8))
     array([[5],
@@ -71,7 +70,6 @@ def unpack_haplotypes(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.in
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import unpack_haplotypes
     >>> unpack_haplotypes(np.array([[5], [4]], np.uint64), 3)
     array([[1, 0, 1],

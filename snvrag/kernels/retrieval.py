@@ -14,11 +14,8 @@ from . import _checks, cuda
 class TopK(NamedTuple):
     """The nearest haplotypes of each query, ordered by (distance, index) ascending.
 
-    Attributes
-    ----------
-    distances : (Q, K) int32 (Hamming) or float32 (weighted Hamming, squared L2)
-    indices : (Q, K) int64
-        Rows of the panel.
+    Distances are (Q, K) int32 (Hamming) or float32 (weighted Hamming, squared L2); indices, the
+    rows of the panel, are (Q, K) int64.
     """
 
     distances: NDArray[Any]
@@ -52,7 +49,6 @@ class HammingIndex:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import HammingIndex, pack_haplotypes
     >>> panel = np.array([[0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 0, 0]], np.int8)
     >>> index = HammingIndex(
@@ -112,7 +108,6 @@ class HammingIndex:
 
         Examples
         --------
-        >>> import numpy as np
         >>> from snvrag.kernels import HammingIndex, pack_haplotypes
         >>> alleles = np.array([[0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 0, 0]], np.int8)
         >>> index = HammingIndex.from_sites(pack_haplotypes(alleles.T), num_haplotypes=3)
@@ -206,7 +201,6 @@ class HammingIndex:
 
         Examples
         --------
-        >>> import numpy as np
         >>> from snvrag.kernels import HammingIndex, pack_haplotypes
         >>> panel = pack_haplotypes(np.array([[0, 1, 1], [1, 0, 0]], np.int8))
         >>> index = HammingIndex(panel, num_sites=3)
@@ -249,30 +243,12 @@ def topk_hamming(
 ) -> TopK:
     """Build a `HammingIndex`, and search it once for the k nearest haplotypes of each query.
 
-    Parameters
-    ----------
-    panel, num_sites, observed
-        As for `HammingIndex`.
-    queries, k, exclude, weights, threads, out
-        As in `HammingIndex.search`.
-
-    Returns
-    -------
-    TopK
-        As from `HammingIndex.search`: equal distances go to the lowest index.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for both.
-
-    Notes
-    -----
-    Cost: one pass over the panel to build the index, then that of the search.
+    ``panel``, ``num_sites`` and ``observed`` are those of `HammingIndex`; the other arguments, the
+    result and the errors are those of `HammingIndex.search`: equal distances go to the lowest
+    index. Cost: one pass over the panel to build the index, then that of the search.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import pack_haplotypes, topk_hamming
     >>> panel = pack_haplotypes(np.array([[0, 0], [0, 1], [1, 1]], np.int8))
     >>> topk_hamming(panel[:1], panel, 1, num_sites=2, exclude=np.array([[0]]))
@@ -324,7 +300,6 @@ def topk_l2(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import topk_l2
     >>> database = np.array([[0, 0], [3, 4], [1, 0]], np.float32)
     >>> topk_l2(np.zeros((1, 2), np.float32), database, 2)

@@ -161,11 +161,12 @@ class Trainer:
         seconds = time.perf_counter() - start
         if self.num_batches_done == 0:
             masks, epoch = self.config.masks, self.epoch
+            share = 100 * masks.expected_share(self.data.panel.af, epoch)
             log.info("Epoch %d/%d", epoch + 1, self.config.training.epochs)
             log.info(
-                f"[AF-Guided Masking] seed {epoch}, rate {masks.rate(epoch):.2f}, rare sites "
-                f"{masks.rare_rate:.2f}: {masks.expected_share(self.data.panel.af, epoch):.1%} of "
-                "sites hidden (expected)"
+                "[AF-Guided Masking] seed %d, rate %.2f, rare sites %.2f: %.1f%% of sites hidden "
+                "(expected)",
+                *(epoch, masks.rate(epoch), masks.rare_rate, share),
             )
         return seconds
 
