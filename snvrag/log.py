@@ -32,29 +32,26 @@ class _FileHandler(logging.Handler):
         super().__init__()
         self.path = path
         try:
-            self._stream = open(path, "ab", buffering=0)  # noqa: SIM115
+            self.stream = open(path, "ab", buffering=0)  # noqa: SIM115
             if keep_bytes is not None and self.num_bytes > keep_bytes:
-                self._stream.truncate(keep_bytes)
+                self.stream.truncate(keep_bytes)
         except OSError as error:
             raise unwritable(path, error) from error
 
     @property
     def num_bytes(self) -> int:
-        return os.fstat(self._stream.fileno()).st_size
+        return os.fstat(self.stream.fileno()).st_size
 
     def emit(self, record: logging.LogRecord) -> None:
         left = (printable(self.format(record)) + "\n").encode()
         try:
             while left:
-                left = left[self._stream.write(left) :]
+                left = left[self.stream.write(left) :]
         except OSError as error:
             raise unwritable(self.path, error) from error
 
-    def flush_to_disk(self) -> None:
-        os.fsync(self._stream.fileno())
-
     def close(self) -> None:
-        self._stream.close()
+        self.stream.close()
         super().close()
 
 
@@ -78,7 +75,7 @@ def log_bytes() -> int:
     """Flush the log file to the disk and return its length in bytes; 0 without a file."""
     for handler in log.handlers:
         if isinstance(handler, _FileHandler):
-            handler.flush_to_disk()
+            os.fsync(handler.stream.fileno())
             return handler.num_bytes
     return 0
 

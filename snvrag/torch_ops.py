@@ -255,9 +255,8 @@ def _gradient_of_distances(ctx: Any, of_distances: Tensor, _of_indices: Any) -> 
     """Return the gradients d|q - r|^2 = 2 (q - r) . (dq - dr) for the rows r that were found."""
     queries, database, indices = ctx.saved_tensors
     pull = 2 * of_distances[..., None] * (queries[:, None] - database[indices])  # (Q, K, D)
-    of_queries = of_database = None
-    if ctx.needs_input_grad[0]:
-        of_queries = pull.sum(1)
+    of_queries = pull.sum(1) if ctx.needs_input_grad[0] else None
+    of_database = None
     if ctx.needs_input_grad[1]:
         found, pulls = indices.flatten(), -pull.flatten(0, 1)
         of_database = torch.zeros_like(database).index_add(0, found, pulls)
@@ -354,8 +353,7 @@ def topk_hamming(
 ) -> TopK:
     """Return the k haplotypes nearest to each query as `snvrag.kernels.topk_hamming`.
 
-    Every call builds an index of the panel. Where a panel and mask are searched repeatedly, use
-    `snvrag.kernels.HammingIndex`.
+    Every call builds an index: to search one repeatedly, use `snvrag.kernels.HammingIndex`.
 
     >>> panel = pack_haplotypes(torch.tensor([[0, 0], [0, 1], [1, 1]], dtype=torch.int8))
     >>> topk_hamming(panel[:1], panel, 1, num_sites=2, exclude=torch.tensor([[0]]))

@@ -89,22 +89,12 @@ class HammingIndex:
             device.
         num_haplotypes : int
             H, from 1.
-        observed : (L,) bool, optional
-            As for the class.
-
-        Returns
-        -------
-        HammingIndex
-            Equal to the index that `HammingIndex` makes of the haplotypes.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As for the class.
 
         Notes
         -----
-        Cost: one pass over the rows of the observed sites; hidden sites are not read.
+        ``observed`` and the errors are those of the class, and the index is the one that it makes
+        of the haplotypes. Cost: one pass over the rows of the observed sites; hidden sites are not
+        read.
 
         Examples
         --------

@@ -19,11 +19,8 @@ class StepState(NamedTuple):
 class NonFiniteGuard:
     """Records whether the losses and the gradient of each step were finite, until it is read.
 
-    Attributes
-    ----------
-    bad : () float32
-        On the device: 1 from the first bad step on, else 0. It makes the optimizer skip that step
-        and all that follow, so the state stays that before the bad step.
+    ``bad``, a scalar on the device, is 1 from the first bad step on, else 0. It makes the optimizer
+    skip that step and all that follow, so the state stays that before the bad step.
     """
 
     def __init__(self, device: torch.device) -> None:
