@@ -108,7 +108,8 @@ def test_per_window(timed: Any, sites: Sites, expected: NDArray[np.int64]) -> No
 
 @pytest.mark.parametrize("name", [DICTIONARY, LOOK_UPS, CODES, STRINGS])
 def test_by_allele(name: str, timed: Any, sites: Sites, expected: NDArray[np.int64]) -> None:
-    index, keys = sites.dictionary(), sites.keys(sites.position, sites.codes)
+    index = sites.dictionary() if name == LOOK_UPS else {}
+    keys = sites.keys(sites.position, sites.codes)
     letters = np.array(["A", "C", "G", "T"])
     alleles, panel_alleles = letters[sites.codes], letters[sites.panel_codes]
     position, panel_position = sites.position, sites.panel_position

@@ -267,6 +267,5 @@ def _bounds_text(bounds: tuple[float | None, ...]) -> str:
     if least is not None and most is not None:
         return f"from {least} to {most}"
     given = zip(_BOUNDS, bounds, strict=True)
-    return (
-        " and ".join(f"{words} {bound}" for words, bound in given if bound is not None) or "finite"
-    )
+    parts = (f"{words} {bound}" for words, bound in given if bound is not None)
+    return " and ".join(parts) or "finite"
