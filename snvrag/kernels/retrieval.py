@@ -233,9 +233,26 @@ def topk_hamming(
 ) -> TopK:
     """Build a `HammingIndex`, and search it once for the k nearest haplotypes of each query.
 
-    ``panel``, ``num_sites`` and ``observed`` are those of `HammingIndex`; the other arguments, the
-    result and the errors are those of `HammingIndex.search`: equal distances go to the lowest
-    index. Cost: one pass over the panel to build the index, then that of the search.
+    Parameters
+    ----------
+    panel, num_sites, observed
+        As for `HammingIndex`.
+    queries, k, exclude, weights, threads, out
+        As in `HammingIndex.search`.
+
+    Returns
+    -------
+    TopK
+        As from `HammingIndex.search`: equal distances go to the lowest index.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for both.
+
+    Notes
+    -----
+    Cost: one pass over the panel to build the index, then that of the search.
 
     Examples
     --------

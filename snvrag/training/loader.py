@@ -50,12 +50,20 @@ class Loader:
     ) -> None:
         self.ranks, self.training, self.pin = ranks, training, pin
         targets = data.train if training else data.validation
+        li_stephens = None
+        if config.li_stephens.li_stephens:
+            li_stephens = LiStephensModel(
+                data.panel,
+                config.li_stephens,
+                genetic_map=data.genetic_map,
+                threads=1 if config.run.workers else config.run.threads,
+            )
         self.dataset = WindowDataset(
             data.panel,
             targets,
             windows,
             config.masks if training else config.masks.validation(),
-            _li_stephens_model(config, data),
+            li_stephens,
         )
         self.sampler = KeySampler(
             len(windows),
@@ -181,14 +189,3 @@ def closing_workers(*loaders: Loader) -> Iterator[None]:
     finally:
         for loader in loaders:
             loader.close()
-
-
-def _li_stephens_model(config: Config, data: RunData) -> LiStephensModel | None:
-    if not config.li_stephens.li_stephens:
-        return None
-    return LiStephensModel(
-        data.panel,
-        config.li_stephens,
-        genetic_map=data.genetic_map,
-        threads=1 if config.run.workers else config.run.threads,
-    )
