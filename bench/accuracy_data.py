@@ -26,13 +26,7 @@ _SITES_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class Split:
-    """Samples of a panel, at the sites that are polymorphic in the reference samples.
-
-    Attributes
-    ----------
-    panel, truth, everyone : Panel
-        Reference samples, held-out samples, and both.
-    """
+    """Reference samples, held-out ones and both, at the sites polymorphic in the former."""
 
     panel: Panel
     truth: Panel

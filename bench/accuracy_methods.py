@@ -26,14 +26,9 @@ METHODS = ("frequency", *NEAREST, *PROGRAMS)
 
 @dataclass(frozen=True)
 class Target:
-    """The held-out samples at some of the panel's sites.
+    """The held-out samples at some of the panel's sites, (S,) bool: the typed ones.
 
-    Attributes
-    ----------
-    folder : Path
-        Holds ``target.vcf.gz`` and what the methods make of it.
-    observed : (S,) bool
-        True at the typed sites.
+    The folder holds ``target.vcf.gz`` and what the methods make of it.
     """
 
     folder: Path
@@ -47,16 +42,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one run of a method.
+    """The command line of a process, or a method's name, and the cost of one run of it.
 
-    Attributes
-    ----------
-    command : str
-        The command line, or the method's name for work in this process. A finished run is not
-        repeated where it is the same.
-    wall_seconds : float
-    peak_mib : float or None
-        Largest resident set of the process; None for work in this process.
+    A finished run is not repeated where the command is the same. The peak is the largest resident
+    set of the process; None for work in this process.
     """
 
     command: str
@@ -104,19 +93,9 @@ def run_process(command: list[str], log: Path, threads: int, stdout: Path | None
 class Methods:
     """Runs methods on targets, and none again whose result is in the folder.
 
-    Attributes
-    ----------
-    folder : Path
-        Holds the panel, the genetic map and the trained model.
-    split : Split
-    threads : int
-        Threads of every method.
-    has_map : bool
-        Whether the folder has a genetic map.
-    model : str
-        Model file of snvrag; empty to train one.
-    train_options, impute_options : str
-        Further options of `snvrag.train` and `snvrag.impute`, as in a shell.
+    The folder holds the panel, the trained model (unless ``model`` names one) and, with
+    ``has_map``, the genetic map. Options are further ones of `snvrag.train` and `snvrag.impute`, as
+    in a shell.
     """
 
     folder: Path

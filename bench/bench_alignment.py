@@ -98,54 +98,38 @@ def expected(sites: Sites) -> NDArray[np.int64]:
 
 
 def test_per_window(timed: Any, sites: Sites, expected: NDArray[np.int64]) -> None:
-    found = sites.search_per_window()
+    found = timed(PER_WINDOW, sites.search_per_window)
     only = np.bincount(sites.panel_position - sites.panel_position[0])
     is_known = (found >= 0) & (expected >= 0)
     is_known &= only[sites.position - sites.panel_position[0]] == 1
     assert is_known.mean() > 0.9
     np.testing.assert_array_equal(found[is_known], expected[is_known])
-    timed(PER_WINDOW, sites.search_per_window)
 
 
-def test_dictionary(timed: Any, sites: Sites, expected: NDArray[np.int64]) -> None:
-    def build_and_search() -> NDArray[np.int64]:
-        return sites.look_up(sites.dictionary(), sites.keys(sites.position, sites.codes))
-
-    np.testing.assert_array_equal(timed(DICTIONARY, build_and_search, rounds=3), expected)
-
-
-def test_look_ups(timed: Any, sites: Sites, expected: NDArray[np.int64]) -> None:
-    index, keys = sites.dictionary(), sites.keys(sites.position, sites.codes)
-    found = timed(LOOK_UPS, lambda: sites.look_up(index, keys), rounds=5)
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_codes(timed: Any, sites: Sites, expected: NDArray[np.int64]) -> None:
-    def align() -> NDArray[np.int64]:
-        return align_sites(sites.position, sites.panel_position, sites.codes, sites.panel_codes)
-
-    np.testing.assert_array_equal(align(), expected)
-    timed(CODES, align)
-
-
-def test_strings(timed: Any, sites: Sites, expected: NDArray[np.int64]) -> None:
+@pytest.mark.parametrize("name", [DICTIONARY, LOOK_UPS, CODES, STRINGS])
+def test_by_allele(name: str, timed: Any, sites: Sites, expected: NDArray[np.int64]) -> None:
+    index = sites.dictionary() if name == LOOK_UPS else {}
+    keys = sites.keys(sites.position, sites.codes)
     letters = np.array(["A", "C", "G", "T"])
     alleles, panel_alleles = letters[sites.codes], letters[sites.panel_codes]
-
-    def align() -> NDArray[np.int64]:
-        return align_sites(sites.position, sites.panel_position, alleles, panel_alleles)
-
-    np.testing.assert_array_equal(align(), expected)
-    timed(STRINGS, align)
+    position, panel_position = sites.position, sites.panel_position
+    work, rounds = {
+        DICTIONARY: (
+            lambda: sites.look_up(sites.dictionary(), sites.keys(sites.position, sites.codes)),
+            3,
+        ),
+        LOOK_UPS: (lambda: sites.look_up(index, keys), 5),
+        CODES: (lambda: align_sites(position, panel_position, sites.codes, sites.panel_codes), 0),
+        STRINGS: (lambda: align_sites(position, panel_position, alleles, panel_alleles), 0),
+    }[name]
+    np.testing.assert_array_equal(timed(name, work, rounds=rounds), expected)
 
 
 def test_positions(timed: Any, sites: Sites) -> None:
     panel_position = np.unique(sites.panel_position)  # without alleles, positions must differ
     position = np.unique(sites.position)
-
-    def align() -> NDArray[np.int64]:
-        return align_sites(position, panel_position)
-
     at = np.minimum(np.searchsorted(panel_position, position), panel_position.size - 1)
-    np.testing.assert_array_equal(align(), np.where(panel_position[at] == position, at, -1))
-    timed(POSITIONS, align)
+    np.testing.assert_array_equal(
+        timed(POSITIONS, lambda: align_sites(position, panel_position)),
+        np.where(panel_position[at] == position, at, -1),
+    )

@@ -30,20 +30,9 @@ NUMPY, NUMBA, OURS = "numpy, a query at a time", "numba, fast-math", "snvrag"
 class Problem:
     """A window's panel and queries, and what the baselines need of the model.
 
-    Attributes
-    ----------
-    alleles : (L, H) int8
-        Of the panel.
-    queries : (Q, L) int8
-    sites : (n,) int64
-        Observed sites.
-    cumulative_rho : (L,) float64
-    switch : (n - 1,) float32
-        Probability of a switch between an observed site and the next.
-    before, after : (L,) int64
-        For each site, the indices in `sites` of the observed sites around it.
-    share : (L,) float32
-        Weight of the latter when the posteriors of both are interpolated.
+    ``before`` and ``after`` are, for each site, the indices in ``sites`` of the observed sites
+    around it; ``share`` is the weight of the latter when their posteriors are interpolated, and
+    ``switch`` the probability of a switch between an observed site and the next.
     """
 
     def __init__(self, window: Window) -> None:

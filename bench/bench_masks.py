@@ -27,14 +27,7 @@ OURS, OURS_SINGLE, OURS_MT = "snvrag", "snvrag, one call a window", "snvrag, gen
 
 
 class Chromosome:
-    """Frequencies of N windows, and the ways to mask them.
-
-    Parameters
-    ----------
-    af : (N * L,) float64
-    num_windows : int
-        N.
-    """
+    """The (N * L,) frequencies of N windows, and the ways to mask them."""
 
     def __init__(self, af: NDArray[np.float64], num_windows: int) -> None:
         ends = np.arange(num_windows + 1) * (af.size // num_windows)

@@ -30,7 +30,7 @@ from mosaics import NUM_QUERIES, Window
 from numpy.typing import NDArray
 from v18 import V18, WIDTH
 
-from snvrag.kernels import HammingIndex, TopK, pack_haplotypes, topk_hamming, topk_l2
+from snvrag.kernels import HammingIndex, TopK, pack_haplotypes, topk_l2
 
 OURS = "snvrag"
 USUAL = "search, H = 5,008, k = 8"
@@ -111,33 +111,22 @@ def test_search(
 
 
 @pytest.mark.benchmark(group=USUAL)
-def test_search_from_haplotypes(timed: Any, window: Window) -> None:
-    def search() -> TopK:
-        return topk_hamming(
-            window.query_bits,
-            window.bits,
-            K,
-            num_sites=window.num_sites,
-            observed=window.observed,
-            threads=1,
-        )
-
-    check(window, *search(), K)
-    timed("snvrag, built from haplotypes in the call", search)
-
-
-@pytest.mark.benchmark(group=USUAL)
-def test_search_from_sites(timed: Any, window: Window, haplotypes: NDArray[np.int8]) -> None:
-    site_bits = pack_haplotypes(haplotypes.T)
+@pytest.mark.parametrize("source", ["haplotypes", "sites"])
+def test_search_from(source: str, timed: Any, window: Window) -> None:
+    site_bits = pack_haplotypes(window.haplotypes.T)
 
     def search() -> TopK:
-        index = HammingIndex.from_sites(
-            site_bits, num_haplotypes=window.num_haplotypes, observed=window.observed
+        index = (
+            window.index()
+            if source == "haplotypes"
+            else HammingIndex.from_sites(
+                site_bits, num_haplotypes=window.num_haplotypes, observed=window.observed
+            )
         )
         return index.search(window.query_bits, K, threads=1)
 
     check(window, *search(), K)
-    timed("snvrag, built from sites in the call", search)
+    timed(f"snvrag, built from {source} in the call", search)
 
 
 @pytest.mark.benchmark(group="threads, H = 1,000,000, k = 8")
@@ -166,13 +155,8 @@ FLAT_FAISS, CDIST = "faiss IndexFlatL2", "torch.cdist + topk"
 class Dense:
     """A panel of H rows and 48 queries in D dimensions.
 
-    Attributes
-    ----------
-    rows : (H, D) float32
-    queries : (Q, D) float32
-    tolerance : float
-        Largest absolute error of the squared distances of the other libraries, which compute
-        |a|^2 + |b|^2 - 2ab in float32 and lose digits to cancellation.
+    The tolerance is the largest absolute error of the squared distances of the other libraries,
+    which compute |a|^2 + |b|^2 - 2ab in float32 and lose digits to cancellation.
     """
 
     rows: NDArray[np.float32]

@@ -25,16 +25,9 @@ from sizes import FULL, TINY, Sizes
 
 @dataclass(frozen=True)
 class Row:
-    """The time of one way of doing some work.
+    """The median time of one way (a name in the benchmark's group) of doing some work.
 
-    Attributes
-    ----------
-    work, name : str
-        The benchmark's group, and its name in the group.
-    seconds : float
-        Median.
-    part_of : str
-        The name, in the same group, of the larger piece of work that this is a part of; or empty.
+    ``part_of`` names the larger piece of work, in the same group, that this is a part of; or empty.
     """
 
     work: str
@@ -123,14 +116,8 @@ class Timed:
     ) -> Any:
         """Time a function, keep the row and return what the function returned.
 
-        Parameters
-        ----------
-        name, part_of : str
-            As in `Row`.
-        function : callable
-        rounds : int
-            Number of timed calls, for slow functions: they follow one call that is not timed,
-            except where there is one round alone. By default pytest-benchmark chooses.
+        ``rounds`` timed calls, for slow functions, follow one call that is not timed, except where
+        there is one round alone. By default pytest-benchmark chooses.
         """
         benchmark = self._benchmark
         benchmark.name = name

@@ -34,16 +34,7 @@ V18_LOOP = "V18's loop"
 
 
 class Table:
-    """Times of steps, as rows of a table.
-
-    Parameters
-    ----------
-    device : torch.device
-    num_steps : int
-        Steps that are timed, in five runs.
-    peak_flops : float or None
-        Of the device, in operations a second.
-    """
+    """Times of steps, in five runs, as rows; the device's peak is in operations a second."""
 
     def __init__(self, device: torch.device, num_steps: int, peak_flops: float | None) -> None:
         self.device = device

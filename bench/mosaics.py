@@ -91,21 +91,11 @@ class Founders:
 
 @dataclass(frozen=True)
 class Window:
-    """A panel over one window, held-out queries of the same population, and a mask.
+    """A panel over one window of L sites, held-out queries of the same population, and a mask.
 
-    Attributes
-    ----------
-    num_sites : int
-        L.
-    bits : (H, W) uint64
-        Packed haplotypes of the panel.
-    query_bits : (Q, W) uint64
-        Packed haplotypes of the queries, none of which is in the panel.
-    af : (L,) float64
-        ALT frequency in the panel's first 10,000 haplotypes.
-    observed : (L,) bool
-        False at the 60% of the sites that the mask kernel hides. Rare sites are hidden at the same
-        rate: at the default of 0.7 the search would have fewer words to compare.
+    Haplotypes are packed; ``af`` is of the panel's first 10,000. ``observed`` is False at the 60%
+    of the sites that the mask kernel hides, rare ones at the same rate: at the default of 0.7 the
+    search would have fewer words to compare.
     """
 
     num_sites: int

@@ -34,16 +34,10 @@ def draw(
     share: NDArray[np.float32],
     dosage: NDArray[np.float32],
 ) -> Figure:
-    """Draw one haplotype.
+    """Draw the alleles of one haplotype, which are hidden, and its predicted probability of ALT.
 
-    Parameters
-    ----------
-    truth, hidden, dosage : (n,)
-        Alleles, whether they are hidden, and predicted probability of ALT.
-    retrieved : (NUM_SHOWN, n) uint8
-        Alleles of the retrieved haplotypes.
-    share : (NUM_SHOWN, n) float32
-        Their weights, relative to the largest at each site.
+    Between them are the (NUM_SHOWN, n) alleles of the retrieved haplotypes, shaded by their
+    weights, relative to the largest at each site.
     """
     figure = Figure(figsize=(11, 3.9), layout="constrained")
     FigureCanvasAgg(figure)

@@ -10,16 +10,9 @@ import pytest
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of the benchmarks.
+    """The sizes of the usual panel, of a window and a chromosome, and of the large panel.
 
-    Attributes
-    ----------
-    full : bool
-        True where the work is timed; False for one tiny call of everything.
-    num_haplotypes, num_sites, num_windows : int
-        Haplotypes of the usual panel, sites of a window, windows of a chromosome.
-    many_haplotypes : int
-        Haplotypes of the large panel.
+    ``full`` where the work is timed; otherwise one tiny call of everything is made.
     """
 
     full: bool

@@ -24,15 +24,7 @@ EPOCH = 4  # half of the common sites are hidden
 
 
 class Steps:
-    """A trainer, and the batches of an epoch in turn.
-
-    Parameters
-    ----------
-    sizes : Sizes
-    settings : dict
-        Options of the training.
-    device : str
-    """
+    """A trainer with options by name, and the batches of an epoch in turn."""
 
     def __init__(self, sizes: Sizes, settings: dict[str, Any], device: str = "cpu") -> None:
         num_windows = NUM_WINDOWS if sizes.full else 2

@@ -142,17 +142,9 @@ class Network(nn.Module):
 
 
 class Loop:
-    """V18's training step, with the index of one window.
+    """V18's training step, with an index of the (H, L) alleles of the panel over a batch's window.
 
-    Parameters
-    ----------
-    network : Network
-    haplotypes : (H, L) uint8
-        Alleles of the panel, on the device.
-    batch : Batch
-        Its window is indexed; on the device.
-    gamma : float
-        Of the focal loss.
+    All are on the device; ``gamma`` is that of the focal loss.
     """
 
     def __init__(self, network: Network, haplotypes: Tensor, batch: Batch, gamma: float) -> None:

@@ -11,12 +11,8 @@ def compiled_package() -> Path | None:
     """Return the folder of the installed, compiled package; None where it is this one.
 
     ``python -m`` puts the current folder first on the path, so at the root of a checkout the source
-    folder is found before the installed package, and beside it there is no compiled module.
-
-    Raises
-    ------
-    ImportError
-        If nothing compiled is installed.
+    folder is found before the installed package, and beside it there is no compiled module. Raises
+    ImportError if nothing compiled is installed.
     """
     if util.find_spec("snvrag._core") is not None:
         return None
@@ -36,13 +32,10 @@ def compiled_package() -> Path | None:
 def build_info() -> dict[str, Any]:
     """Return what was built and which instruction set runs.
 
-    Returns
-    -------
-    dict
-        ``version``, ``compiler`` of the CPU extension, ``simd_levels`` (those that this build holds
-        and this machine runs), ``simd_level`` (the one in use; the environment variable
-        ``SNVRAG_SIMD`` chooses another) and ``cuda`` (whether the CUDA extension was built; that a
-        device is there, it does not say).
+    The keys are ``version``, ``compiler`` of the CPU extension, ``simd_levels`` (those that this
+    build holds and this machine runs), ``simd_level`` (the one in use; the environment variable
+    ``SNVRAG_SIMD`` chooses another) and ``cuda`` (whether the CUDA extension was built; that a
+    device is there, it does not say).
 
     Examples
     --------
@@ -70,11 +63,6 @@ def get_include() -> str:
     code too) are complete by themselves. The other headers declare functions of the library that
     `get_cmake_dir` leads to.
 
-    Returns
-    -------
-    str
-        Path of a folder with the folder ``snvrag`` in it.
-
     Examples
     --------
     >>> import os, snvrag
@@ -85,16 +73,11 @@ def get_include() -> str:
 
 
 def get_cmake_dir() -> str:
-    """Return the folder where CMake's ``find_package(snvrag CONFIG)`` finds the C++ library.
+    """Return the folder (``-Dsnvrag_DIR=``) where CMake's ``find_package(snvrag CONFIG)`` looks.
 
     The target ``snvrag::cpu`` brings the headers of `get_include` and the static library of this
     build, which needs the C++ standard library of `build_info`'s compiler or a compatible one. With
     another, make it from source: ``add_subdirectory`` of a checkout gives the same target.
-
-    Returns
-    -------
-    str
-        Path of the folder with ``snvragConfig.cmake``, for ``-Dsnvrag_DIR=``.
 
     Examples
     --------

@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 
 class InputError(ValueError):
     """Something the user gave is wrong: names it, what was expected and what came.
 
-    Parameters
-    ----------
-    message : str
-        What is wrong with it, such as ``must be at least 1, got 0``.
-    argument : str
-        Name of the argument, as a Python caller writes it. A command line shows it as its flag.
-    path : str or Path
-        The file that is wrong.
+    A message is such as ``must be at least 1, got 0``; the argument, if any, is named as a Python
+    caller writes it (a command line shows its flag), the path is that of a file that is wrong.
     """
 
     def __init__(self, message: str, *, argument: str = "", path: str | Path = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.argument = argument
-        self.path = str(path)
+        self.message, self.argument, self.path = message, argument, str(path)
 
     def __str__(self) -> str:
         return self.text(self.argument)
 
     def text(self, argument: str) -> str:
         """Return the error as one line in which its argument is called ``argument``."""
-        if self.path:
-            return f"{argument} {self.path}: {self.message}".lstrip()
-        return f"{argument} {self.message}".lstrip()
+        place = f"{self.path}: " if self.path else ""
+        return f"{argument} {place}{self.message}".lstrip()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (type(self), self.message, self.argument, self.path)
-
-
-def _restore(kind: type[InputError], message: str, argument: str, path: str) -> InputError:
-    return kind(message, argument=argument, path=path)
+        restore = partial(type(self), argument=self.argument, path=self.path)
+        return restore, (self.message,)
 
 
 class RemoteInputError(InputError):

@@ -32,46 +32,34 @@ class _FileHandler(logging.Handler):
         super().__init__()
         self.path = path
         try:
-            self._stream = open(path, "ab", buffering=0)  # noqa: SIM115
+            self.stream = open(path, "ab", buffering=0)  # noqa: SIM115
             if keep_bytes is not None and self.num_bytes > keep_bytes:
-                self._stream.truncate(keep_bytes)
+                self.stream.truncate(keep_bytes)
         except OSError as error:
             raise unwritable(path, error) from error
 
     @property
     def num_bytes(self) -> int:
-        return os.fstat(self._stream.fileno()).st_size
+        return os.fstat(self.stream.fileno()).st_size
 
     def emit(self, record: logging.LogRecord) -> None:
         left = (printable(self.format(record)) + "\n").encode()
         try:
             while left:
-                left = left[self._stream.write(left) :]
+                left = left[self.stream.write(left) :]
         except OSError as error:
             raise unwritable(self.path, error) from error
 
-    def flush_to_disk(self) -> None:
-        os.fsync(self._stream.fileno())
-
     def close(self) -> None:
-        self._stream.close()
+        self.stream.close()
         super().close()
 
 
 def open_log(path: Path, keep_bytes: int | None = 0) -> None:
     """Write log lines to standard output and append them to a file.
 
-    Parameters
-    ----------
-    path : Path
-    keep_bytes : int or None
-        Truncate the file to this length first: a resumed run writes again what came after its
-        checkpoint. None: append to all of it.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written, here or at a later line.
+    It is first truncated to ``keep_bytes``, as a resumed run writes again what came after its
+    checkpoint; None keeps all of it. Raises `InputError` if it cannot be written, here or later.
     """
     close_log()
     _add_handlers(_BarHandler(), _FileHandler(path, keep_bytes))
@@ -87,7 +75,7 @@ def log_bytes() -> int:
     """Flush the log file to the disk and return its length in bytes; 0 without a file."""
     for handler in log.handlers:
         if isinstance(handler, _FileHandler):
-            handler.flush_to_disk()
+            os.fsync(handler.stream.fileno())
             return handler.num_bytes
     return 0
 

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from . import kernels
@@ -45,8 +44,7 @@ __all__ = [
 def _words(name: str, words: Tensor) -> Any:
     """Return packed words as the kernels take them, without a copy."""
     if words.dtype not in (torch.int64, torch.uint64):
-        expected = "an int64 (or uint64) tensor of packed words"
-        type_error(name, expected, f"dtype {words.dtype}")
+        type_error(name, "an int64 (or uint64) tensor of packed words", f"dtype {words.dtype}")
     words = words.detach().view(torch.int64)
     return words if words.is_cuda else words.numpy().view(np.uint64)
 
@@ -60,8 +58,7 @@ def _tensor(result: Any) -> Tensor:
     """Return a kernel's result as a tensor, without a copy; words as int64."""
     if isinstance(result, Tensor):
         return result
-    array: NDArray[Any] = result.view(np.int64) if result.dtype == np.uint64 else result
-    return torch.from_numpy(array)
+    return torch.from_numpy(result.view(np.int64) if result.dtype == np.uint64 else result)
 
 
 def _same_device(**tensors: Tensor | None) -> None:
@@ -246,10 +243,7 @@ def _(
 ) -> tuple[Tensor, Tensor]:
     _same_device(database=database, queries=queries, exclude=exclude)
     shape = (_axes("queries", queries, 2)[0], k)
-    return (
-        queries.new_empty(shape, dtype=torch.float32),
-        queries.new_empty(shape, dtype=torch.int64),
-    )
+    return queries.new_empty(shape), queries.new_empty(shape, dtype=torch.int64)
 
 
 def _keep_rows(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -261,9 +255,8 @@ def _gradient_of_distances(ctx: Any, of_distances: Tensor, _of_indices: Any) -> 
     """Return the gradients d|q - r|^2 = 2 (q - r) . (dq - dr) for the rows r that were found."""
     queries, database, indices = ctx.saved_tensors
     pull = 2 * of_distances[..., None] * (queries[:, None] - database[indices])  # (Q, K, D)
-    of_queries = of_database = None
-    if ctx.needs_input_grad[0]:
-        of_queries = pull.sum(1)
+    of_queries = pull.sum(1) if ctx.needs_input_grad[0] else None
+    of_database = None
     if ctx.needs_input_grad[1]:
         found, pulls = indices.flatten(), -pull.flatten(0, 1)
         of_database = torch.zeros_like(database).index_add(0, found, pulls)
@@ -360,8 +353,7 @@ def topk_hamming(
 ) -> TopK:
     """Return the k haplotypes nearest to each query as `snvrag.kernels.topk_hamming`.
 
-    Every call builds an index of the panel. Where a panel and mask are searched repeatedly, use
-    `snvrag.kernels.HammingIndex`.
+    Every call builds an index: to search one repeatedly, use `snvrag.kernels.HammingIndex`.
 
     >>> panel = pack_haplotypes(torch.tensor([[0, 0], [0, 1], [1, 1]], dtype=torch.int8))
     >>> topk_hamming(panel[:1], panel, 1, num_sites=2, exclude=torch.tensor([[0]]))

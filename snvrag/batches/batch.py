@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,11 +16,35 @@ NUM_MATCH_FEATURES = 6
 # Fields of a batch with a row for each window; the others have one for each sample.
 _BY_WINDOW = ("windows", "hidden", "panel_af", "relative_position")
 
-T = TypeVar("T", "Batch", "Neighbours")
+T = TypeVar("T", bound="_Tensors")
+
+
+class _Tensors:
+    """A dataclass of tensors, with a row for each sample unless named in `_BY_WINDOW`."""
+
+    def to(self: T, device: torch.device) -> T:
+        """Return them on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def rows(self: T, start: int, stop: int) -> T:
+        """Return the samples ``start`` to ``stop`` only; windows stay as they are."""
+        return self._map(lambda tensor: tensor[start:stop], keep=_BY_WINDOW)
+
+    def pin_memory(self: T) -> T:
+        """Return them in page-locked memory."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self: T, change: Callable[[Tensor], Tensor], keep: tuple[str, ...] = ()) -> T:
+        """Return a copy with all tensors changed, but for those to keep."""
+        values = dict(vars(self))
+        for name, value in values.items():
+            if isinstance(value, Tensor) and name not in keep:
+                values[name] = change(value)
+        return type(self)(**values)
 
 
 @dataclass
-class Batch:
+class Batch(_Tensors):
     """B samples, each over one of N windows of L sites (padded), as tensors on one device.
 
     Attributes
@@ -103,21 +127,9 @@ class Batch:
             hidden = hidden | self.missing
         return self.alleles.long().masked_fill(hidden, MASK)
 
-    def to(self, device: torch.device) -> Batch:
-        """Return the batch on another device."""
-        return _change(self, lambda tensor: tensor.to(device, non_blocking=True))
-
-    def rows(self, start: int, stop: int) -> Batch:
-        """Return the batch of samples ``start`` to ``stop`` only; its windows stay as they are."""
-        return _change(self, lambda tensor: tensor[start:stop], keep=_BY_WINDOW)
-
-    def pin_memory(self) -> Batch:
-        """Return the batch in page-locked memory (a data loader calls this)."""
-        return _change(self, lambda tensor: tensor.pin_memory())
-
 
 @dataclass
-class Neighbours:
+class Neighbours(_Tensors):
     """K retrieved haplotypes at every site of every query, with their local match information.
 
     A window is retrieved in segments, each with a list of its own, so neighbour k of one site need
@@ -135,42 +147,11 @@ class Neighbours:
     alleles: Tensor
     features: Tensor
 
-    def to(self, device: torch.device) -> Neighbours:
-        """Return them on another device."""
-        return _change(self, lambda tensor: tensor.to(device, non_blocking=True))
-
-    def rows(self, start: int, stop: int) -> Neighbours:
-        """Return those of samples ``start`` to ``stop`` only."""
-        return _change(self, lambda tensor: tensor[start:stop])
-
-    def pin_memory(self) -> Neighbours:
-        """Return them in page-locked memory."""
-        return _change(self, lambda tensor: tensor.pin_memory())
-
-
-def _change(record: T, change: Callable[[Tensor], Tensor], keep: tuple[str, ...] = ()) -> T:
-    """Return a record with all its tensors changed, but for those to keep."""
-    values: dict[str, Any] = {item.name: getattr(record, item.name) for item in fields(record)}
-    for name, value in values.items():
-        if isinstance(value, Tensor) and name not in keep:
-            values[name] = change(value)
-    return type(record)(**values)
-
 
 def slice_bits(bits: NDArray[np.uint64], start: int, stop: int) -> NDArray[np.uint64]:
-    """Return the sites [start, stop) of packed haplotypes, packed.
+    """Return the sites [start, stop) of (..., W) packed haplotypes, packed.
 
-    Parameters
-    ----------
-    bits : (..., W) uint64
-        Bit j of word w is site 64 * w + j.
-    start, stop : int
-        With 0 <= start <= stop <= 64 * W.
-
-    Returns
-    -------
-    (..., ceil((stop - start) / 64)) uint64
-        Bits past the last site are 0. A new array.
+    It is a new array, (..., ceil((stop - start) / 64)), whose bits past the last site are 0.
     """
     num_words = -(-(stop - start) // 64)
     first, shift = divmod(start, 64)

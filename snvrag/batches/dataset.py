@@ -54,15 +54,7 @@ class Targets:
 class WindowDataset(Dataset[Batch]):
     """Batches from keys: a pure function, with no state that could go stale.
 
-    Parameters
-    ----------
-    panel : Panel
-        The reference panel: its frequencies guide the masks.
-    targets : Targets
-    windows : Windows
-    masks : MaskConfig
-    li_stephens : LiStephensModel, optional
-        Of the reference panel.
+    The frequencies of ``panel``, the reference, guide the masks; the Li-Stephens models are its.
     """
 
     def __init__(
@@ -73,12 +65,9 @@ class WindowDataset(Dataset[Batch]):
         masks: MaskConfig,
         li_stephens: LiStephensModel | None = None,
     ) -> None:
-        self.targets = targets
-        self.windows = windows
-        self.masks = masks
+        self.targets, self.windows, self.masks = targets, windows, masks
         self.li_stephens = li_stephens
-        self._panel = panel
-        self._af = panel.af
+        self._panel, self._af = panel, panel.af
         self._population_size = np.bincount(
             panel.sample_population, minlength=len(panel.populations)
         ).astype(np.float32)
@@ -88,10 +77,7 @@ class WindowDataset(Dataset[Batch]):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """Return one batch for the keys, which must share their mask_seed.
-
-        Without keys, it is a batch of no samples and of mask_seed -1.
-        """
+        """Return one batch for the keys, which share their mask_seed; without keys, it is -1."""
         mask_seed = keys[0].mask_seed if keys else -1
         if any(key.mask_seed != mask_seed for key in keys):
             raise ValueError("keys must be of one mask_seed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ class Key(NamedTuple):
     sample: int
 
 
+@dataclass(frozen=True)
 class KeySampler:
     """Orders the keys of an epoch and divides them into batches.
 
@@ -33,27 +35,17 @@ class KeySampler:
         Every pair is one key.
     batch_size : int
         Keys in a batch; the last batch may have fewer.
-    seed : int
-        Seed of the shuffle.
     shuffle : {"full", "window", "none"}
         "full": any keys together; "window": a batch stays within one window, and batches come in
         random order; "none": by window, then sample.
     """
 
-    def __init__(
-        self,
-        num_windows: int,
-        num_samples: int,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        shuffle: Literal["full", "window", "none"] = "none",
-    ) -> None:
-        self.num_windows = num_windows
-        self.num_samples = num_samples
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
+    num_windows: int
+    num_samples: int
+    batch_size: int
+    _: KW_ONLY
+    seed: int = 0
+    shuffle: Literal["full", "window", "none"] = "none"
 
     def __len__(self) -> int:
         """Batches of an epoch."""

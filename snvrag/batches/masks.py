@@ -18,6 +18,7 @@ class MaskConfig(Options):
     """How many sites of a window are hidden, as a pure function of the epoch."""
 
     title = "Masks"
+    moved_from = "windows"
 
     mask_rates: tuple[float, ...] = option(
         (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
@@ -25,39 +26,17 @@ class MaskConfig(Options):
         "last for all that follow",
         least=0,
         most=1,
-        formerly="windows.mask_rates",
     )
-    epochs_per_rate: int = option(
-        2,
-        "epochs of training with each of the mask rates",
-        least=1,
-        formerly="windows.epochs_per_rate",
-    )
-    val_rate: float = option(
-        0.5,
-        "probability of hiding a site in validation",
-        least=0,
-        most=1,
-        formerly="windows.val_rate",
-    )
+    epochs_per_rate: int = option(2, "epochs of training with each of the mask rates", least=1)
+    val_rate: float = option(0.5, "probability of hiding a site in validation", least=0, most=1)
     rare_rate: float = option(
-        0.7,
-        "probability of hiding a rare site, in training and validation",
-        least=0,
-        most=1,
-        formerly="windows.rare_rate",
+        0.7, "probability of hiding a rare site, in training and validation", least=0, most=1
     )
     rare_threshold: float = option(
-        0.05,
-        "ALT frequency below which a site is rare",
-        least=0,
-        most=1,
-        formerly="windows.rare_threshold",
+        0.05, "ALT frequency below which a site is rare", least=0, most=1
     )
     mask_generator: Generator = option(
-        "philox",
-        "random numbers that masks are drawn from; mt19937 gives V18's own masks",
-        formerly="windows.mask_generator",
+        "philox", "random numbers that masks are drawn from; mt19937 gives V18's own masks"
     )
 
     def validation(self) -> MaskConfig:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING
+from functools import partial
 from typing import Any, NoReturn, get_args, get_origin
 
 from ..errors import InputError, LostRankError, RemoteInputError, one_line, reason
@@ -43,13 +44,6 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_INPUT, None if self.quiet else line)
 
 
-class Formatter(argparse.HelpFormatter):
-    """Help a little wider than argparse's own."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28, width=100)
-
-
 class VersionAction(argparse.Action):
     """Prints the version; it is looked up when asked for, as that takes longer than parsing."""
 
@@ -70,25 +64,11 @@ def run_main(
     *,
     quiet: bool = False,
 ) -> int:
-    """Parse a command line, run the command, and return its exit code.
+    """Parse the command line of ``snvrag name``, run the command, and return its exit code.
 
     Exit codes: 0 done, 2 for an `InputError` or a file that cannot be written, 1 for a lost rank or
-    a closed pipe, 130 after Ctrl-C, otherwise what ``run`` returns.
-
-    Parameters
-    ----------
-    name : str
-        Of the command: ``snvrag name`` is the prefix of its messages.
-    kind : type
-        The command's options.
-    description : str
-        For ``--help``.
-    run : callable
-        Takes the options.
-    arguments : sequence of str, optional
-        By default those of the process.
-    quiet : bool
-        Whether another process of the run reports the same errors.
+    a closed pipe, 130 after Ctrl-C, otherwise what ``run`` returns. ``quiet``: another process of
+    the run reports the same errors.
     """
     parser = build_parser(name, kind, description)
     parser.quiet = quiet
@@ -138,14 +118,8 @@ def parse(
     """Return the options of a command line and warnings about old names.
 
     What a TOML file sets (``--config``, for programs with sections) comes on top of the preset, and
-    the command line on top of both.
-
-    Raises
-    ------
-    InputError
-        For a value that is not allowed.
-    SystemExit
-        For ``--help``, ``--version`` and an unknown or malformed option.
+    the command line on top of both. Raises `InputError` for a value that is not allowed, and
+    SystemExit for ``--help``, ``--version`` and an unknown or malformed option.
     """
     warnings: list[str] = []
     parser = build_parser(name, kind, description)
@@ -162,10 +136,10 @@ def _values(
     given = vars(parser.parse_args(sys.argv[1:] if arguments is None else arguments))
     path = given.pop("config", None)
     values = read_settings(path, kind, warn) if path else {}
-    preset = values.pop("preset", None)
-    preset = given.pop("preset", preset)
+    preset = given.pop("preset", values.pop("preset", None))
     if preset is not None:
-        _check_preset(kind, preset)
+        if preset not in (known := presets(kind)):
+            raise InputError(f"must be one of {', '.join(known)}, got {preset}", argument="preset")
         values = {**preset_values(kind, preset), **values}
     renamed = {_old_name(entry): entry.name for entry in entries(kind)}
     for key, value in given.items():
@@ -174,12 +148,6 @@ def _values(
             warn(f"{flag(key)} is now {flag(name)}")
         values[name] = tuple(value) if isinstance(value, list) else value
     return values
-
-
-def _check_preset(kind: type[Options], preset: str) -> None:
-    known = presets(kind)
-    if preset not in known:
-        raise InputError(f"must be one of {', '.join(known)}, got {preset}", argument="preset")
 
 
 def presets(kind: type[Options]) -> list[str]:
@@ -193,7 +161,7 @@ def build_parser(name: str, kind: type[Options], description: str) -> Parser:
     parser = Parser(
         prog=f"snvrag {name}",
         description=description,
-        formatter_class=Formatter,
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=28, width=100),
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
@@ -261,8 +229,7 @@ def _positional_name(entry: Entry) -> str:
 
 def _old_name(entry: Entry) -> str:
     """Return the name that an option had on the command line, if it was another."""
-    old: str = entry.item.metadata["formerly"].rpartition(".")[2]
-    return "" if old == entry.name else old
+    return "" if entry.formerly[1] == entry.name else entry.formerly[1]
 
 
 def _help(entry: Entry) -> str:

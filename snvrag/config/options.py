@@ -5,6 +5,7 @@ checkpoint and the checks take an option from.
 from __future__ import annotations
 
 import math
+import operator
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -64,13 +65,14 @@ def option(  # every parameter is one fact about an option, given by keyword
     saved : bool
         False for what belongs to one start of a run: it is not written to its TOML file.
     formerly : str
-        The option's name before, as ``name`` or ``table.name``; still taken, with a warning.
+        The option's name before, as ``name`` or ``table.name``; still taken, with a warning. See
+        also `Options.moved_from`.
     **presets
         The value in presets other than the default, by the preset's name.
     """
     metadata = {
         "help": help,
-        "bounds": (least, most, above, below),
+        "bounds": (least, above, most, below),
         "metavar": metavar,
         "positional": positional,
         "repeat": repeat,
@@ -97,6 +99,9 @@ class Options:
     title: ClassVar[str] = ""
     """Heading of the options in a command line's help."""
 
+    moved_from: ClassVar[str] = ""
+    """The table that these options stood in before, if it was another."""
+
     def __post_init__(self) -> None:
         for item in fields(self):
             if item.metadata:
@@ -116,11 +121,18 @@ class Entry(NamedTuple):
     table: str
     item: Field[Any]
     kind: Any
+    moved_from: str = ""
 
     @property
     def name(self) -> str:
         """Its name, as in Python."""
         return self.item.name
+
+    @property
+    def formerly(self) -> tuple[str, str]:
+        """The section and name that it had before; those of today unless they were others."""
+        table, _, name = self.item.metadata["formerly"].rpartition(".")
+        return table or self.moved_from or self.table, name or self.name
 
 
 def entries(kind: type[Options]) -> Iterator[Entry]:
@@ -131,7 +143,7 @@ def entries(kind: type[Options]) -> Iterator[Entry]:
             continue
         part = _types(kind)[item.name]
         for inner in fields(part):
-            yield Entry(item.name, inner, _types(part)[inner.name])
+            yield Entry(item.name, inner, _types(part)[inner.name], part.moved_from)
 
 
 def sections(kind: type[Options]) -> dict[str, type[Options]]:
@@ -142,12 +154,7 @@ def sections(kind: type[Options]) -> dict[str, type[Options]]:
 def build(kind: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
     """Return options from values by name, whatever their section; the others have defaults.
 
-    Raises
-    ------
-    InputError
-        For a value that is not allowed.
-    TypeError
-        For a name that no option has.
+    Raises `InputError` for a value that is not allowed, TypeError for a name that no option has.
     """
     unknown = values.keys() - {entry.name for entry in entries(kind)}
     if unknown:
@@ -157,8 +164,7 @@ def build(kind: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
         inner = {item.name for item in fields(part)}
         arguments[name] = part(**{key: values[key] for key in inner & values.keys()})
     own = {item.name for item in fields(kind) if item.metadata}
-    arguments |= {key: values[key] for key in own & values.keys()}
-    return kind(**arguments)
+    return kind(**arguments, **{key: values[key] for key in own & values.keys()})
 
 
 def values_of(options: Options) -> dict[str, Any]:
@@ -235,39 +241,31 @@ def _check(item: Field[Any], kind: Any, value: Any) -> None:
     for number in value if is_tuple else (value,):
         if not isinstance(number, (int, float)) or isinstance(number, bool):
             continue
-        if not _is_within(number, *item.metadata["bounds"]):
-            expected = _bounds_text(*item.metadata["bounds"])
+        bounds = item.metadata["bounds"]
+        if not math.isfinite(number) or not all(
+            bound is None or holds(number, bound)
+            for bound, holds in zip(bounds, _BOUNDS.values(), strict=True)
+        ):
+            expected = _bounds_text(bounds)
             many = "numbers " if is_tuple else ""
             shown = " ".join(map(str, value)) if is_tuple else value
             raise InputError(f"must be {many}{expected}, got {shown}", argument=item.name)
 
 
-def _is_within(
-    number: float, least: float | None, most: float | None, above: float | None, below: float | None
-) -> bool:
-    return (
-        math.isfinite(number)
-        and (least is None or number >= least)
-        and (most is None or number <= most)
-        and (above is None or number > above)
-        and (below is None or number < below)
-    )
+# How each of an option's bounds is written, and how a number must compare with it.
+_BOUNDS = {
+    "at least": operator.ge,
+    "above": operator.gt,
+    "at most": operator.le,
+    "below": operator.lt,
+}
 
 
-def _bounds_text(
-    least: float | None, most: float | None, above: float | None, below: float | None
-) -> str:
+def _bounds_text(bounds: tuple[float | None, ...]) -> str:
     """Return bounds in words: ``at least 1``, ``from 0 to 1``, ``above 0 and below 1``."""
+    least, _, most, _ = bounds
     if least is not None and most is not None:
         return f"from {least} to {most}"
-    parts = [
-        f"{words} {bound}"
-        for words, bound in (
-            ("at least", least),
-            ("above", above),
-            ("at most", most),
-            ("below", below),
-        )
-        if bound is not None
-    ]
+    given = zip(_BOUNDS, bounds, strict=True)
+    parts = (f"{words} {bound}" for words, bound in given if bound is not None)
     return " and ".join(parts) or "finite"

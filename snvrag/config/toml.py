@@ -15,6 +15,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+_Names = dict[tuple[str, str], Entry]
 _TYPES = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 
 
@@ -22,20 +23,9 @@ def read_settings(path: str, kind: type[Options], warn: Callable[[str], object])
     """Return the options that a TOML file sets, by name.
 
     An option may stand in the table of its section or outside of tables; ``preset`` outside.
-
-    Parameters
-    ----------
-    path : str
-    kind : type
-        The program's options.
-    warn : callable
-        Called with a line for each name that has changed, and for each "" and 0 that an earlier
-        version wrote for an option that is not given.
-
-    Raises
-    ------
-    InputError
-        For a file that cannot be read, a key or table that is unknown, or a value of another type.
+    ``warn`` gets a line for each name that has changed, and for each "" and 0 that an earlier
+    version wrote for an option that is not given. Raises `InputError` for a file that cannot be
+    read, a key or table that is unknown, or a value of another type.
     """
     known, old = _names(kind)
     tables = {table for table, _ in (*known, *old)}
@@ -86,16 +76,13 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
     return {"": {name: content[name] for name in content if name not in tables}, **tables}
 
 
-def _names(
-    kind: type[Options],
-) -> tuple[dict[tuple[str, str], Entry], dict[tuple[str, str], Entry]]:
+def _names(kind: type[Options]) -> tuple[_Names, _Names]:
     """Return the options of a program by (table, name), and by the names that they had before."""
     known, old = {}, {}
     for entry in entries(kind):
         known[entry.table, entry.name] = known["", entry.name] = entry
-        if entry.item.metadata["formerly"]:
-            table, _, name = entry.item.metadata["formerly"].rpartition(".")
-            old[table, name] = old["", name] = entry
+        if entry.formerly != (entry.table, entry.name):
+            old[entry.formerly] = old["", entry.formerly[1]] = entry
     return known, old
 
 

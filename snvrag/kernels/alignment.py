@@ -71,10 +71,8 @@ def align_sites(
 
     Parameters
     ----------
-    position : (S,) integer
+    position, panel_position : (S,) and (P,) integer
         Positions of the sites in bp, ascending; equal ones may repeat.
-    panel_position : (P,) integer
-        Positions of the panel's sites in bp, ascending; equal ones may repeat.
     alleles, panel_alleles : (S, 2) and (P, 2), optional
         REF and ALT of each site: strings (any NumPy string dtype, or objects), compared exactly, or
         integer codes that mean the same on both sides. Single letters and codes are compared
@@ -88,11 +86,10 @@ def align_sites(
 
     Raises
     ------
-    TypeError
-        For a wrong type or dtype.
-    ValueError
-        For a wrong shape; for positions that descend, with the first offending index; without
-        alleles, for a site whose position the panel has more than once, which is ambiguous.
+    TypeError, ValueError
+        For a wrong type, dtype or shape; for positions that descend, with the first offending
+        index; without alleles, for a site whose position the panel has more than once, which is
+        ambiguous.
 
     Notes
     -----
@@ -100,7 +97,6 @@ def align_sites(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import align_sites
     >>> align_sites(np.array([10, 25, 30]), np.array([10, 20, 30, 40]))
     array([ 0, -1,  2])

@@ -64,10 +64,9 @@ def li_stephens_dosage(
 
     Raises
     ------
-    TypeError
-        For a wrong type, dtype or layout.
-    ValueError
-        For a wrong shape or range, and for values of ``cumulative_rho`` that descend.
+    TypeError, ValueError
+        For a wrong type, dtype or layout; for a wrong shape or range, and for values of
+        ``cumulative_rho`` that descend.
 
     Notes
     -----
@@ -79,7 +78,6 @@ def li_stephens_dosage(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import li_stephens_dosage, pack_haplotypes
     >>> panel = np.array([[0, 0, 0, 0], [1, 1, 1, 1]], np.int8)
     >>> query = np.array([[1, 0, 0, 1]], np.int8)  # the first and the last site are observed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +34,14 @@ def _num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _check_af(af: object) -> NDArray[np.float64]:
-    return _checks.array("af", af, np.float64, (None,), _AF)
-
-
-def _check_generator(generator: str) -> None:
-    if generator != "philox":
+def _is_on_device(af: Any, generator: str) -> bool:
+    """Return whether frequencies are a CUDA array; check them and the generator for it."""
+    if not cuda.is_device_array(af):
+        _checks.array("af", af, np.float64, (None,), _AF)
+        return False
+    if generator == "mt19937":
         _checks.value_error("generator", "'philox' for a CUDA array", repr(generator))
+    return True
 
 
 def _fill(  # 8 parameters: those of the compiled functions
@@ -60,12 +61,11 @@ def _fill(  # 8 parameters: those of the compiled functions
     common, rare = (np.uint64(math.ceil(p * 2**53)) for p in rates[:2])
     key = (np.uint64(seed), np.uint64(first_window))
     arguments = (af, starts, stops, mask, *key, rates[2], rare, common)
-    if generator == "philox":
-        room = np.empty(_mask_kernels.PHILOX_WORDS, np.uint64)
-        at = _mask_kernels.philox_windows(*arguments, room)
-    else:
-        room = np.empty(_mask_kernels.MT19937_WORDS, np.uint64)
-        at = _mask_kernels.mt19937_windows(*arguments, room)
+    fill: Any = _mask_kernels.philox_windows
+    room = _mask_kernels.PHILOX_WORDS
+    if generator == "mt19937":
+        fill, room = _mask_kernels.mt19937_windows, _mask_kernels.MT19937_WORDS
+    at = fill(*arguments, np.empty(room, np.uint64))
     if at >= 0:
         at += int(np.argmin((af[at:] >= 0) & (af[at:] <= 1)))
         _checks.value_error("af", _AF, f"{af[at]} at {at}")
@@ -114,11 +114,9 @@ def af_guided_mask(
 
     Raises
     ------
-    TypeError
-        For a wrong type or dtype.
-    ValueError
-        For a wrong shape or a number out of range, with the first offending index of ``af``, where
-        NaN is an error, too.
+    TypeError, ValueError
+        For a wrong type or dtype; for a wrong shape or a number out of range, with the first
+        offending index of ``af``, where NaN is an error, too.
 
     Notes
     -----
@@ -127,7 +125,6 @@ def af_guided_mask(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import af_guided_mask
     >>> af = np.array([0.01, 0.20, 0.50, 0.02])
     >>> mask = af_guided_mask(af, seed=1, window=7, rate=0.5)
@@ -136,19 +133,15 @@ def af_guided_mask(
     True
     """
     window = _checks.whole_number("window", window, 0, 2**63 - 1)
-    if cuda.is_device_array(af):
-        ends = np.array([0, af.shape[0]])
-        seed = _checks.seed_of_masks(generator, seed, window)
-        _check_generator(generator)
-        rates = _rates(rate, rare_rate, rare_threshold)
+    on_device = _is_on_device(af, generator)
+    seed = _checks.seed_of_masks(generator, seed, window)
+    rates = _rates(rate, rare_rate, rare_threshold)
+    ends = np.array([0, af.shape[0]])
+    if on_device:
         return cuda.af_guided_masks(  # type: ignore[return-value]  # a CUDA array
             af, ends[:1], ends[1:], seed=seed, first_window=window, rates=rates
         )
-    af = _check_af(af)
-    seed = _checks.seed_of_masks(generator, seed, window)
-    rates = _rates(rate, rare_rate, rare_threshold)
     mask = np.empty(af.shape[0], np.bool_)
-    ends = np.array([0, af.shape[0]])
     _fill(generator, af, ends[:1], ends[1:], mask, seed, window, rates)
     return mask
 
@@ -202,22 +195,20 @@ def af_guided_masks(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import af_guided_mask, af_guided_masks
     >>> af = np.linspace(0, 1, 10)
     >>> masks = af_guided_masks(af, np.array([0, 5]), np.array([5, 10]), seed=3, rate=0.3)
     >>> bool((masks[5:] == af_guided_mask(af[5:], seed=3, window=1, rate=0.3)).all())
     True
     """
-    on_device = cuda.is_device_array(af)
-    num_sites = int(af.shape[0]) if on_device else _check_af(af).shape[0]
+    on_device = _is_on_device(af, generator)
+    num_sites = int(af.shape[0])
     starts, stops = _checks.windows(starts, stops, num_sites)
     num_windows = starts.shape[0]
     first_window = _checks.whole_number("first_window", first_window, 0, 2**63 - 1 - num_windows)
     seed = _checks.seed_of_masks(generator, seed, first_window + max(0, num_windows - 1))
     rates = _rates(rate, rare_rate, rare_threshold)
-    if cuda.is_device_array(af):
-        _check_generator(generator)
+    if on_device:
         return cuda.af_guided_masks(  # type: ignore[return-value]  # a CUDA array
             af, starts, stops, seed=seed, first_window=first_window, rates=rates
         )

@@ -99,8 +99,7 @@ def _nearest(
         dropped = set() if exclude is None else set(exclude[q].tolist())
         order = sorted((d, i) for i, d in enumerate(row.tolist()) if i not in dropped)
         rows.append(order[:k])
-    shape = (len(distances), k, 2)
-    table = np.array(rows, dtype=object).reshape(shape)
+    table = np.array(rows, dtype=object).reshape(len(distances), k, 2)
     return table[..., 0].astype(distances.dtype), table[..., 1].astype(np.int64)
 
 

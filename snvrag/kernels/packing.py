@@ -26,10 +26,9 @@ def pack_haplotypes(
 
     Raises
     ------
-    TypeError
-        For a wrong type or dtype.
-    ValueError
-        For a wrong number of axes, and for an allele other than 0 or 1, with its place.
+    TypeError, ValueError
+        For a wrong type or dtype; for a wrong number of axes, and for an allele other than 0 or 1,
+        with its place.
 
     Notes
     -----
@@ -37,7 +36,6 @@ def pack_haplotypes(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import pack_haplotypes
     >>> pack_haplotypes(np.array([[1, 0, 1], [0, 0, 1]], np.int8))
     array([[5],
@@ -63,10 +61,8 @@ def unpack_haplotypes(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.in
 
     Raises
     ------
-    TypeError
-        For a wrong type, dtype or layout.
-    ValueError
-        For a wrong number of axes, or if W is not ceil(num_sites / 64).
+    TypeError, ValueError
+        For a wrong type, dtype or layout; for a wrong number of axes or words.
 
     Notes
     -----
@@ -74,7 +70,6 @@ def unpack_haplotypes(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.in
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import unpack_haplotypes
     >>> unpack_haplotypes(np.array([[5], [4]], np.uint64), 3)
     array([[1, 0, 1],

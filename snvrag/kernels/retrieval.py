@@ -14,11 +14,8 @@ from . import _checks, cuda
 class TopK(NamedTuple):
     """The nearest haplotypes of each query, ordered by (distance, index) ascending.
 
-    Attributes
-    ----------
-    distances : (Q, K) int32 (Hamming) or float32 (weighted Hamming, squared L2)
-    indices : (Q, K) int64
-        Rows of the panel.
+    Distances are (Q, K) int32 (Hamming) or float32 (weighted Hamming, squared L2); indices, the
+    rows of the panel, are (Q, K) int64.
     """
 
     distances: NDArray[Any]
@@ -41,10 +38,8 @@ class HammingIndex:
 
     Raises
     ------
-    TypeError
-        For a wrong type, dtype or layout.
-    ValueError
-        For a wrong shape, or a panel without haplotypes.
+    TypeError, ValueError
+        For a wrong type, dtype or layout; for a wrong shape, or a panel without haplotypes.
 
     Notes
     -----
@@ -54,7 +49,6 @@ class HammingIndex:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import HammingIndex, pack_haplotypes
     >>> panel = np.array([[0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 0, 0]], np.int8)
     >>> index = HammingIndex(
@@ -95,28 +89,15 @@ class HammingIndex:
             device.
         num_haplotypes : int
             H, from 1.
-        observed : (L,) bool, optional
-            As for the class.
-
-        Returns
-        -------
-        HammingIndex
-            Equal to the index that `HammingIndex` makes of the haplotypes.
-
-        Raises
-        ------
-        TypeError
-            For a wrong type, dtype or layout.
-        ValueError
-            For a wrong shape, or no haplotype.
 
         Notes
         -----
-        Cost: one pass over the rows of the observed sites; hidden sites are not read.
+        ``observed`` and the errors are those of the class, and the index is the one that it makes
+        of the haplotypes. Cost: one pass over the rows of the observed sites; hidden sites are not
+        read.
 
         Examples
         --------
-        >>> import numpy as np
         >>> from snvrag.kernels import HammingIndex, pack_haplotypes
         >>> alleles = np.array([[0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 0, 0]], np.int8)
         >>> index = HammingIndex.from_sites(pack_haplotypes(alleles.T), num_haplotypes=3)
@@ -210,7 +191,6 @@ class HammingIndex:
 
         Examples
         --------
-        >>> import numpy as np
         >>> from snvrag.kernels import HammingIndex, pack_haplotypes
         >>> panel = pack_haplotypes(np.array([[0, 1, 1], [1, 0, 0]], np.int8))
         >>> index = HammingIndex(panel, num_sites=3)
@@ -276,7 +256,6 @@ def topk_hamming(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import pack_haplotypes, topk_hamming
     >>> panel = pack_haplotypes(np.array([[0, 0], [0, 1], [1, 1]], np.int8))
     >>> topk_hamming(panel[:1], panel, 1, num_sites=2, exclude=np.array([[0]]))
@@ -328,7 +307,6 @@ def topk_l2(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from snvrag.kernels import topk_l2
     >>> database = np.array([[0, 0], [3, 4], [1, 0]], np.float32)
     >>> topk_l2(np.zeros((1, 2), np.float32), database, 2)

@@ -24,31 +24,28 @@ class LiStephensConfig(Options):
     """Which Li-Stephens models there are."""
 
     title = "Li-Stephens models"
+    moved_from = "retrieval"
 
     li_stephens: bool = option(
         True,
         "give the network the probabilities of Li-Stephens models over the whole panel",
-        formerly="retrieval.li_stephens",
         v18=False,
     )
     ne: tuple[float, ...] = option(
-        (100_000.0,),
-        "effective population sizes, one for each Li-Stephens model",
-        above=0,
-        formerly="retrieval.ne",
+        (100_000.0,), "effective population sizes, one for each Li-Stephens model", above=0
     )
     mismatch: float = option(
         0.0,
         "probability that an allele differs from the copied one's; 0: 2 / haplotypes of the panel",
         least=0,
         most=0.5,
-        formerly="retrieval.copy_error",
+        formerly="copy_error",
     )
     li_stephens_flank: int = option(
         1020,
         "sites on each side of a window that the Li-Stephens models read; -1: the whole panel",
         least=-1,
-        formerly="retrieval.copy_flank",
+        formerly="copy_flank",
     )
 
     @property
@@ -63,15 +60,8 @@ class LiStephensModel:
     A haplotype is a mosaic of the panel's: from one observed site to the next, ``d`` morgans away,
     another haplotype is copied with probability ``1 - exp(-4 Ne d / H)``, and a copied allele
     differs with probability ``config.mismatch`` (Li and Stephens, Genetics 165, 2003; the scale by
-    H as in Howie et al., PLoS Genetics 5, 2009).
-
-    Parameters
-    ----------
-    panel : Panel
-    config : LiStephensConfig
-    genetic_map : GeneticMap, optional
-        Distances are the mean of the map's and of 1 cM a Mb; without a map, the latter.
-    threads : int, optional
+    H as in Howie et al., PLoS Genetics 5, 2009). Distances are the mean of the genetic map's and of
+    1 cM a Mb; without a map, the latter.
     """
 
     def __init__(
@@ -82,8 +72,7 @@ class LiStephensModel:
         genetic_map: GeneticMap | None = None,
         threads: int | None = None,
     ) -> None:
-        self.panel = panel
-        self.config = config
+        self.panel, self.config = panel, config
         self._mismatch = config.mismatch or min(0.5, 2 / panel.num_haplotypes)
         self._threads = threads
         cm = panel.position * (DEFAULT_CM_PER_MB * 1e-6)
@@ -121,16 +110,7 @@ class LiStephensModel:
     ) -> NDArray[np.float32]:
         """Return (Q, C, n) probabilities of ALT over the n sites of [start, stop).
 
-        Parameters
-        ----------
-        queries : (Q, ceil(n / 64)) uint64
-            Their alleles, one bit a site.
-        observed : (n,) bool
-            Sites whose alleles count.
-        exclude : (Q, E) int64
-            Haplotypes that are not copied from, -1 for none.
-        missing : (Q, ceil(n / 64)) uint64, optional
-            Ones at observed sites that one query lacks.
+        The arguments are those of `li_stephens_dosage` over these sites.
         """
         models = [
             li_stephens_dosage(

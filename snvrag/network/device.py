@@ -12,19 +12,10 @@ from ..errors import InputError
 
 
 def choose_device(name: str, local_rank: int | None = None) -> torch.device:
-    """Return the device that a name means.
+    """Return the device that ``cpu``, ``cuda``, ``cuda:N`` or ``auto`` (a GPU if any) means.
 
-    Parameters
-    ----------
-    name : str
-        ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: a GPU where there is one.
-    local_rank : int, optional
-        Of one of several processes on this machine, each of which has a GPU of its own.
-
-    Raises
-    ------
-    InputError
-        For another name, and for a GPU that this machine does not have.
+    ``local_rank`` is that of one of several processes on this machine, each of which has a GPU of
+    its own. Raises `InputError` for another name, and for a GPU that this machine does not have.
     """
 
     def wrong(expected: str) -> InputError:
@@ -49,13 +40,7 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
 
 
 def require_compiler(device: torch.device) -> None:
-    """Refuse to compile layers where the first step would fail for want of a compiler.
-
-    Raises
-    ------
-    InputError
-        Naming what is missing.
-    """
+    """Raise `InputError` where compiled layers would fail for want of a compiler."""
     if device.type == "cpu":
         name = os.environ.get("CXX") or "g++"
         if shutil.which(name) is None:

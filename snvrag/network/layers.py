@@ -57,11 +57,7 @@ class SiteEmbedding(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def additive(self, tokens: Tensor, af: Tensor) -> Tensor:
-        """(..., L) tokens and frequencies to (..., L, D): the three terms alone.
-
-        V18 retrieves by the distance of these, flattened over a window; the dense mode of retrieval
-        and the benchmark of V18's way take them from here.
-        """
+        """(..., L) tokens and frequencies to (..., L, D): the terms that V18 retrieves by."""
         site = self.frequency(af) + sinusoid(af.shape[-1], self.token.embedding_dim, af)
         summed: Tensor = site + self.token(tokens)
         return summed
@@ -79,13 +75,10 @@ class SiteEmbedding(nn.Module):
         terms: Tensor = site + self.join_embedding(site) + self.join_place(place)
         return terms
 
-    def token_terms(self) -> Tensor:
-        """(4, D): the tokens' share of the sum before the norm."""
-        return self.token.weight + F.linear(self.token.weight, self.join_embedding.weight)
-
     def forward(self, tokens: Tensor, site_terms: Tensor) -> Tensor:
         """(..., L) tokens over (..., L, D) site terms to (..., L, D)."""
-        normed: Tensor = self.norm(F.embedding(tokens, self.token_terms()) + site_terms)
+        shares = self.token.weight + F.linear(self.token.weight, self.join_embedding.weight)
+        normed: Tensor = self.norm(F.embedding(tokens, shares) + site_terms)
         return normed
 
 
@@ -142,9 +135,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float, span: int, shift: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.span = span
-        self.shift = shift
+        self.heads, self.span, self.shift = heads, span, shift
         self.attention_norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)

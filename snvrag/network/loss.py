@@ -14,14 +14,9 @@ GENOTYPE_WEIGHT = 4.0
 
 
 def focal_loss(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
-    """Return -(1 - p)^gamma log p of the true class, one value each.
+    """Return -(1 - p)^gamma log p of the true class from (..., C) logits, one value each.
 
-    Parameters
-    ----------
-    logits : (..., C) float
-    target : (...) int64
-    gamma : float
-        0 gives cross-entropy. Lin et al., "Focal loss for dense object detection", ICCV 2017.
+    0 gives cross-entropy. Lin et al., "Focal loss for dense object detection", ICCV 2017.
     """
     log_p = F.log_softmax(logits.float(), -1).gather(-1, target[..., None])[..., 0]
     if gamma == 0:

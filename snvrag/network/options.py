@@ -41,7 +41,7 @@ class NetworkConfig(Options):
     neighbour_prior: bool = option(
         True,
         "start the prediction from the neighbours' weighed alleles, which the network corrects",
-        formerly="network.copying",
+        formerly="copying",
         v18=False,
     )
 

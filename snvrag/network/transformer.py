@@ -16,12 +16,7 @@ from .options import NetworkConfig
 class Prediction(NamedTuple):
     """Logits: softmax is taken once, by whoever needs probabilities.
 
-    Attributes
-    ----------
-    haplotypes : (B, 2, L, 2) float32
-        Of REF and ALT.
-    genotypes : (B, L, 3) float32
-        Of 0, 1 and 2 ALT alleles.
+    (B, 2, L, 2) float32 of REF and ALT, and (B, L, 3) float32 of 0, 1 and 2 ALT alleles.
     """
 
     haplotypes: Tensor
@@ -37,16 +32,8 @@ class ImputationNetwork(nn.Module):
     """Predicts hidden alleles from the masked target and its retrieved neighbours.
 
     Nothing of a position or of a panel is in the weights: sites enter by their frequency and their
-    relative place, so one model serves any region.
-
-    Parameters
-    ----------
-    config : NetworkConfig
-    num_neighbours : int
-        K.
-    num_models : int
-        C, Li-Stephens models whose probabilities the network sees, and that have a share in the
-        prior.
+    relative place, so one model serves any region. It sees the probabilities of C = ``num_models``
+    Li-Stephens models, which have a share in the prior.
     """
 
     least_frequency: Tensor
@@ -58,11 +45,9 @@ class ImputationNetwork(nn.Module):
         self.register_buffer("least_frequency", torch.tensor(0.0))
         width = config.width
         self.embedding = SiteEmbedding(width)
-        self.weights: nn.Module = (
-            LocalWeights() if config.weighting == "local" else RankWeights(num_neighbours)
-        )
-        self.gate = nn.Sequential(nn.Linear(2, width // 2), nn.GELU(), nn.Linear(width // 2, width))
         local = config.weighting == "local"
+        self.weights: nn.Module = LocalWeights() if local else RankWeights(num_neighbours)
+        self.gate = nn.Sequential(nn.Linear(2, width // 2), nn.GELU(), nn.Linear(width // 2, width))
         num_evidence = (NUM_MATCH_FEATURES + 1 if local else 0) + num_models
         self.evidence = nn.Linear(num_evidence, width) if num_evidence else None
         self.fuse = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
@@ -95,10 +80,8 @@ class ImputationNetwork(nn.Module):
                 else None
             )
             for head in (self.haplotype_head, self.genotype_head):
-                last = head[-1]
-                assert isinstance(last, nn.Linear)
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+                for parameter in head[-1].parameters():
+                    nn.init.zeros_(parameter)
 
     def compile_blocks(self, **options: Any) -> None:
         """Compile the transformer's layers, in place: names of parameters stay as they are.
@@ -106,12 +89,7 @@ class ImputationNetwork(nn.Module):
         They are all but a few per cent of the work, and alike, so that one compilation serves all
         of them. Shapes are static: a batch smaller than one before, as the last of an epoch may be,
         is padded with blank rows. There is one more compilation for windows shorter than L, which
-        need a mask, and the same for evaluation.
-
-        Parameters
-        ----------
-        **options
-            Of `torch.compile`.
+        need a mask, and the same for evaluation. ``options`` are those of `torch.compile`.
         """
         self._padded_rows = {}
         for block in self.blocks:

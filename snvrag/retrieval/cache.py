@@ -54,10 +54,6 @@ class IndexCache:
 
     The mask itself decides whether an entry serves: targets may lack different sites under one
     mask_seed. At the budget, the least recently used leave; one entry always stays.
-
-    Parameters
-    ----------
-    budget_bytes : float
     """
 
     def __init__(self, budget_bytes: float) -> None:
@@ -85,21 +81,14 @@ class IndexCache:
     ) -> list[HammingIndex]:
         """Return the indexes of a window under a mask, built now if there are none.
 
-        Parameters
-        ----------
-        mask_seed, window : int
-        observed : (flanked length,) bool
-            True where a site counts, over the sites that the window is read with.
-        build : callable
-            Makes the indexes.
+        ``observed`` is True where a site counts, over the sites that the window is read with.
         """
         key = (mask_seed, window)
-        entry = self._entries.get(key)
-        if entry is not None and np.array_equal(entry.observed, observed):
-            self._entries.move_to_end(key)
-            self.statistics.num_hits += 1
-            return entry.indexes
-        if entry is not None:
+        if entry := self._entries.get(key):
+            if np.array_equal(entry.observed, observed):
+                self._entries.move_to_end(key)
+                self.statistics.num_hits += 1
+                return entry.indexes
             self._drop(key)
         start = time.perf_counter()
         entry = _Entry(observed, build())

@@ -36,16 +36,8 @@ class Segment(NamedTuple):
 class Retriever:
     """Exact top-k retrieval from a panel, by a cache of indexes that are built when first touched.
 
-    Parameters
-    ----------
-    panel : Panel
-        The reference panel.
-    windows : Windows
-    config : RetrievalConfig
-    with_features : bool
-        Compute match features (the dominant cost for large K).
-    threads : int, optional
-        Threads of a search.
+    Match features, the dominant cost for large K, are computed only ``with_features``; ``threads``
+    are those of a search.
     """
 
     def __init__(
@@ -57,9 +49,7 @@ class Retriever:
         with_features: bool = True,
         threads: int | None = None,
     ) -> None:
-        self.panel = panel
-        self.windows = windows
-        self.config = config
+        self.panel, self.windows, self.config = panel, windows, config
         self.num_features = NUM_MATCH_FEATURES if with_features else 0
         self.threads = threads
         self.cache = IndexCache(config.cache_mb * 2**20)
@@ -145,13 +135,11 @@ class Retriever:
         def build() -> list[HammingIndex]:
             return [
                 HammingIndex.from_sites(
-                    self.panel.site_bits[segment.flanked],
+                    self.panel.site_bits[part.flanked],
                     num_haplotypes=self.panel.num_haplotypes,
-                    observed=observed[
-                        segment.flanked_start - origin : segment.flanked_stop - origin
-                    ],
+                    observed=observed[part.flanked_start - origin : part.flanked_stop - origin],
                 )
-                for segment in segments
+                for part in segments
             ]
 
         return self.cache.get(mask_seed, window, observed, build)

@@ -21,35 +21,19 @@ _BATCH_SIZE = 64
 def evaluate_baselines(
     data: RunData, windows: Windows, masks: MaskConfig, ranks: Ranks = ALONE
 ) -> dict[str, dict[str, float]]:
-    """Score both baselines at the sites at which validation scores a model.
+    """Score both baselines at the sites at which validation scores a model; ranks share the work.
 
-    Parameters
-    ----------
-    data : RunData
-    windows : Windows
-    masks : MaskConfig
-        Of validation.
-    ranks : Ranks
-        They share the work.
-
-    Returns
-    -------
-    dict
-        Metrics (`Metrics.compute`) of "nearest haplotype" (lowest Hamming distance over the
-        window's observed sites, ties to the lowest index) and of "allele frequency" (ALT called
-        where it is above 0.5).
+    Returns the metrics (`Metrics.compute`) of "nearest haplotype" (lowest Hamming distance over the
+    window's observed sites, ties to the lowest index) and of "allele frequency" (ALT called where
+    it is above 0.5). ``masks`` are those of validation.
     """
     device = torch.device("cpu")
     nearest, frequency = Metrics(device), Metrics(device)
     # Without Li-Stephens models: they take most of the time of a batch and no baseline uses them.
     dataset = WindowDataset(data.panel, data.validation, windows, masks)
     sampler = KeySampler(len(windows), data.validation.haplotypes.num_samples, _BATCH_SIZE)
-    retriever = Retriever(
-        data.panel,
-        windows,
-        RetrievalConfig(k=1, segment_size=0, segment_flank=0),
-        with_features=False,
-    )
+    whole_window = RetrievalConfig(k=1, segment_size=0, segment_flank=0)
+    retriever = Retriever(data.panel, windows, whole_window, with_features=False)
     for keys in ranks.deal_batches(sampler.batches(VALIDATION_SEED)):
         batch = dataset.__getitems__(keys)
         af = batch.panel_af[batch.window_row]

@@ -41,16 +41,8 @@ class Ranks:
     """The processes of a run, seen by one of them; the default is a single process.
 
     Every rank calls the methods that communicate, in the same order. A single process returns from
-    them at once.
-
-    Attributes
-    ----------
-    rank : int
-        Index of this process. Rank 0 writes log, metrics and checkpoints.
-    size : int
-        Number of processes, N.
-    local_rank : int
-        Index of this process on its machine, and of its GPU.
+    them at once. ``rank`` of ``size`` is this process, and 0 writes log, metrics and checkpoints;
+    ``local_rank`` is its index on its machine, and of its GPU.
     """
 
     rank: int = 0
@@ -61,12 +53,8 @@ class Ranks:
     def start(cls, timeout_minutes: float) -> Ranks:
         """Join the processes started by ``torchrun``; without it, return a single process.
 
-        Tensors on the CPU are sent by gloo, those on a GPU by NCCL.
-
-        Raises
-        ------
-        LostRankError
-            If the others do not join in time.
+        Tensors on the CPU are sent by gloo, those on a GPU by NCCL. Raises `LostRankError` if the
+        others do not join in time.
         """
         rank, size = rank_and_world_size()
         if size == 1:
@@ -177,13 +165,9 @@ class Ranks:
 
     @contextmanager
     def raise_on_all_ranks(self) -> Iterator[None]:
-        """Run a block on every rank; if one raises `InputError`, all do.
+        """Run a block on every rank; if one raises `InputError`, all do: that of the lowest rank.
 
-        Raises
-        ------
-        InputError
-            That of the lowest rank that raised one. On the others it is a `RemoteInputError`, so
-            that it is printed once.
+        On the others it is a `RemoteInputError`, so that it is printed once.
         """
         if self.size == 1:
             yield

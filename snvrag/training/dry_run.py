@@ -16,27 +16,20 @@ _MB = 1e6
 
 
 def plan_lines(trainer: Trainer) -> list[str]:
-    """Return the plan of a run, line by line.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        Restored from a checkpoint, if one is to be resumed.
-    """
+    """Return the plan of a run, restored from a checkpoint if one is to be resumed."""
     config, data = trainer.config, trainer.data
-    num_batches = len(trainer.train_loader.sampler)
-    epochs = config.training.epochs - trainer.epoch
     steps_left = max(0, config.training.epochs * trainer.steps_per_epoch - trainer.step)
     return [
         *data.report,
         size_line(trainer),
         f"training: {data.train.haplotypes.num_samples} samples x {len(trainer.windows)} "
-        f"windows = {num_batches} batches of at most {config.training.batch_size} samples = "
+        f"windows = {len(trainer.train_loader.sampler)} batches of at most "
+        f"{config.training.batch_size} samples = "
         f"{trainer.steps_per_epoch} steps an epoch",
         f"validation: {data.validation.haplotypes.num_samples} samples, "
         f"{len(trainer.val_loader.sampler)} batches an epoch",
-        f"epochs: {epochs} to train, at most {steps_left} steps in all, "
-        f"{config.training.warmup_steps} of warm-up",
+        f"epochs: {config.training.epochs - trainer.epoch} to train, at most {steps_left} steps in "
+        f"all, {config.training.warmup_steps} of warm-up",
         *_memory_lines(trainer),
         "Dry run: nothing was trained, nothing was written",
     ]
@@ -56,10 +49,8 @@ def size_line(trainer: Trainer) -> str:
 
 def _memory_lines(trainer: Trainer) -> list[str]:
     config, panel = trainer.config, trainer.data.panel
-    num_parameters = sum(p.numel() for p in trainer.network.parameters())
-    trained_bytes = sum(
-        p.numel() * p.element_size() for p in trainer.network.parameters() if p.requires_grad
-    )
+    parameters = list(trainer.network.parameters())
+    trained_bytes = sum(p.nbytes for p in parameters if p.requires_grad)
     num_samples = -(-config.training.batch_size // trainer.ranks.size)
     batch = trainer.train_loader.dataset[Key(trainer.epoch, 0, 0)]
     retriever = trainer.train_loader.retriever
@@ -74,7 +65,7 @@ def _memory_lines(trainer: Trainer) -> list[str]:
         f"memory, panel: {panel.site_bits.nbytes / _MB:.1f} MB of alleles",
         f"memory, JIT cache: {min(all_bytes, max(budget_bytes, index_bytes)) / _MB:.1f} MB"
         f" ({index_bytes / _MB:.2f} MB a window{over})",
-        f"memory, {num_parameters} parameters, gradients and optimizer: "
+        f"memory, {sum(p.numel() for p in parameters)} parameters, gradients and optimizer: "
         f"{4 * trained_bytes / _MB:.1f} MB; a checkpoint: {3 * trained_bytes / _MB:.1f} MB",
         *_li_stephens_lines(trainer, num_samples),
         f"memory, activations of a batch: about {num_samples * sample_bytes / _MB:.0f} MB",
@@ -82,10 +73,7 @@ def _memory_lines(trainer: Trainer) -> list[str]:
 
 
 def activation_bytes(runner: BatchRunner, batch: Batch, neighbours: Neighbours) -> int:
-    """Return the bytes that a forward pass keeps for the backward pass, without the parameters.
-
-    They are counted by running the batch through the network.
-    """
+    """Run a batch; return the bytes that are kept for the backward pass, without the parameters."""
     owned = {parameter.untyped_storage().data_ptr() for parameter in runner.network.parameters()}
     kept: dict[int, int] = {}
 

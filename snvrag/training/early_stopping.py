@@ -7,20 +7,11 @@ from dataclasses import dataclass
 
 @dataclass
 class EarlyStopping:
-    """Stops training when F1 has not gained for some epochs.
+    """Stops training when F1 has not gained for ``patience`` epochs; 0: never.
 
-    Attributes
-    ----------
-    patience : int
-        Epochs without a gain after which training stops; 0: it never does.
-    min_gain : float
-        A gain is an F1 of more than ``reference_f1 + min_gain``.
-    best_f1, best_epoch
-        The highest F1, by whatever margin; -1 before the first epoch.
-    reference_f1 : float
-        F1 of the last epoch that gained.
-    bad_epochs : int
-        Epochs since.
+    A gain is an F1 of more than ``reference_f1 + min_gain``; the former is that of the last epoch
+    that gained, ``bad_epochs`` ago. ``best_f1`` and ``best_epoch`` (-1 at first) are of the highest
+    F1, by whatever margin.
     """
 
     patience: int

@@ -30,31 +30,12 @@ Group = list[tuple[Batch, Neighbours]]
 
 
 class Loader:
-    """The batches of training or validation, by epoch.
+    """The batches of training or validation, by epoch, with their neighbours.
 
-    Parameters
-    ----------
-    config : Config
-    data : RunData
-    windows : Windows
-    ranks : Ranks
-        Training batches are split over the ranks; validation batches are dealt out whole. A rank
-        without a share has a batch of no samples.
-    training : bool
-        Whether to load the training samples, shuffled, or those of validation, in order.
-    pin : bool
-        Put batches into page-locked memory, from which a copy to a GPU is asynchronous.
-
-    Attributes
-    ----------
-    dataset : WindowDataset
-    sampler : KeySampler
-        The batches of keys, before they are divided over ranks.
-    retriever : Retriever
-    loader : DataLoader
-        Makes batches from this rank's keys.
-    workers : set of Process
-        Started with the first epoch.
+    Training batches are shuffled and split over the ranks; validation batches come in order and are
+    dealt out whole. A rank without a share has a batch of no samples. ``sampler`` has the keys
+    before they are divided; ``workers`` start with the first epoch. ``pin`` puts batches into
+    page-locked memory, from which a copy to a GPU is asynchronous.
     """
 
     def __init__(
@@ -67,16 +48,22 @@ class Loader:
         training: bool,
         pin: bool = False,
     ) -> None:
-        self.ranks = ranks
-        self.training = training
-        self.pin = pin
+        self.ranks, self.training, self.pin = ranks, training, pin
         targets = data.train if training else data.validation
+        li_stephens = None
+        if config.li_stephens.li_stephens:
+            li_stephens = LiStephensModel(
+                data.panel,
+                config.li_stephens,
+                genetic_map=data.genetic_map,
+                threads=1 if config.run.workers else config.run.threads,
+            )
         self.dataset = WindowDataset(
             data.panel,
             targets,
             windows,
             config.masks if training else config.masks.validation(),
-            _li_stephens_model(config, data),
+            li_stephens,
         )
         self.sampler = KeySampler(
             len(windows),
@@ -110,18 +97,13 @@ class Loader:
 
     def keys(self, mask_seed: int, first: int = 0) -> Iterator[list[Key]]:
         """Yield this rank's share of the keys of each batch, from number ``first`` on."""
-        batches = self.sampler.batches(mask_seed, first)
-        if self.training:
-            return self.ranks.split_batches(batches)
-        return self.ranks.deal_batches(batches)
+        share = self.ranks.split_batches if self.training else self.ranks.deal_batches
+        return share(self.sampler.batches(mask_seed, first))
 
     def batches(self, mask_seed: int, first: int = 0) -> Iterator[tuple[Batch, Neighbours]]:
         """Yield this rank's batches on the CPU, from number ``first`` of an epoch on.
 
-        Raises
-        ------
-        LostWorkerError
-            If a worker fails.
+        Raises `LostWorkerError` if a worker fails.
         """
         for batch in self._without_neighbours(mask_seed, first):
             neighbours = self.retriever.retrieve(batch)
@@ -169,9 +151,8 @@ class Loader:
 class _EpochKeys:
     """The keys that a data loader iterates over next.
 
-    A data loader with persistent workers keeps its batch sampler and iterates over it without
-    arguments once an epoch, so the epoch has to be set beforehand. Nothing but the keys gets to the
-    workers.
+    One with persistent workers keeps its batch sampler and iterates over it without arguments once
+    an epoch, so the epoch has to be set beforehand. Nothing but the keys gets to the workers.
     """
 
     def __init__(self) -> None:
@@ -193,10 +174,8 @@ def _more_workers_than_cores() -> Iterator[None]:
 def closing_workers(*loaders: Loader) -> Iterator[None]:
     """Kill the workers of loaders at the end of the block.
 
-    Raises
-    ------
-    LostWorkerError
-        If a worker has ended before. torch raises that error wherever the block happens to be.
+    Raises `LostWorkerError` for one that has ended before: torch raises an error wherever the block
+    happens to be.
     """
     try:
         yield
@@ -210,14 +189,3 @@ def closing_workers(*loaders: Loader) -> Iterator[None]:
     finally:
         for loader in loaders:
             loader.close()
-
-
-def _li_stephens_model(config: Config, data: RunData) -> LiStephensModel | None:
-    if not config.li_stephens.li_stephens:
-        return None
-    return LiStephensModel(
-        data.panel,
-        config.li_stephens,
-        genetic_map=data.genetic_map,
-        threads=1 if config.run.workers else config.run.threads,
-    )

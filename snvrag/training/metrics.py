@@ -36,16 +36,7 @@ class Metrics:
 
     @torch.no_grad()
     def update(self, hap_dosage: Tensor, alleles: Tensor, scored: Tensor, af: Tensor) -> None:
-        """Add a batch.
-
-        Parameters
-        ----------
-        hap_dosage : (B, 2, L) float
-            Probability of ALT.
-        alleles : (B, 2, L) uint8
-        scored : (B, L) bool
-        af : (B, L) float
-        """
+        """Add a batch: (B, 2, L) probabilities of ALT and alleles, (B, L) the others."""
         alt_is_major = af > 0.5
         members = strata_members(torch.minimum(af, 1 - af) < RARE_MAF, alt_is_major)
         strata = torch.stack([scored & member for member in members])

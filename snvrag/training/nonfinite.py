@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class StepState:
-    """The state before a step, except for tensors that a bad step leaves as they are.
-
-    Attributes
-    ----------
-    step : int
-        Optimizer steps done.
-    num_batches_done : int
-        Batches of the epoch done.
-    random_state : dict of Tensor
-    """
+class StepState(NamedTuple):
+    """The steps, and batches of the epoch, done before a step; tensors stay if it is bad."""
 
     step: int
     num_batches_done: int
@@ -29,11 +19,8 @@ class StepState:
 class NonFiniteGuard:
     """Records whether the losses and the gradient of each step were finite, until it is read.
 
-    Attributes
-    ----------
-    bad : () float32
-        On the device: 1 from the first bad step on, else 0. It makes the optimizer skip that step
-        and all that follow, so the state stays that before the bad step.
+    ``bad``, a scalar on the device, is 1 from the first bad step on, else 0. It makes the optimizer
+    skip that step and all that follow, so the state stays that before the bad step.
     """
 
     def __init__(self, device: torch.device) -> None:

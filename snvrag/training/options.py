@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..batches.masks import MaskConfig
-from ..config.options import Options, entries, option, section, to_tables, values_of
+from ..config.options import Options, entries, option, section, to_tables
 from ..config.toml import format_tables
 from ..errors import InputError
 from ..li_stephens.model import LiStephensConfig
@@ -166,11 +166,7 @@ class RunConfig(Options):
         "fork", "how worker processes are started", resume="noted"
     )
     threads: int | None = option(
-        None,
-        "threads of each process (default: all cores)",
-        least=1,
-        most=1024,
-        resume="noted",
+        None, "threads of each process (default: all cores)", least=1, most=1024, resume="noted"
     )
     device: str = option(
         "auto",
@@ -179,10 +175,7 @@ class RunConfig(Options):
         resume="noted",
     )
     rank_timeout: float = option(
-        10.0,
-        "minutes that the processes of torchrun wait for each other",
-        above=0,
-        resume="noted",
+        10.0, "minutes that the processes of torchrun wait for each other", above=0, resume="noted"
     )
     compile: bool = option(
         False,
@@ -192,10 +185,7 @@ class RunConfig(Options):
     )
     amp: bool = option(True, "bfloat16 autocast on a GPU", resume="noted")
     log_every: int = option(
-        10,
-        "optimizer steps between updates of the loss and recall shown",
-        least=1,
-        resume="noted",
+        10, "optimizer steps between updates of the loss and recall shown", least=1, resume="noted"
     )
     dry_run: bool = option(
         False,
@@ -235,20 +225,13 @@ class Config(Options):
         return format_tables(tables)
 
     def changes(self, then: dict[str, Any]) -> dict[str, tuple[str, Any, Any]]:
-        """Compare with the tables of a checkpoint.
+        """Return each option, by name, that differs from the tables of a checkpoint.
 
-        Returns
-        -------
-        dict
-            For each option that differs, by name: whether it may (the ``resume`` of `option`), its
-            value then and its value now.
+        With it come whether it may differ (the ``resume`` of `option`), its value then and now.
         """
-        now = values_of(self)
-        changed = {}
+        now, changed = to_tables(self), {}
         for entry in entries(type(self)):
-            name = entry.item.name
-            old = then.get(entry.table, {}).get(name)
-            new = list(now[name]) if isinstance(now[name], tuple) else now[name]
+            old, new = (tables.get(entry.table, {}).get(entry.name) for tables in (then, now))
             if old != new:
-                changed[name] = (entry.item.metadata["resume"], old, new)
+                changed[entry.name] = (entry.item.metadata["resume"], old, new)
         return changed

@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -23,18 +23,10 @@ T = TypeVar("T")
 
 
 class EpochSums:
-    """Sums of losses and metrics over batches, kept on the device; reading them waits for it.
+    """Sums of losses, scored sites and metrics, kept on the device; reading them waits for it.
 
     They are exact, so every division over batches and ranks gives the same sums: a batch's loss is
     rounded to a multiple of 2^-20, and float64 adds those exactly up to 2^33.
-
-    Attributes
-    ----------
-    loss : () float64
-        Sum of `imputation_loss`.
-    num_scored : () float64
-        Scored sites, over all samples.
-    metrics : Metrics
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -52,9 +44,9 @@ class EpochSums:
 
     def add(self, other: EpochSums, bad: Tensor) -> None:
         """Add other sums; where ``bad``, a scalar on the device, is not 0, add nothing."""
-        tensors = zip(self._tensors().values(), other._tensors().values(), strict=True)
-        for total, part in tensors:
-            total += torch.where(bad == 0, part, 0)
+        parts = other._tensors()
+        for name, total in self._tensors().items():
+            total += torch.where(bad == 0, parts[name], 0)
 
     def over(self, ranks: Ranks) -> EpochSums:
         """Return the sums over all ranks, each of which must call this."""
@@ -83,17 +75,7 @@ class EpochSums:
 
 @dataclass
 class EpochClock:
-    """Measures an epoch, over interruptions.
-
-    Attributes
-    ----------
-    seconds
-        Since the epoch began.
-    train_seconds
-        Part of them spent in training.
-    waited_seconds
-        Part of those spent waiting for data.
-    """
+    """Seconds of an epoch over interruptions, of its training, and of waiting for data in it."""
 
     seconds: float = 0.0
     train_seconds: float = 0.0
@@ -131,10 +113,6 @@ class EpochClock:
     def __str__(self) -> str:
         share = f"{100 * self.data_share:.1f}%"
         return f"{self.seconds:.1f} s, {share} of the training time spent waiting for data"
-
-    def state(self) -> dict[str, float]:
-        """Return the seconds for a checkpoint."""
-        return asdict(self)
 
 
 def peak_bytes() -> int:

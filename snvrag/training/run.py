@@ -28,14 +28,9 @@ from .trainer import Trainer
 def train(config: Config) -> list[dict[str, Any]]:
     """Run a training as configured; return the metrics of every epoch.
 
-    Raises
-    ------
-    InputError
-        For what the user can correct: files, options, a full disk.
-    TrainingInterrupted
-        When SIGTERM or SIGINT ended it, after a checkpoint was saved.
-    LostRankError
-        If another process of the run has ended.
+    Raises `InputError` for what the user can correct (files, options, a full disk),
+    `TrainingInterrupted` when SIGTERM or SIGINT ended it, after a checkpoint was saved, and
+    `LostRankError` if another process of the run has ended.
     """
     if config.run.threads:
         torch.set_num_threads(config.run.threads)

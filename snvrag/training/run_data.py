@@ -25,16 +25,9 @@ from .options import Config, DataConfig
 class RunData:
     """The data that a run trains on.
 
-    Attributes
-    ----------
-    panel : Panel
-        The reference: without the validation samples, and without sites that are monomorphic then.
-    train, validation : Targets
-    report : tuple of str
-        Lines about what was read and what was dropped.
-    genetic_map : GeneticMap, optional
-    fingerprints : dict
-        SHA-256 of each input, by what a message calls it.
+    The panel lacks the validation samples, and the sites that are monomorphic then. ``report`` has
+    lines about what was read and dropped, ``fingerprints`` the SHA-256 of each input by the name
+    that messages give it.
     """
 
     panel: Panel
@@ -75,11 +68,8 @@ class _Populations:
 def load_run_data(config: Config) -> RunData:
     """Read all files of a configuration.
 
-    Raises
-    ------
-    InputError
-        For a file that cannot be read, a sample that is not in the panel, and if no sample or site
-        is left.
+    Raises `InputError` for a file that cannot be read, a sample that is not in the panel, and if no
+    sample or site is left.
     """
     path = config.data.panel or demo_file(DEMO_PANEL)
     everyone, read = read_panel(path, region=config.data.region, verify=True)
@@ -89,7 +79,12 @@ def load_run_data(config: Config) -> RunData:
     panel, polymorphic = _reference(everyone, chosen, path)
     # Populations that only validation samples belong to have no frequency.
     panel = panel.with_populations(populations.of(panel.samples))
-    _require_neighbours(config.retrieval.k, panel)
+    if config.retrieval.k > panel.num_haplotypes - 2:
+        raise InputError(
+            f"must be at most {panel.num_haplotypes - 2}, as the panel has {panel.num_haplotypes} "
+            f"haplotypes, 2 of them the query's own, got {config.retrieval.k}",
+            argument="k",
+        )
     held = everyone.select_samples(chosen).select_sites(polymorphic)
     present = np.ones(panel.num_sites, bool)
     validation = Targets(held, present, np.full(chosen.size, -1), _population_index(held, panel))
@@ -153,16 +148,6 @@ def _validation_samples(config: DataConfig, everyone: Panel, path: str) -> NDArr
             argument="val_samples" if config.val_samples else "val_fraction",
         )
     return chosen
-
-
-def _require_neighbours(k: int, panel: Panel) -> None:
-    most = panel.num_haplotypes - 2
-    if k > most:
-        raise InputError(
-            f"must be at most {most}, as the panel has {panel.num_haplotypes} haplotypes, 2 of "
-            f"them the query's own, got {k}",
-            argument="k",
-        )
 
 
 def _training_targets(

@@ -6,9 +6,8 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import InputError, reason, unwritable
 from ..io.atomic import TEMPORARY, atomic_file, flush_folder
@@ -29,15 +28,8 @@ SUPERSEDED = ".superseded"
 # --- the checkpoint to continue from --------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Resumed:
-    """A checkpoint that a run continues from.
-
-    Attributes
-    ----------
-    path : Path
-    content : dict
-    """
+class Resumed(NamedTuple):
+    """A checkpoint that a run continues from."""
 
     path: Path
     content: dict[str, Any]
@@ -50,18 +42,9 @@ class Resumed:
 def find_checkpoint(config: Config) -> tuple[Resumed | None, list[str]]:
     """Read the checkpoint to resume; for ``auto``, the newest intact one of the output folder.
 
-    Returns
-    -------
-    resumed : Resumed or None
-        None for a fresh start.
-    warnings : list of str
-        A line for each damaged checkpoint that was skipped.
-
-    Raises
-    ------
-    InputError
-        If the named checkpoint is missing or damaged, or a checkpoint cannot be read or is of
-        another version: a fresh start would overwrite it.
+    None is a fresh start; each damaged checkpoint that was skipped has a warning. Raises
+    `InputError` if the named checkpoint is missing or damaged, or a checkpoint cannot be read or is
+    of another version: a fresh start would overwrite it.
     """
     if not config.run.resume:
         return None, []
@@ -100,22 +83,16 @@ def check_resumable(resumed: Resumed, config: Config, fingerprints: Mapping[str,
             f"{config.run.resume_epoch}",
             argument="resume_epoch",
         )
-    differing = _changes(resumed, config, "same")
-    if differing:
-        raise InputError(
-            f"of another configuration: {'; '.join(differing)}",
-            argument="resume",
-            path=resumed.path,
-        )
+    wrong = ""
     then = resumed.content["fingerprints"]
     names = [name for name in {**then, **fingerprints} if then.get(name) != fingerprints.get(name)]
-    if names:
-        raise InputError(
-            f"trained with another {' and another '.join(names)}: give the files that it was "
-            "trained with",
-            argument="resume",
-            path=resumed.path,
-        )
+    if differing := _changes(resumed, config, "same"):
+        wrong = f"of another configuration: {'; '.join(differing)}"
+    elif names:
+        others = " and another ".join(names)
+        wrong = f"trained with another {others}: give the files that it was trained with"
+    if wrong:
+        raise InputError(wrong, argument="resume", path=resumed.path)
 
 
 def noted_changes(resumed: Resumed, config: Config) -> list[str]:
@@ -137,10 +114,8 @@ def _changes(resumed: Resumed, config: Config, resume: str) -> list[str]:
 def prepare_output(config: Config, resumed: Resumed | None) -> None:
     """Make the output folder.
 
-    Raises
-    ------
-    InputError
-        If it cannot be written, or has the checkpoints of another run that may not be replaced.
+    Raises `InputError` if it cannot be written, or has the checkpoints of another run that may not
+    be replaced.
     """
     folder = Path(config.run.output)
     _require_writable(folder)
@@ -184,17 +159,9 @@ def _require_writable(folder: Path) -> None:
 
 
 def set_aside_newer(resumed: Path, epoch: int, folder: Path) -> None:
-    """Rename checkpoints newer than the one resumed.
+    """Rename checkpoints newer than the one resumed, which has finished ``epoch``.
 
     Otherwise resume=auto would take them for the newest of the resumed run.
-
-    Parameters
-    ----------
-    resumed : Path
-    epoch : int
-        The last epoch that the checkpoint has finished.
-    folder : Path
-        The output folder.
     """
     newer = [path for number, path in epoch_checkpoints(folder).items() if number > epoch]
     newer.append(step_path(folder))
@@ -249,15 +216,9 @@ def _epoch_of(checkpoint: Path) -> int | None:
 
 
 def remove_old(folder: Path, epoch: int, keep: int) -> None:
-    """Remove the checkpoint within the epoch that has been saved, and epochs beyond ``keep``.
+    """Remove the checkpoint within the epoch that was saved last, and epochs beyond ``keep``.
 
-    Parameters
-    ----------
-    folder : Path
-    epoch : int
-        Loop index of the last checkpoint.
-    keep : int
-        Epoch checkpoints to keep, including the last one; 0: all.
+    These include that epoch; 0: all are kept.
     """
     step_path(folder).unlink(missing_ok=True)
     if keep:

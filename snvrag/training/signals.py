@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -14,12 +15,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class TrainingInterrupted(Exception):  # noqa: N818  (no error: the run can be resumed)
-    """A signal has ended the run after a checkpoint was saved.
-
-    Attributes
-    ----------
-    signal_number : int
-    """
+    """A signal has ended the run after a checkpoint was saved."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal.Signals(signal_number).name)
@@ -31,20 +27,16 @@ class TrainingInterrupted(Exception):  # noqa: N818  (no error: the run can be r
         return 128 + self.signal_number
 
 
+@dataclass
 class Requests:
     """Signals received and not yet answered.
 
-    Attributes
-    ----------
-    stop : int
-        SIGTERM or SIGINT, which ends the run; 0 without one.
-    save : bool
-        Whether SIGUSR1 asked for a checkpoint.
+    ``stop`` is SIGTERM or SIGINT, which ends the run, or 0; ``save`` whether SIGUSR1 asked for a
+    checkpoint.
     """
 
-    def __init__(self) -> None:
-        self.stop = 0
-        self.save = False
+    stop: int = 0
+    save: bool = False
 
     def take(self, number: int, _frame: FrameType | None = None) -> None:
         """Note a signal; a second Ctrl-C raises KeyboardInterrupt."""

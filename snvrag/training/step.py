@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
@@ -18,33 +19,21 @@ from .options import TrainingConfig
 from .progress import EpochSums
 
 
+@dataclass(eq=False)
 class BatchRunner:
     """Runs a network over batches, which it splits into micro-batches after CUDA out-of-memory.
 
-    Parameters
-    ----------
-    network : ImputationNetwork
-    device : torch.device
-        Of the network; batches are moved to it, one at a time.
-    gamma : float
-        Exponent of the focal loss.
-    amp : bool
-        Use bfloat16 autocast on a GPU.
-
-    Attributes
-    ----------
-    num_parts : int
-        Micro-batches of a batch. It doubles at every out-of-memory error and never falls.
+    Batches are moved to the network's device, one at a time. ``gamma`` is the exponent of the focal
+    loss; ``amp`` takes bfloat16 autocast on a GPU; ``num_parts``, the micro-batches of a batch,
+    doubles at every out-of-memory error and never falls.
     """
 
-    def __init__(
-        self, network: ImputationNetwork, device: torch.device, *, gamma: float, amp: bool
-    ) -> None:
-        self.network = network
-        self.device = device
-        self.gamma = gamma
-        self.amp = amp
-        self.num_parts = 1
+    network: ImputationNetwork
+    device: torch.device
+    _: KW_ONLY
+    gamma: float
+    amp: bool
+    num_parts: int = 1
 
     def autocast(self) -> torch.autocast:
         """Return the context of a forward pass."""
@@ -68,25 +57,11 @@ class BatchRunner:
         The sum of the losses is divided by the scored sites of the whole group, so the gradient
         does not depend on how the group is divided into batches, ranks and micro-batches. After an
         out-of-memory error, the group starts over with twice the micro-batches and the same random
-        numbers.
+        numbers; `InputError` if the memory is too small for one sample. ``num_scored`` counts the
+        scored sites of the group over all ranks; 0 gives no gradient.
 
-        Parameters
-        ----------
-        group : list of (Batch, Neighbours)
-        num_scored : int
-            Scored sites of the group over all ranks; 0 gives no gradient.
-
-        Returns
-        -------
-        sums : EpochSums
-            Of the group.
-        losses : (len(group),) float32
-            Sum of the losses of each batch, on the device.
-
-        Raises
-        ------
-        InputError
-            If the memory is too small for one sample.
+        Returns the sums of the group, and the (len(group),) float32 sum of the losses of each
+        batch, on the device.
         """
         state = random_state(self.device)
         while True:
@@ -120,20 +95,15 @@ class BatchRunner:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         log.info(
-            "Note: %s is out of memory: from here on batches are computed in %d micro-batches, "
-            "with the same gradient",
-            self.device,
-            self.num_parts,
+            f"Note: {self.device} is out of memory: from here on batches are computed in "
+            f"{self.num_parts} micro-batches, with the same gradient"
         )
 
 
 def micro_batches(
     batch: Batch, neighbours: Neighbours, num_parts: int
 ) -> Iterator[tuple[Batch, Neighbours]]:
-    """Yield a batch in about ``num_parts`` micro-batches of equal size, at least one sample each.
-
-    A batch without samples has none.
-    """
+    """Yield a batch in about ``num_parts`` micro-batches of equal size; none without samples."""
     if batch.num_samples and num_parts == 1:
         yield batch, neighbours
         return
@@ -143,17 +113,10 @@ def micro_batches(
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, rate: float, bad: Tensor | None) -> None:
-    """Update the parameters and clear their gradients.
+    """Update the parameters at a learning rate and clear their gradients.
 
-    Parameters
-    ----------
-    optimizer : Optimizer
-        With a fused implementation where ``bad`` is given.
-    rate : float
-        The learning rate.
-    bad : () float32, optional
-        On the device: where it is 1, parameters and moments stay as they are. The device decides,
-        so the host does not wait for it.
+    Where ``bad``, a scalar on the device, is 1, parameters and moments stay as they are: the device
+    decides, so the host does not wait for it. That takes a fused optimizer.
     """
     for parameters in optimizer.param_groups:
         parameters["lr"] = rate

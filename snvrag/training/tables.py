@@ -13,6 +13,9 @@ from ..evaluation.strata import STRATA
 from ..io.atomic import write_text
 from ..log import log
 
+History = Sequence[dict[str, Any]]
+Baselines = dict[str, dict[str, float]]
+
 _METRICS = {"recall": "Recall", "precision": "Precision", "f1": "F1", "r2": "R2"}
 COLUMNS = (
     "epoch",
@@ -25,15 +28,9 @@ TIMING_COLUMNS = ("epoch", "seconds", "data_share")
 
 # Columns of the closing table by title.
 _SUMMARY = {
-    "Recall": "recall_overall",
-    "Precision": "precision_overall",
-    "F1": "f1_overall",
-    "R2": "r2_overall",
-    "F1 rare": "f1_rare",
-    "R2 rare": "r2_rare",
-    "F1 rare ALT": "f1_rare_alt",
-    "F1 common": "f1_common",
-    "R2 common": "r2_common",
+    **{title: f"{metric}_overall" for metric, title in _METRICS.items()},
+    **{"F1 rare": "f1_rare", "R2 rare": "r2_rare", "F1 rare ALT": "f1_rare_alt"},
+    **{"F1 common": "f1_common", "R2 common": "r2_common"},
 }
 # What is drawn: metrics by the title of their axes, strata by their colour.
 _PLOTTED = {"recall": "ALT recall", "f1": "ALT F1", "r2": "dosage R2"}
@@ -51,9 +48,7 @@ def metrics_lines(results: dict[str, float]) -> list[str]:
     ]
 
 
-def summary_table(
-    history: Sequence[dict[str, Any]], baselines: dict[str, dict[str, float]]
-) -> list[str]:
+def summary_table(history: History, baselines: Baselines) -> list[str]:
     """Return the table of all epochs beside the baselines, line by line."""
     rows = {
         "allele frequency alone": baselines["allele frequency"],
@@ -67,9 +62,7 @@ def summary_table(
     return lines
 
 
-def log_summary(
-    history: Sequence[dict[str, Any]], baselines: dict[str, dict[str, float]], plot: Path | None
-) -> None:
+def log_summary(history: History, baselines: Baselines, plot: Path | None) -> None:
     """End a log with the table of all epochs, and draw it to ``plot`` if there is one."""
     log.info("")
     log.info("Validation, hidden sites, by epoch and beside the baselines:")
@@ -81,7 +74,7 @@ def log_summary(
         log.info("No plot: %s", NO_MATPLOTLIB)
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+def write_table(path: Path, columns: Sequence[str], rows: History) -> None:
     """Write a CSV file of these columns, a line a row; a file of that name is replaced."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -90,9 +83,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any
     write_text(path, text.getvalue())
 
 
-def plot_metrics(
-    path: Path, history: Sequence[dict[str, Any]], baselines: dict[str, dict[str, float]]
-) -> bool:
+def plot_metrics(path: Path, history: History, baselines: Baselines) -> bool:
     """Write the figure of `metrics_figure`; return False where matplotlib is missing."""
     figure = metrics_figure(history, baselines)
     if figure is not None:
@@ -100,9 +91,7 @@ def plot_metrics(
     return figure is not None
 
 
-def metrics_figure(
-    history: Sequence[dict[str, Any]], baselines: dict[str, dict[str, float]]
-) -> Any:
+def metrics_figure(history: History, baselines: Baselines) -> Any:
     """Return a figure of recall, F1 and R2 by epoch, or None where matplotlib is missing.
 
     Dotted lines of the same colours show the nearest haplotype's.

@@ -39,27 +39,19 @@ class Trainer:
 
     Attributes
     ----------
-    network : ImputationNetwork
-    runner : BatchRunner
-        Runs the network over batches.
     epoch : int
         Index of the epoch that is being trained, or comes next.
     num_batches_done : int
         Batches of it that are done, a whole number of optimizer steps.
     step : int
         Optimizer steps done, over all epochs.
-    sums : EpochSums
-        Of this rank's share of the epoch so far.
-    clock : EpochClock
-        Of this epoch.
-    stopping : EarlyStopping
+    sums, clock
+        Of the epoch so far; the sums of this rank's share.
     scalars : Scalars
         Curves; not written unless opened.
     history, timing : list of dict
         A row for each finished epoch: its results, and its times. The results are the same on every
         machine and whether or not the run was interrupted.
-    requests : Requests
-        Signals to be answered between steps.
     reads_late : bool
         Whether losses are read only every ``log_every`` steps: reading waits for a GPU.
     """
@@ -115,17 +107,7 @@ class Trainer:
     # --- the loop ---------------------------------------------------------------------------------
 
     def fit(self) -> None:
-        """Train to the end.
-
-        Raises
-        ------
-        TrainingInterrupted
-            When a signal asked for it, after a checkpoint was saved.
-        InputError
-            If a loss is not finite, or a file cannot be written.
-        LostRankError
-            If another rank or a worker process has ended.
-        """
+        """Train to the end; raise as `snvrag.training.run.train`, or if a loss is not finite."""
         with listening(self.requests), closing_workers(self.train_loader, self.val_loader):
             masks = self.val_loader.dataset.masks
             baselines = evaluate_baselines(self.data, self.windows, masks, self.ranks)
@@ -161,38 +143,30 @@ class Trainer:
                 self._answer_requests()
         self._check_finite()
         self.clock.tick(training=True)
-        counts = loader.retriever.statistics
+        counts, mib = loader.retriever.statistics, loader.retriever.num_bytes / 2**20
+        switch = begin_seconds + counts.first_build_seconds + counts.first_search_seconds
         log.info(
-            "JIT cache: %d builds in %.1f ms, %d hits, %.1f MiB, %d stale dropped, "
-            "searches %.1f ms, epoch switch %.2f ms",
-            counts.num_builds,
-            1e3 * counts.build_seconds,
-            counts.num_hits,
-            loader.retriever.num_bytes / 2**20,
-            counts.num_dropped,
-            1e3 * counts.search_seconds,
-            1e3 * (begin_seconds + counts.first_build_seconds + counts.first_search_seconds),
+            f"JIT cache: {counts.num_builds} builds in {1e3 * counts.build_seconds:.1f} ms, "
+            f"{counts.num_hits} hits, {mib:.1f} MiB, {counts.num_dropped} stale dropped, "
+            f"searches {1e3 * counts.search_seconds:.1f} ms, epoch switch {1e3 * switch:.2f} ms"
         )
 
     def _begin_epoch(self) -> float:
         """Drop what belongs to other masks; return the seconds it took.
 
-        No mask is made here: the dataset makes each with its batch. So the share of hidden sites in
-        the log is the expected one.
+        No mask is made here, so the log has the expected share of hidden sites.
         """
         start = time.perf_counter()
         self.train_loader.retriever.begin_epoch(self.epoch)
         seconds = time.perf_counter() - start
-        masks = self.config.masks
         if self.num_batches_done == 0:
-            log.info("Epoch %d/%d", self.epoch + 1, self.config.training.epochs)
+            masks, epoch = self.config.masks, self.epoch
+            share = 100 * masks.expected_share(self.data.panel.af, epoch)
+            log.info("Epoch %d/%d", epoch + 1, self.config.training.epochs)
             log.info(
                 "[AF-Guided Masking] seed %d, rate %.2f, rare sites %.2f: %.1f%% of sites hidden "
                 "(expected)",
-                self.epoch,
-                masks.rate(self.epoch),
-                masks.rare_rate,
-                100 * masks.expected_share(self.data.panel.af, self.epoch),
+                *(epoch, masks.rate(epoch), masks.rare_rate, share),
             )
         return seconds
 
@@ -277,12 +251,11 @@ class Trainer:
         self.scalars.write(self.step, {"loss": loss, "recall": recall, "rate": rate})
 
     def _log_results(self, row: dict[str, Any]) -> None:
+        num_samples = self.data.validation.haplotypes.num_samples
         log.info("Train loss %.4f, validation loss %.4f", row["train_loss"], row["val_loss"])
         log.info(
-            "Validation Metrics: (hidden sites of %d samples, seed %d, rate %.2f)",
-            self.data.validation.haplotypes.num_samples,
-            VALIDATION_SEED,
-            self.config.masks.val_rate,
+            f"Validation Metrics: (hidden sites of {num_samples} samples, seed {VALIDATION_SEED}, "
+            f"rate {self.config.masks.val_rate:.2f})"
         )
         for line in tables.metrics_lines(row):
             log.info("%s", line)
@@ -305,13 +278,8 @@ class Trainer:
         self._check_finite()
         path = step_path(self.folder)
         self._save(path)
-        log.info(
-            "Saved %s: epoch %d, after batch %d of %d",
-            path,
-            self.epoch + 1,
-            self.num_batches_done,
-            len(self.train_loader.sampler),
-        )
+        done, total = self.num_batches_done, len(self.train_loader.sampler)
+        log.info("Saved %s: epoch %d, after batch %d of %d", path, self.epoch + 1, done, total)
         if stop:
             raise TrainingInterrupted(stop)
 
@@ -329,14 +297,13 @@ class Trainer:
         batch = before.num_batches_done + index
         names = self.data.train.haplotypes.samples
         keys = next(self.train_loader.sampler.batches(self.epoch, batch))
-        error = InputError(
-            f"the loss or its gradient is not finite at step {before.step}, epoch index "
-            f"{self.epoch}, batch {batch} (window and sample of its keys: "
-            f"{', '.join(f'{key.window} {names[key.sample]}' for key in keys)}): the state before "
-            f"that step is saved in {path}"
-        )
+        shown = ", ".join(f"{key.window} {names[key.sample]}" for key in keys)
         with self.ranks.raise_on_all_ranks():  # every rank has this error, one reports it
-            raise error
+            raise InputError(
+                f"the loss or its gradient is not finite at step {before.step}, epoch index "
+                f"{self.epoch}, batch {batch} (window and sample of its keys: {shown}): the state "
+                f"before that step is saved in {path}"
+            )
 
     # --- checkpoints ------------------------------------------------------------------------------
 
@@ -349,11 +316,7 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def _state(self, sums: dict[str, Tensor]) -> dict[str, Any]:
-        """Return the content of a checkpoint.
-
-        The learning rate and the order of the keys are functions of step and epoch, and bfloat16
-        needs no gradient scaling: schedule, sampler and scaler have no state.
-        """
+        """Return the content of a checkpoint: schedule, sampler and scaling have no state."""
         return {
             "epoch": self.epoch - 1,
             "step": self.step,
@@ -366,7 +329,7 @@ class Trainer:
             "random_state": random_state(self.device),
             "early_stopping": asdict(self.stopping),
             "sums": sums,
-            "clock": self.clock.state(),
+            "clock": asdict(self.clock),
             "history": self.history,
             "timing": self.timing,
             "log_bytes": log_bytes(),

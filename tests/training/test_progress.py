@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import asdict
 
 import torch
 
@@ -63,7 +64,7 @@ def test_clock(monkeypatch):
     clock.tick(training=True)
     now[0] += 2
     clock.tick(training=False)
-    assert clock.state() == {"seconds": 110.0, "train_seconds": 8.0, "waited_seconds": 2.0}
+    assert asdict(clock) == {"seconds": 110.0, "train_seconds": 8.0, "waited_seconds": 2.0}
     assert clock.data_share == 0.25
 
 

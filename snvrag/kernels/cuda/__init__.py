@@ -8,10 +8,4 @@ written on another stream, as with any kernel of that library.
 from .arrays import DeviceArray, is_device_array
 from .kernels import DeviceHammingIndex, af_guided_masks, topk_l2
 
-__all__ = [
-    "DeviceArray",
-    "DeviceHammingIndex",
-    "af_guided_masks",
-    "is_device_array",
-    "topk_l2",
-]
+__all__ = ["DeviceArray", "DeviceHammingIndex", "af_guided_masks", "is_device_array", "topk_l2"]

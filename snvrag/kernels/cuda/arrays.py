@@ -88,35 +88,27 @@ class _Torch:
     def owns(self, x: object) -> TypeGuard[DeviceArray]:
         return isinstance(x, self.torch.Tensor) and bool(x.is_cuda)
 
-    def current(self, like: DeviceArray) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = self.torch.cuda.device(like.device)
-        return context
+    def current(self, like: DeviceArray) -> Any:
+        return self.torch.cuda.device(like.device)
 
     def stream(self, like: DeviceArray) -> int:
         return int(self.torch.cuda.current_stream(like.device).cuda_stream)
 
-    def empty(self, shape: tuple[int, ...], dtype: str, like: DeviceArray) -> DeviceArray:
-        x: DeviceArray = self.torch.empty(
-            shape, dtype=getattr(self.torch, dtype), device=like.device
-        )
-        return x
+    def empty(self, shape: tuple[int, ...], dtype: str, like: DeviceArray) -> Any:
+        return self.torch.empty(shape, dtype=getattr(self.torch, dtype), device=like.device)
 
-    def upload(self, array: NDArray[Any], like: DeviceArray) -> DeviceArray:
-        x: DeviceArray = self.torch.tensor(array, device=like.device)
-        return x
+    def upload(self, array: NDArray[Any], like: DeviceArray) -> Any:
+        return self.torch.tensor(array, device=like.device)
 
-    def download(self, x: Any) -> NDArray[Any]:
-        array: NDArray[Any] = x.detach().cpu().numpy()
-        return array
+    def download(self, x: Any) -> Any:
+        return x.detach().cpu().numpy()
 
-    def contiguous(self, x: Any) -> DeviceArray:
-        same: DeviceArray = x.contiguous()
-        return same
+    def contiguous(self, x: Any) -> Any:
+        return x.contiguous()
 
-    def plain(self, x: Any) -> DeviceArray:
+    def plain(self, x: Any) -> Any:
         x = x.detach()
-        view: DeviceArray = x.view(self.torch.uint8) if x.dtype == self.torch.bool else x
-        return view
+        return x.view(self.torch.uint8) if x.dtype == self.torch.bool else x
 
 
 class _CuPy:
@@ -127,35 +119,29 @@ class _CuPy:
     def owns(self, x: object) -> TypeGuard[DeviceArray]:
         return isinstance(x, self.cupy.ndarray)
 
-    def current(self, like: DeviceArray) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = like.device
-        return context
+    def current(self, like: DeviceArray) -> Any:
+        return like.device
 
     def stream(self, like: DeviceArray) -> int:
         with self.current(like):
             return int(self.cupy.cuda.get_current_stream().ptr)
 
-    def empty(self, shape: tuple[int, ...], dtype: str, like: DeviceArray) -> DeviceArray:
+    def empty(self, shape: tuple[int, ...], dtype: str, like: DeviceArray) -> Any:
         with self.current(like):
-            x: DeviceArray = self.cupy.empty(shape, dtype=dtype)
-        return x
+            return self.cupy.empty(shape, dtype=dtype)
 
-    def upload(self, array: NDArray[Any], like: DeviceArray) -> DeviceArray:
+    def upload(self, array: NDArray[Any], like: DeviceArray) -> Any:
         with self.current(like):
-            x: DeviceArray = self.cupy.asarray(array)
-        return x
+            return self.cupy.asarray(array)
 
-    def download(self, x: DeviceArray) -> NDArray[Any]:
-        array: NDArray[Any] = self.cupy.asnumpy(x)
-        return array
+    def download(self, x: DeviceArray) -> Any:
+        return self.cupy.asnumpy(x)
 
-    def contiguous(self, x: DeviceArray) -> DeviceArray:
-        same: DeviceArray = self.cupy.ascontiguousarray(x)
-        return same
+    def contiguous(self, x: DeviceArray) -> Any:
+        return self.cupy.ascontiguousarray(x)
 
-    def plain(self, x: Any) -> DeviceArray:
-        view: DeviceArray = x.view(np.uint8) if x.dtype == np.bool_ else x
-        return view
+    def plain(self, x: Any) -> Any:
+        return x.view(np.uint8) if x.dtype == np.bool_ else x
 
 
 def library_of(x: object, name: str) -> Library:
@@ -184,6 +170,12 @@ def axes(x: DeviceArray, name: str, ndim: int, expected: str) -> tuple[int, ...]
     return shape
 
 
+def require_shape(x: DeviceArray, name: str, shape: tuple[int, ...], expected: str) -> None:
+    """Check that ``x`` has a shape."""
+    if axes(x, name, len(shape), expected) != shape:
+        value_error(name, expected, f"shape {tuple(x.shape)}")
+
+
 def beside(x: object, name: str, library: Library, like: DeviceArray, expected: str) -> DeviceArray:
     """Return ``x`` if it is of the library and on the device of ``like``."""
     if not library.owns(x) or x.device != like.device:
@@ -202,8 +194,7 @@ def outputs(
     for x, name, want in zip(out, ("out[0]", "out[1]"), (dtype, "int64"), strict=True):
         expected = f"a {want} {shape} array"
         given = beside(x, name, library, like, expected)
-        if axes(given, name, 2, expected) != shape:
-            value_error(name, expected, f"shape {tuple(given.shape)}")
+        require_shape(given, name, shape, expected)
         got = str(given.dtype).removeprefix("torch.")
         if got != want:
             type_error(name, expected, f"dtype {got}")
@@ -224,10 +215,16 @@ def extension() -> ModuleType:
         ) from error
 
 
-def capsule(x: DeviceArray | None, library: Library) -> Any:
-    """Return the DLPack capsule of ``x``."""
+def call(
+    function: Callable[..., None], arguments: tuple[Any, ...], library: Library, like: DeviceArray
+) -> None:
+    """Call a compiled function on the caller's stream, with arrays as DLPack capsules."""
     # -1: no synchronisation, because the work goes to the stream that is current anyway.
-    return None if x is None else library.plain(x).__dlpack__(stream=-1)
+    capsules = (
+        x if x is None or isinstance(x, (int, float)) else library.plain(x).__dlpack__(stream=-1)
+        for x in arguments
+    )
+    function(*capsules, library.stream(like))
 
 
 def allocate_workspace(

@@ -14,10 +14,11 @@ from .arrays import (
     allocate_workspace,
     axes,
     beside,
-    capsule,
+    call,
     extension,
     library_of,
     outputs,
+    require_shape,
 )
 
 DEFAULT_BLOCK_BYTES = 1 << 26
@@ -27,7 +28,7 @@ _BITS = "a uint64 (rows, words) CUDA array"
 
 
 def af_guided_masks(
-    af: DeviceArray,
+    af: Any,
     starts: NDArray[np.int64],
     stops: NDArray[np.int64],
     *,
@@ -35,23 +36,10 @@ def af_guided_masks(
     first_window: int,
     rates: tuple[float, float, float],
 ) -> DeviceArray:
-    """Return the masks of windows of a panel, equal to the CPU's bit for bit.
+    """Return the (S,) bool masks of windows of a panel, equal to the CPU's bit for bit.
 
-    Parameters
-    ----------
-    af : (S,) float64 CUDA array
-        ALT frequency of each site, contiguous. Its values are not checked.
-    starts, stops : (N,) int64
-        Ends of the windows, checked by the caller, as are the numbers.
-    seed, first_window
-        As in `snvrag.kernels.af_guided_masks`.
-    rates : tuple
-        ``rate``, ``rare_rate`` and ``rare_threshold`` of that function.
-
-    Returns
-    -------
-    (S,) bool CUDA array
-        True where the site is hidden; False in no window.
+    ``af`` is contiguous, and its values are not checked; the caller has checked the rest. ``rates``
+    are ``rate``, ``rare_rate`` and ``rare_threshold`` of `snvrag.kernels.af_guided_masks`.
     """
     library = library_of(af, "af")
     cuda = extension()
@@ -59,24 +47,18 @@ def af_guided_masks(
     with library.current(af):
         ends = [library.upload(x, af) for x in (starts, stops)]
         mask = library.empty((num_sites,), "bool", af)
-        capsules = [capsule(x, library) for x in (af, *ends, mask)]
-        cuda.af_guided_masks(*capsules, seed, first_window, *rates, library.stream(af))
+        arguments = (af, *ends, mask, seed, first_window, *rates)
+        call(cuda.af_guided_masks, arguments, library, af)
     return mask
 
 
 class DeviceHammingIndex:
     """The observed sites of a panel on a CUDA device, arranged for exact search.
 
-    Parameters
-    ----------
-    panel : (H, W) uint64 or int64 CUDA array
-        Packed haplotypes, W = ceil(num_sites / 64); rows contiguous, any number of words apart.
-    num_sites : int
-        L, the number of sites of the window.
-    observed : (L,) bool, optional
-        True where a site counts. With a NumPy array, the index takes only the memory it needs. With
-        a CUDA array, the host does not know how many sites count: the index has the capacity for
-        all, and nothing waits for the device.
+    Arguments as of `snvrag.kernels.HammingIndex`; words may be int64, and rows any number of words
+    apart. With ``observed`` in NumPy, the index takes only the memory it needs. With a CUDA array,
+    the host does not know how many sites count: the index has the capacity for all, and nothing
+    waits for the device.
     """
 
     def __init__(self, panel: DeviceArray, *, num_sites: int, observed: Any = None) -> None:
@@ -89,17 +71,9 @@ class DeviceHammingIndex:
     def from_sites(
         cls, site_bits: DeviceArray, *, num_haplotypes: int, observed: Any = None
     ) -> DeviceHammingIndex:
-        """Build from rows of sites, one bit for each haplotype.
+        """Build from rows of sites, as `snvrag.kernels.HammingIndex.from_sites`.
 
-        Parameters
-        ----------
-        site_bits : (L, ceil(H / 64)) uint64 or int64 CUDA array
-            Bit j of word w of a row is haplotype 64 * w + j. Rows contiguous, any number of words
-            apart: the rows of a window are a view of the panel's.
-        num_haplotypes : int
-            H, from 1.
-        observed : (L,) bool, optional
-            As for the class.
+        Rows may be any number of words apart: those of a window are a view of the panel's.
         """
         self = cls.__new__(cls)
         num_haplotypes = _checks.whole_number(
@@ -122,12 +96,11 @@ class DeviceHammingIndex:
             pitch = self._cuda.row_pitch(num_haplotypes)
             self._plan = library.empty((self._cuda.plan_size(num_sites),), "int64", rows)
             self._words = library.empty((_checks.num_words(capacity), pitch), "int64", rows)
-            capsules = [capsule(x, library) for x in (on_device, self._plan, self._words)]
             if name == "panel":
                 build, size = self._cuda.hamming_index_build, num_sites
             else:
                 build, size = self._cuda.hamming_index_build_from_sites, num_haplotypes
-            build(capsule(rows, library), size, *capsules, library.stream(rows))
+            call(build, (rows, size, on_device, self._plan, self._words), library, rows)
 
     def _observed(
         self, observed: object, library: Library, like: DeviceArray
@@ -138,8 +111,7 @@ class DeviceHammingIndex:
             return None, self.num_sites
         if library.owns(observed):
             beside(observed, "observed", library, like, expected)
-            if axes(observed, "observed", 1, expected)[0] != self.num_sites:
-                _checks.value_error("observed", expected, f"shape {tuple(observed.shape)}")
+            require_shape(observed, "observed", (self.num_sites,), expected)
             return observed, None
         mask = _checks.array("observed", observed, np.bool_, (self.num_sites,), expected)
         return library.upload(mask, like), int(np.count_nonzero(mask))
@@ -168,28 +140,13 @@ class DeviceHammingIndex:
         out: object = None,
         block_bytes: int = DEFAULT_BLOCK_BYTES,
     ) -> tuple[DeviceArray, DeviceArray]:
-        """Return the k nearest haplotypes of each query, ordered by (distance, index).
+        """Return the k nearest haplotypes of each query, as `snvrag.kernels.HammingIndex.search`.
 
-        Parameters
-        ----------
-        queries : (Q, W) uint64 or int64 CUDA array
-            Packed haplotypes over all L sites, on the device and of the library of the panel.
-        k, exclude, weights, out
-            As in `snvrag.kernels.HammingIndex.search`, as NumPy or CUDA arrays (``out``: CUDA
-            arrays). Fast up to a ``k`` of 2,048. Values on the device are not checked: there, an
-            excluded haplotype out of range excludes nothing, and a wrong weight at an observed site
-            makes every distance NaN.
-        block_bytes : int
-            Memory for the distances of a batch of queries; halved if the device has less.
+        ``queries`` are on the device and of the library of the panel, ``exclude`` and ``weights``
+        NumPy or CUDA arrays; the latter's values are not checked. Fast up to a ``k`` of 2,048.
+        ``block_bytes``, the memory for the distances of a batch of queries, is halved if the device
+        has less.
 
-        Returns
-        -------
-        distances : (Q, k) int32 CUDA array
-            float32 with weights.
-        indices : (Q, k) int64 CUDA array
-
-        Notes
-        -----
         Waits for the device only if k > H - E and `exclude` is there, and where the library waits
         to copy a NumPy argument (torch does). An index searched on another stream than it was built
         on must be kept until that search is done.
@@ -208,29 +165,16 @@ class DeviceHammingIndex:
             if num_queries == 0:
                 return distances, indices
 
+            shape = (int(words.shape[0]), self.num_haplotypes, num_queries, k)
+
             def size(limit: int) -> int:
-                return int(
-                    self._cuda.hamming_workspace_bytes(
-                        int(words.shape[0]), self.num_haplotypes, num_queries, k, limit, weighted
-                    )
-                )
+                return int(self._cuda.hamming_workspace_bytes(*shape, limit, weighted))
 
             workspace, block_bytes = allocate_workspace(size, block_bytes, library, words)
-            self._cuda.hamming_search(
-                capsule(self._plan, library),
-                capsule(words, library),
-                self.num_haplotypes,
-                self.num_sites,
-                capsule(given, library),
-                k,
-                capsule(dropped, library),
-                capsule(site_weights, library),
-                capsule(workspace, library),
-                block_bytes,
-                capsule(distances, library),
-                capsule(indices, library),
-                library.stream(words),
-            )
+            panel = (self._plan, words, self.num_haplotypes, self.num_sites)
+            options = (dropped, site_weights, workspace, block_bytes)
+            arguments = (*panel, given, k, *options, distances, indices)
+            call(self._cuda.hamming_search, arguments, library, words)
         return distances, indices
 
 
@@ -253,9 +197,8 @@ def _neighbours(  # 6 arguments: what one check of `k` and `exclude` together ne
         return number, library.upload(np.ascontiguousarray(exclude), like)
     number = _checks.integer("k", k)
     expected = f"an int64 ({num_queries}, E) array"
-    rows, columns = axes(exclude, "exclude", 2, expected)
-    if rows != num_queries:
-        _checks.value_error("exclude", expected, f"shape {(rows, columns)}")
+    columns = axes(exclude, "exclude", 2, expected)[1]
+    require_shape(exclude, "exclude", (num_queries, columns), expected)
     num_excluded = 0
     if number > num_candidates - columns:
         host = library.download(exclude)
@@ -274,8 +217,7 @@ def _upload_weights(
         return library.upload(np.ascontiguousarray(host), like)
     expected = f"a float32 ({num_sites},) array"
     beside(weights, "weights", library, like, expected)
-    if axes(weights, "weights", 1, expected)[0] != num_sites:
-        _checks.value_error("weights", expected, f"shape {tuple(weights.shape)}")
+    require_shape(weights, "weights", (num_sites,), expected)
     return library.contiguous(weights)
 
 
@@ -288,31 +230,10 @@ def topk_l2(
     out: object = None,
     block_bytes: int = DEFAULT_BLOCK_BYTES,
 ) -> tuple[DeviceArray, DeviceArray]:
-    """Return the k rows of a dense database nearest to each query by squared L2 distance.
+    """Return the k rows nearest to each query, as `snvrag.kernels.topk_l2`.
 
-    Parameters
-    ----------
-    queries : (Q, D) float32 CUDA array
-    database : (H, D) float32 CUDA array
-        Rows contiguous, any number of values apart.
-    k, exclude, out, block_bytes
-        As in `DeviceHammingIndex.search`.
-
-    Returns
-    -------
-    distances : (Q, k) float32 CUDA array
-        Sums of squared differences, so equal rows are at exactly 0.
-    indices : (Q, k) int64 CUDA array
-        Ordered by (distance, index) ascending.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For an argument of the wrong kind, or out of range; for a distance that is not a number.
-
-    Notes
-    -----
-    Waits for the device, to know whether a distance is not a number.
+    Waits for the device, to know whether a distance is not a number. Rows may be any number of
+    values apart; the other arguments are as in `DeviceHammingIndex.search`.
     """
     library = library_of(database, "database")
     cuda = extension()
@@ -336,18 +257,8 @@ def topk_l2(
 
         workspace, block_bytes = allocate_workspace(size, block_bytes, library, database)
         first_nan = library.empty((1,), "int64", database)
-        cuda.topk_l2(
-            capsule(given, library),
-            capsule(database, library),
-            k,
-            capsule(dropped, library),
-            capsule(workspace, library),
-            block_bytes,
-            capsule(distances, library),
-            capsule(indices, library),
-            capsule(first_nan, library),
-            library.stream(database),
-        )
+        arrays = (workspace, block_bytes, distances, indices, first_nan)
+        call(cuda.topk_l2, (given, database, k, dropped, *arrays), library, database)
         place = int(library.download(first_nan)[0])
     if place >= 0:
         got = f"a distance that is not a number (query {place // num_rows}, row {place % num_rows})"
