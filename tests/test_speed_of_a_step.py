@@ -10,8 +10,6 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from snvrag.batches.keys import VALIDATION_SEED
-from snvrag.errors import InputError
-from snvrag.network.device import require_compiler
 from snvrag.network.loss import imputation_loss
 from snvrag.training.run_data import load_run_data
 from snvrag.training.trainer import Trainer
@@ -119,15 +117,6 @@ def gradient_of(trainer: Trainer, prediction: Any, batch: Any) -> torch.Tensor:
     imputation_loss(prediction, batch, 0.0).backward()
     parts = [p.grad.flatten() for p in trainer.network.parameters() if p.grad is not None]
     return torch.cat(parts)
-
-
-def test_compilers_are_looked_for(monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(InputError, match="no-such-compiler"):
-        require_compiler(torch.device("cpu"))
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(InputError, match="Triton"):
-        require_compiler(torch.device("cuda"))
 
 
 # --- waits ----------------------------------------------------------------------------------------
