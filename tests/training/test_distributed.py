@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import multiprocessing
 import os
 import re
@@ -32,7 +31,14 @@ from snvrag.training.distributed import ALONE, Ranks
 from snvrag.training.run_data import load_run_data
 from snvrag.training.tensorboard import Scalars
 from snvrag.training.trainer import Trainer
-from training_runs import assert_same_checkpoint, checkpoint, configure, make_trainer
+from training_runs import (
+    assert_same_checkpoint,
+    checkpoint,
+    configure,
+    ended_train,
+    make_trainer,
+    run_train,
+)
 
 # Python 3.12 and later warn of every fork() of a process with threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -200,7 +206,7 @@ def test_keys_are_shared_without_overlap_or_loss(size):
 SPREAD = ["--batch-size", "7", "--accumulation", "2", "--epochs", "2", "--val-rate", "0.4"]
 
 
-def _train(arguments: list[str], rank: int) -> dict[str, Any]:
+def _train(arguments: list[str]) -> dict[str, Any]:
     keys: list[Key] = []
     written: list[str] = []
     curves: dict[int, dict[str, float]] = {}
@@ -220,12 +226,9 @@ def _train(arguments: list[str], rank: int) -> dict[str, Any]:
         patch.setattr(
             Scalars, "write", lambda _, step, values: curves.setdefault(step, {}).update(values)
         )
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            code = train.main(arguments)
-    return {
-        "code": code, "keys": keys, "written": written, "curves": curves, "out": out.getvalue()
-    }  # fmt: skip
+        code, printed = ended_train(arguments)
+    seen = {"keys": keys, "written": written, "curves": curves}
+    return {**seen, "code": code, "out": printed.out + printed.err}
 
 
 @pytest.fixture(scope="module")
@@ -233,15 +236,9 @@ def spread(tmp_path_factory, tiny_arguments):
     """One run in this process and one over two ranks: folders, and what each process did."""
     threads = torch.get_num_threads()
     folders, results = [], []
-    for size in (1, 2):
-        folder = tmp_path_factory.mktemp(f"ranks{size}") / "out"
-        arguments = [*tiny_arguments, *SPREAD, "--output", str(folder)]
-        folders.append(folder)
-        results.append(
-            in_ranks(2, lambda rank, a=arguments: _train(a, rank))
-            if size == 2
-            else [_train(arguments, 0)]
-        )
+    for work in (lambda a: [_train(a)], lambda a: in_ranks(2, lambda _: _train(a))):
+        folders.append(tmp_path_factory.mktemp("ranks") / "out")
+        results.append(work([*tiny_arguments, *SPREAD, "--output", str(folders[-1])]))
     torch.set_num_threads(threads)
     assert [result["code"] for several in results for result in several] == [0, 0, 0], results
     return folders, results
@@ -349,14 +346,8 @@ def test_wrong_input_is_said_once(tiny_arguments, tmp_path):
 
 
 def _exit_code(arguments: list[str]) -> tuple[Any, str]:
-    """Return the exit code of a training and its standard error."""
-    errors = io.StringIO()
-    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-        try:
-            code: Any = train.main(arguments)
-        except SystemExit as ended:
-            code = ended.code
-    return code, errors.getvalue()
+    code, printed = ended_train(arguments)
+    return code, printed.err
 
 
 # --- a rank is lost -------------------------------------------------------------------------------
@@ -390,19 +381,12 @@ def _launch(printed: str, arguments: list[str]) -> None:
     elastic_launch(config, _hurt_at_first)(arguments)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, tiny_arguments):
-    folder = tmp_path_factory.mktemp("straight") / "out"
-    arguments = [*tiny_arguments, *LIVELY, "--output", str(folder)]
-    results = in_ranks(2, lambda rank: _train(arguments, rank))
-    assert [result["code"] for result in results] == [0, 0]
-    return folder
-
-
-def test_killed_rank_and_a_restart_by_torchrun(uninterrupted, tiny_arguments, tmp_path):
+def test_killed_rank_and_a_restart_by_torchrun(tiny_arguments, tmp_path):
     """A signal to rank 1 alone has all save in the middle of an epoch; then it is killed. The rest
     is torchrun's, and the weights are those of the run that nothing happened to, bit for bit."""
-    folder, printed = tmp_path / "out", tmp_path / "printed"
+    uninterrupted, folder, printed = (tmp_path / name for name in ("straight", "out", "printed"))
+    arguments = [*tiny_arguments, *LIVELY, "--output", str(uninterrupted)]
+    assert [code for code, _ in in_ranks(2, lambda _: _exit_code(arguments))] == [0, 0]
     arguments = [*tiny_arguments, *LIVELY, "--output", str(folder), "--resume", "auto"]
     launched = multiprocessing.get_context("fork").Process(
         target=_launch, args=(str(printed), arguments)
@@ -447,9 +431,8 @@ def test_resumed_by_another_number_of_ranks(spread, tiny_arguments, tmp_path):
     folder = tmp_path / "out"
     arguments = [*tiny_arguments, *SPREAD, "--output", str(folder)]
     start = str(spread[0][1] / "rag_bert.model.ep0")
-    result = _train([*arguments, "--resume", start], 0)
-    assert result["code"] == 0
-    assert "Note: 2 ranks then, 1 now" in result["out"]
+    printed = run_train([*arguments, "--resume", start])
+    assert "Note: 2 ranks then, 1 now" in printed.out
     one, other = (checkpoint(place, "ep1") for place in (folder, spread[0][1]))
     same_but_for_rounding(one, other, checkpoint(spread[0][1], "ep0"))
 
