@@ -188,7 +188,7 @@ def test_outputs(refused, tiny_vcf, tiny_model, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "after"),
     [
-        *(("rag_bert.model.ep1", 0), ("metrics.csv", 2), ("timing.csv", 1)),
+        *(("rag_bert.model.ep1", 0), ("metrics.csv", 2)),
         *(("config.toml", 0), ("rag_bert.model.step", 0), ("metrics.png", 0)),
     ],
 )
