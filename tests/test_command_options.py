@@ -5,9 +5,11 @@ And imputing takes the options that a model was trained with from the model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.panel.windows import WindowConfig
 from snvrag.prepare import PrepareOptions
 from snvrag.retrieval.options import RetrievalConfig
-from turns import EnoughError, Turn, check_turned, outcome, turn
+from turns import EnoughError, Turn, check_turned, filled, outcome, turn
 
 PANEL = panel_files.make_panel(helpers.mosaic_haplotypes(40, 200, seed=3))
 ALLELES = panel_files.alleles_of(PANEL)
@@ -73,23 +75,6 @@ class Files:
         path = panel_files.write_vcf(self.folder / f"{name}.vcf", records, names)
         return indexed(path)
 
-    def other_target(self) -> str:
-        return self.target("other", "u")
-
-    def unphased_target(self) -> str:
-        return self.target("unphased", separator="/")
-
-    def dropping_target(self) -> str:
-        """With a site that is none of the panel."""
-        path = self.folder / "dropping.vcf"
-        panel_files.convert_vcf(Path(self.target()), path, "w")
-        with path.open("a") as stream:
-            stream.write("1\t999999\t.\tA\tG\t.\t.\t.\tGT" + "\t0|1" * 3 + "\n")
-        return indexed(path)
-
-    def model(self) -> str:
-        return str(self.checkpoint)
-
     def map(self) -> str:
         path = self.folder / "map.txt"
         path.write_text("1 . 0 900\n1 . 2 3000\n1 . 2.1 9000\n")
@@ -118,15 +103,6 @@ class Files:
         truth, imputed, panel = evaluation_files.random_files(self.folder, 1, 60)
         return indexed({"truth": truth, **imputed, "panel": panel}[name])
 
-    def truth(self) -> str:
-        return self.compared("truth")
-
-    def imputed(self) -> tuple[str, ...]:
-        return (self.compared("one"),)
-
-    def reference(self) -> str:
-        return self.compared("panel")
-
     def sites(self) -> str:
         path = self.folder / "sites.tsv"
         path.write_text("".join(f"20\t{100 + 7 * s}\tA\tG\n" for s in range(20)))
@@ -134,9 +110,8 @@ class Files:
 
     def typed(self) -> tuple[str, ...]:
         """An imputed file that says of some sites that they were typed."""
-        source = self.folder / "one.vcf"
         self.compared("one")
-        lines = source.read_text().splitlines()
+        lines = (self.folder / "one.vcf").read_text().splitlines()
         for i, line in enumerate(lines):
             if not line.startswith("#") and i % 3 == 0:
                 cells = line.split("\t")
@@ -202,38 +177,6 @@ class Imputed:
         return seen[1], seen[2], seen[0]
 
 
-def samples(imputed: Imputed) -> Any:
-    return imputed.records()[0][9:]
-
-
-def positions(imputed: Imputed) -> Any:
-    return [record[1] for record in imputed.records()[1:]]
-
-
-def frequencies(imputed: Imputed) -> Any:
-    return imputed.inputs()[0].af
-
-
-def genotypes(imputed: Imputed) -> Any:
-    return [record[9:] for record in imputed.records()[1:]]
-
-
-def li_stephens(imputed: Imputed) -> Any:
-    return imputed.inputs()[0].li_stephens
-
-
-def near(imputed: Imputed) -> Any:
-    return imputed.inputs()[1].alleles
-
-
-def features(imputed: Imputed) -> Any:
-    return imputed.inputs()[1].features
-
-
-def plan(imputed: Imputed) -> Any:
-    return imputed.inputs()[2]
-
-
 def written(imputed: Imputed) -> Any:
     """The files that are there after, but not before."""
     folder = Path(imputed.options.panel).parent
@@ -250,53 +193,139 @@ def torch_threads(imputed: Imputed) -> Any:
     return imputed.threads
 
 
-def result(imputed: Imputed) -> Any:
-    return imputed.run()
-
-
+IMPUTE_SEES: dict[str, Callable[[Imputed], Any]] = {
+    "result": Imputed.run,
+    "written": written,
+    "threads": torch_threads,
+    "samples": lambda imputed: imputed.records()[0][9:],
+    "positions": lambda imputed: [record[1] for record in imputed.records()[1:]],
+    "genotypes": lambda imputed: [record[9:] for record in imputed.records()[1:]],
+    "frequencies": lambda imputed: imputed.inputs()[0].af,
+    "li_stephens": lambda imputed: imputed.inputs()[0].li_stephens,
+    "near": lambda imputed: imputed.inputs()[1].alleles,
+    "features": lambda imputed: imputed.inputs()[1].features,
+    "plan": lambda imputed: imputed.inputs()[2],
+}
 IMPUTE_BASE: dict[str, Any] = {
     "panel": Files.panel,
     "target": Files.target,
-    "model": Files.model,
+    "model": lambda files: str(files.checkpoint),
     "output": lambda files: files.path("out.vcf"),
     "overwrite": True,
     "threads": 1,
     "device": "cpu",
 }
 IMPUTE: dict[str, Turn] = {
-    "panel": turn(Files.smaller_panel, frequencies),
-    "target": turn(Files.other_target, samples),
-    "model": turn(Files.changed_model, genotypes),
-    "output": turn(lambda files: files.path("else.vcf"), written),
-    "region": turn("1:2000-5000", positions),
-    "genetic_map": turn(Files.map, li_stephens, keeps=(features,)),
-    "report": turn(lambda files: files.path("dropped.tsv"), written),
-    "allow_unphased": turn(True, result, target=Files.unphased_target),
-    "overwrite": turn(False, result, output=Files.existing),
-    "threads": turn(2, torch_threads),
-    "device": turn("cuda:99", result),
+    "panel": turn(Files.smaller_panel, "frequencies"),
+    "target": turn(lambda files: files.target("other", "u"), "samples"),
+    "model": turn(Files.changed_model, "genotypes"),
+    "output": turn(lambda files: files.path("else.vcf"), "written"),
+    "region": turn("1:2000-5000", "positions"),
+    "genetic_map": turn(Files.map, "li_stephens", "features"),
+    "report": turn(lambda files: files.path("dropped.tsv"), "written"),
+    "allow_unphased": turn(
+        True, "result", target=lambda files: files.target("unphased", separator="/")
+    ),
+    "overwrite": turn(False, "result", output=Files.existing),
+    "threads": turn(2, "threads"),
+    "device": turn("cuda:99", "result"),
+}
+# Of the training that made the model: turned in the model, other numbers go into its network.
+AS_TRAINED: dict[str, Turn] = {
+    "window_size": turn(40, "plan"),
+    "flank": turn(9, "plan"),
+    "k": turn(3, "near features"),
+    "segment_size": turn(16, "near features"),
+    "segment_flank": turn(2, "features", segment_size=16),
+    "decay_sites": turn(1.0, "features", "near"),
+    "cache_mb": turn(1e-6, "", "near features"),
+    "li_stephens": turn(False, "result"),  # whose network has other weights
+    "ne": turn((1e7,), "li_stephens", "features"),
+    "mismatch": turn(0.3, "li_stephens", "features"),
+    "li_stephens_flank": turn(40, "plan"),
 }
 
 
 @pytest.mark.parametrize("name", IMPUTE)
 def test_impute(name: str, files: Files) -> None:
-    check_turned(Imputed, IMPUTE_BASE, name, IMPUTE[name], files)
+    sees = {see: lambda given, look=look: look(Imputed(given)) for see, look in IMPUTE_SEES.items()}
+    check_turned(sees, IMPUTE_BASE, name, IMPUTE[name], files)
 
 
-# Of the training that made the model: turned in the model, other numbers go into its network.
-AS_TRAINED: dict[str, Turn] = {
-    "window_size": turn(40, plan),
-    "flank": turn(9, plan),
-    "k": turn(3, near, features),
-    "segment_size": turn(16, near, features),
-    "segment_flank": turn(2, features, segment_size=16),
-    "decay_sites": turn(1.0, features, keeps=(near,)),
-    "cache_mb": turn(1e-6, keeps=(near, features)),
-    "li_stephens": turn(False, result),  # whose network has other weights
-    "ne": turn((1e7,), li_stephens, keeps=(features,)),
-    "mismatch": turn(0.3, li_stephens, keeps=(features,)),
-    "li_stephens_flank": turn(40, plan),
+@pytest.mark.parametrize("name", AS_TRAINED)
+def test_imputing_as_trained(name: str, files: Files) -> None:
+    base = filled(IMPUTE_BASE, files)
+
+    def imputed(options: dict[str, Any]) -> Imputed:
+        return Imputed({**base, "model": files.changed_model(**options)} if options else base)
+
+    sees = {see: lambda given, look=look: look(imputed(given)) for see, look in IMPUTE_SEES.items()}
+    check_turned(sees, {}, name, AS_TRAINED[name], files)
+
+
+# --- evaluate and prepare -------------------------------------------------------------------------
+
+
+def evaluation(values: dict[str, Any], measure: str) -> Any:
+    return getattr(evaluate.evaluate_files(build(EvaluateOptions, values)), measure)
+
+
+def reports(values: dict[str, Any]) -> list[str]:
+    evaluate.run(build(EvaluateOptions, values))
+    return sorted(path.name for path in Path(values["truth"]).parent.glob("reports/*"))
+
+
+def prepared(values: dict[str, Any]) -> Any:
+    """What is refused or written, and where."""
+    folder = Path(values["panel"]).parent
+    for path in folder.glob("*out.safetensors"):
+        path.unlink()
+    options = outcome(lambda: build(PrepareOptions, values))
+    if isinstance(options, tuple):
+        return options
+    before = set(folder.iterdir())
+    prepare._run(options)
+    return {path.name: path.read_bytes() for path in set(folder.iterdir()) - before}
+
+
+EVALUATE_SEES = {
+    **{m: partial(evaluation, measure=m) for m in ("measures", "num_sites", "intervals")},
+    "reports": reports,
 }
+EVALUATE_BASE = {
+    "truth": lambda files: files.compared("truth"),
+    "imputed": lambda files: (files.compared("one"),),
+    "bootstrap": 10,
+}
+EVALUATE: dict[str, Turn] = {
+    "truth": turn(lambda files: files.compared("two"), "measures"),
+    "imputed": turn(lambda files: (files.compared("two"),), "measures"),
+    "panel": turn(lambda files: files.compared("panel"), "measures"),
+    "sites": turn(Files.sites, "num_sites"),
+    "exclude_typed": turn(False, "num_sites", imputed=Files.typed),
+    "region": turn("20:100-200", "num_sites"),
+    "maf_edges": turn((0.0, 0.2, 0.5), "measures"),
+    "bootstrap": turn(20, "intervals", "measures"),
+    "seed": turn(1, "intervals", "measures"),
+    "output": turn(lambda files: files.path("reports"), "reports"),
+}
+PREPARE_BASE = {"panel": Files.panel, "output": lambda files: files.path("out.safetensors")}
+PREPARE: dict[str, Turn] = {
+    "panel": turn(Files.smaller_panel, "prepared"),
+    "output": turn(lambda files: files.path("else.safetensors"), "prepared"),
+    "region": turn("1:2000-5000", "prepared"),
+    "verify": turn(True, "prepared"),
+}
+
+
+@pytest.mark.parametrize("name", EVALUATE)
+def test_evaluate(name: str, files: Files) -> None:
+    check_turned(EVALUATE_SEES, EVALUATE_BASE, name, EVALUATE[name], files)
+
+
+@pytest.mark.parametrize("name", PREPARE)
+def test_prepare(name: str, files: Files) -> None:
+    check_turned({"prepared": prepared}, PREPARE_BASE, name, PREPARE[name], files)
 
 
 def test_every_option_is_in_its_table() -> None:
@@ -305,98 +334,3 @@ def test_every_option_is_in_its_table() -> None:
     tables = {ImputeOptions: IMPUTE, EvaluateOptions: EVALUATE, PrepareOptions: PREPARE}
     for kind, table in tables.items():
         assert list(table) == [item.name for item in fields(kind)], kind.__name__
-
-
-@pytest.mark.parametrize("name", AS_TRAINED)
-def test_imputing_as_trained(name: str, files: Files) -> None:
-    given = {key: value(files) if callable(value) else value for key, value in IMPUTE_BASE.items()}
-
-    def begin(values: dict[str, Any]) -> Imputed:
-        options = {key: value for key, value in values.items() if key != "turned"}
-        if values["turned"] is not None:
-            options[name] = values["turned"]
-        model = files.changed_model(**options) if options else files.model()
-        return Imputed({**given, "model": model})
-
-    check_turned(begin, {"turned": None}, "turned", AS_TRAINED[name], files)
-
-
-# --- evaluate and prepare -------------------------------------------------------------------------
-
-
-class Evaluated(NamedTuple):
-    values: dict[str, Any]
-
-    def evaluation(self) -> Any:
-        return evaluate.evaluate_files(build(EvaluateOptions, self.values))
-
-
-def measures(evaluated: Evaluated) -> Any:
-    return evaluated.evaluation().measures
-
-
-def num_sites(evaluated: Evaluated) -> Any:
-    return evaluated.evaluation().num_sites
-
-
-def intervals(evaluated: Evaluated) -> Any:
-    return evaluated.evaluation().intervals
-
-
-def reports(evaluated: Evaluated) -> Any:
-    evaluate.run(build(EvaluateOptions, evaluated.values))
-    return sorted(path.name for path in Path(evaluated.values["truth"]).parent.glob("reports/*"))
-
-
-EVALUATE_BASE = {"truth": Files.truth, "imputed": Files.imputed, "bootstrap": 10}
-EVALUATE: dict[str, Turn] = {
-    "truth": turn(lambda files: files.compared("two"), measures),
-    "imputed": turn(lambda files: (files.compared("two"),), measures),
-    "panel": turn(Files.reference, measures),
-    "sites": turn(Files.sites, num_sites),
-    "exclude_typed": turn(False, num_sites, imputed=Files.typed),
-    "region": turn("20:100-200", num_sites),
-    "maf_edges": turn((0.0, 0.2, 0.5), measures),
-    "bootstrap": turn(20, intervals, keeps=(measures,)),
-    "seed": turn(1, intervals, keeps=(measures,)),
-    "output": turn(lambda files: files.path("reports"), reports),
-}
-
-
-@pytest.mark.parametrize("name", EVALUATE)
-def test_evaluate(name: str, files: Files) -> None:
-    check_turned(Evaluated, EVALUATE_BASE, name, EVALUATE[name], files)
-
-
-class Prepared(NamedTuple):
-    values: dict[str, Any]
-
-
-def prepared_bytes(prepared: Prepared) -> Any:
-    """What is refused or written, and where."""
-    options = outcome(lambda: build(PrepareOptions, prepared.values))
-    if isinstance(options, tuple):
-        return options
-    folder = Path(options.panel).parent
-    before = set(folder.iterdir())
-    prepare._run(options)
-    return {path.name: path.read_bytes() for path in set(folder.iterdir()) - before}
-
-
-PREPARE_BASE = {"panel": Files.panel, "output": lambda files: files.path("out.safetensors")}
-PREPARE: dict[str, Turn] = {
-    "panel": turn(Files.smaller_panel, prepared_bytes),
-    "output": turn(lambda files: files.path("else.safetensors"), prepared_bytes),
-    "region": turn("1:2000-5000", prepared_bytes),
-    "verify": turn(True, prepared_bytes),
-}
-
-
-@pytest.mark.parametrize("name", PREPARE)
-def test_prepare(name: str, files: Files) -> None:
-    def begin(values: dict[str, Any]) -> Prepared:
-        for path in files.folder.glob("*out.safetensors"):
-            path.unlink()
-        return Prepared(values)
-
-    check_turned(begin, PREPARE_BASE, name, PREPARE[name], files)

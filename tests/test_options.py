@@ -12,7 +12,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from snvrag.training import trainer as trainer_module
 from snvrag.training.options import Config
 from snvrag.training.run_data import load_run_data
 from snvrag.training.trainer import VALIDATION_SEED, Trainer
-from turns import EnoughError, See, Turn, check_turned, outcome, recorded, turn
+from turns import EnoughError, Turn, check_turned, outcome, recorded, turn
 
 # --- files ----------------------------------------------------------------------------------------
 
@@ -43,23 +43,22 @@ class Files:
     """Files that options name, and a folder for output."""
 
     def __init__(self, folder: Path, panel: Path, model: Path) -> None:
-        self.folder, self.panel, self.model = folder, panel, model
+        self.folder, self.panel, self.model = folder, str(panel), str(model)
 
-    def write(self, name: str, text: str) -> str:
+    def write(self, name: str, *lines: str) -> str:
         path = self.folder / name
-        path.write_text(text, encoding="utf-8")
+        path.write_text("".join(f"{line}\n" for line in lines))
         return str(path)
 
     def names(self) -> str:
-        return self.write("names.txt", "s2\ns7\n")
+        return self.write("names.txt", "s2", "s7")
 
     def table(self) -> str:
         rows = [f"s{i}\t{'ab'[i % 2]}\t{'cd'[i // 12]}" for i in range(24)]
-        return self.write("samples.tsv", "\n".join(["sample\tpopulation\tregion", *rows]) + "\n")
+        return self.write("samples.tsv", "sample\tpopulation\tregion", *rows)
 
     def map(self) -> str:
-        return self.write("map.txt", "".join(f"1 . {cm} {bp}\n" for cm, bp in
-                                             ((0, 900), (2, 3000), (2.1, 9000))))  # fmt: skip
+        return self.write("map.txt", "1 . 0 900", "1 . 2 3000", "1 . 2.1 9000")
 
     def other_panel(self) -> str:
         alleles = helpers.mosaic_haplotypes(40, 150, seed=8)
@@ -68,17 +67,16 @@ class Files:
 
     def prepared(self) -> str:
         """The panel in a format that regions need no index for."""
-        alleles = helpers.mosaic_haplotypes(48, 200, seed=3)
-        path = self.folder / "panel.safetensors"
-        write_prepared(str(path), panel_files.make_panel(alleles), ["."] * 200, None)
-        return str(path)
+        path = str(self.folder / "panel.safetensors")
+        panel = panel_files.make_panel(helpers.mosaic_haplotypes(48, 200, seed=3))
+        write_prepared(path, panel, ["."] * 200, None)
+        return path
 
     def output(self) -> str:
         """A folder that holds the checkpoint of an earlier run."""
-        path = self.folder / "earlier"
-        path.mkdir(exist_ok=True)
-        (path / "rag_bert.model.ep0").write_bytes(self.model.read_bytes())
-        return str(path)
+        (self.folder / "earlier").mkdir(exist_ok=True)
+        shutil.copy(self.model, self.folder / "earlier" / "rag_bert.model.ep0")
+        return str(self.folder / "earlier")
 
 
 @pytest.fixture
@@ -99,8 +97,13 @@ class Run:
     def trainer(self) -> Trainer:
         return Trainer(self.config, load_run_data(self.config))
 
-    def pair(self, loader: Any, mask_seed: int, start: int = 0) -> tuple[Batch, Neighbours]:
-        return next(loader.batches(mask_seed, start))
+    def loader(self, part: str) -> Any:
+        return getattr(self.trainer, f"{part}_loader")
+
+    def pair(self, part: str, mask_seed: int | None = None) -> tuple[Batch, Neighbours]:
+        """Return the first batch of training or validation."""
+        first = {"train": 0, "val": VALIDATION_SEED}[part] if mask_seed is None else mask_seed
+        return next(self.loader(part).batches(first))
 
     @cached_property
     def steps(self) -> dict[str, Any]:
@@ -143,105 +146,31 @@ class _Scalars:
         self.seen.append(step)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        pass
 
 
-def train_batch(run: Run) -> Batch:
-    return run.pair(run.trainer.train_loader, 0)[0]
+SEES: dict[str, Callable[..., Any]] = {}
 
 
-def val_batch(run: Run) -> Batch:
-    return run.pair(run.trainer.val_loader, VALIDATION_SEED)[0]
+def see(look: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the table name what a function sees."""
+    SEES[look.__name__] = look
+    return look
 
 
-def of(get: Callable[[Run], Any], name: str) -> See:
-    """See an attribute of what a function returns."""
-
-    def see(run: Run) -> Any:
-        return getattr(get(run), name)
-
-    see.__name__ = f"{name} of {get.__name__}"
-    return see
+def keys(run: Run, part: str) -> Any:
+    batch, _ = run.pair(part)
+    return batch.windows[batch.window_row], batch.panel_sample, batch.af
 
 
-def train_neighbours(run: Run) -> Neighbours:
-    return run.pair(run.trainer.train_loader, 0)[1]
+def num_cached(run: Run, part: str) -> int:
+    """How many windows' indexes an epoch leaves in a cache."""
+    for _ in run.loader(part).batches(0):
+        pass
+    return len(run.loader(part).retriever.cache)
 
 
-def val_neighbours(run: Run) -> Neighbours:
-    return run.pair(run.trainer.val_loader, VALIDATION_SEED)[1]
-
-
-def both(get_one: Callable[[Run], Any], get_other: Callable[[Run], Any], name: str):
-    return of(get_one, name), of(get_other, name)
-
-
-MASKS = both(train_batch, val_batch, "hidden")
-LI_STEPHENS = both(train_batch, val_batch, "li_stephens")
-NEAR = both(train_neighbours, val_neighbours, "alleles")
-FEATURES = both(train_neighbours, val_neighbours, "features")
-
-
-def panel_samples(run: Run) -> Any:
-    return run.trainer.data.panel.samples
-
-
-def panel_position(run: Run) -> Any:
-    return run.trainer.data.panel.position
-
-
-def train_samples(run: Run) -> Any:
-    return run.trainer.train_loader.dataset.targets.haplotypes.samples
-
-
-def val_samples(run: Run) -> Any:
-    return run.trainer.val_loader.dataset.targets.haplotypes.samples
-
-
-def genotype_frequency(run: Run) -> Any:
-    return train_batch(run).genotype_frequency
-
-
-def later_mask(run: Run) -> Any:
-    """The masks of the second epoch."""
-    return run.pair(run.trainer.train_loader, 1)[0].hidden
-
-
-def train_keys(run: Run) -> Any:
-    batch = train_batch(run)
-    return batch.windows[batch.window_row], batch.panel_sample
-
-
-def val_keys(run: Run) -> Any:
-    batch = val_batch(run)
-    return batch.windows[batch.window_row], batch.af
-
-
-def windows(run: Run) -> Any:
-    return run.trainer.windows.starts, run.trainer.windows.stops
-
-
-def flanked(run: Run) -> Any:
-    return run.trainer.windows.flanked_starts, run.trainer.windows.flanked_stops
-
-
-def cached(name: str) -> See:
-    """See how many windows' indexes an epoch leaves in a cache."""
-
-    def see(run: Run) -> Any:
-        loader = getattr(run.trainer, name)
-        for _ in loader.batches(0):
-            pass
-        return len(loader.retriever.cache)
-
-    see.__name__ = f"cache of {name}"
-    return see
-
-
-def parameters(run: Run) -> Any:
-    return run.trainer.network.state_dict()
-
-
+@see
 def prediction(run: Run, training: bool = False) -> Any:
     """What a network answers whose parameters are at no special starting value."""
     network = run.trainer.network.train(training)
@@ -250,39 +179,24 @@ def prediction(run: Run, training: bool = False) -> Any:
         for parameter in network.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
         torch.manual_seed(0)
-        return network(*run.pair(run.trainer.train_loader, 0)).haplotypes
+        return network(*run.pair("train")).haplotypes
 
 
-def training_prediction(run: Run) -> Any:
-    return prediction(run, training=True)
-
-
-def step(name: str) -> See:
-    """See what two optimizer steps show."""
-
-    def see(run: Run) -> Any:
-        return run.steps[name]
-
-    see.__name__ = f"{name} of the first steps"
-    return see
-
-
+@see
 def late_rate(run: Run) -> Any:
     """The learning rate far from the start."""
     run.trainer.step = 20
     return run.steps["rate"]
 
 
-def is_done_after_two(run: Run) -> Any:
+@see
+def is_done_after_two(run: Run) -> bool:
     run.trainer.epoch = 2
     return run.trainer.is_done
 
 
-def val_loss(run: Run) -> Any:
-    return run.trainer._validate()[0]
-
-
-def stopping(run: Run) -> Any:
+@see
+def stopping(run: Run) -> list[bool]:
     """Whether training stops, at F1 that is first better by much and then by little."""
     seen = []
     for epoch, f1 in enumerate((0.1, 0.5, 0.55, 0.6, 0.65, 0.7, 0.72, 0.73)):
@@ -291,60 +205,52 @@ def stopping(run: Run) -> Any:
     return seen
 
 
-def folder(run: Run) -> Any:
-    return run.trainer.folder
-
-
-def kept_checkpoints(run: Run) -> Any:
+@see
+def kept_checkpoints(run: Run) -> list[str]:
     run.trainer.folder.mkdir(exist_ok=True)
     for epoch in range(4):
         (run.trainer.folder / f"rag_bert.model.ep{epoch}").touch()
     run.trainer.epoch = 4
     run.trainer.tidy_output()
-    left = sorted(path.name for path in run.trainer.folder.glob("rag_bert.model.*"))
-    for name in left:
-        (run.trainer.folder / name).unlink()
-    return left
+    left = sorted(run.trainer.folder.glob("rag_bert.model.*"))
+    for path in left:
+        path.unlink()
+    return [path.name for path in left]
 
 
-def num_workers(run: Run) -> Any:
-    with recorded(loader_module, "DataLoader", "num_workers") as seen:
+def of_both_loaders(run: Run, keyword: str) -> Any:
+    with recorded(loader_module, "DataLoader", keyword) as seen:
         assert run.trainer
-    (given,) = set(seen)  # of training and of validation
+    (given,) = set(seen)
     return given
 
 
-def start_method(run: Run) -> Any:
-    with recorded(loader_module, "DataLoader", "multiprocessing_context") as seen:
-        assert run.trainer
-    (given,) = set(seen)  # of training and of validation
-    return given
-
-
-def train_search_threads(run: Run) -> Any:
-    return run.trainer.train_loader.retriever.threads
-
-
-def val_search_threads(run: Run) -> Any:
-    return run.trainer.val_loader.retriever.threads
-
-
+@see
 def li_stephens_threads(run: Run) -> Any:
     with recorded(li_stephens_module, "li_stephens_dosage", "threads") as seen:
         run.trainer.train_loader.dataset[Key(0, 0, 0)]
     return seen
 
 
-def device(run: Run) -> Any:
-    return outcome(lambda: str(run.trainer.device))
+@see
+def torch_threads(run: Run) -> Any:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "fit", lambda _: seen.append(torch.get_num_threads()))
+        run_module.train(run.config)
+    torch.set_num_threads(before)
+    return seen
 
 
+@see
 def is_compiled(run: Run) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer_module, "require_compiler", lambda _: None)
         return [block._compiled_call_impl is not None for block in run.trainer.network.blocks]
 
 
+@see
 def autocast_on_a_gpu(run: Run) -> Any:
     run.trainer.runner.device = torch.device("cuda")
     with pytest.MonkeyPatch.context() as patch:
@@ -352,6 +258,7 @@ def autocast_on_a_gpu(run: Run) -> Any:
         return run.trainer.runner.autocast()
 
 
+@see
 def lines(run: Run) -> Any:
     """What `train` refuses, or prints of being resumed; its fit is left out."""
     printed = io.StringIO()
@@ -363,7 +270,8 @@ def lines(run: Run) -> Any:
     return refused, [line for line in printed.getvalue().splitlines() if "Resumed" in line]
 
 
-def files_written(run: Run) -> Any:
+@see
+def files_written(run: Run) -> list[str]:
     output = Path(run.config.run.output)
     lines(run)
     written = sorted(path.name for path in output.glob("*"))
@@ -371,23 +279,15 @@ def files_written(run: Run) -> Any:
     return written
 
 
-def torch_threads(run: Run) -> Any:
-    before = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        seen: list[int] = []
-        patch.setattr(Trainer, "fit", lambda _: seen.append(torch.get_num_threads()))
-        run_module.train(run.config)
-    torch.set_num_threads(before)
-    return seen
-
-
+@see
 def waiting_minutes(run: Run) -> Any:
     with recorded(run_module.Ranks, "start") as seen:
         lines(run)
     return seen
 
 
-def is_plotted(run: Run) -> Any:
+@see
+def num_plots(run: Run) -> int:
     run.trainer.epoch = run.config.training.epochs  # nothing is left to train
     with recorded(tables, "plot_metrics") as seen:
         run.trainer.folder.mkdir(exist_ok=True)
@@ -395,8 +295,46 @@ def is_plotted(run: Run) -> Any:
     return len(seen)
 
 
+SEES |= {
+    "panel.samples": lambda run: run.trainer.data.panel.samples,
+    "panel.position": lambda run: run.trainer.data.panel.position,
+    "windows": lambda run: (run.trainer.windows.starts, run.trainer.windows.stops),
+    "flanked": lambda run: (run.trainer.windows.flanked_starts, run.trainer.windows.flanked_stops),
+    "later_mask": lambda run: run.pair("train", 1)[0].hidden,
+    "parameters": lambda run: run.trainer.network.state_dict(),
+    "training_prediction": lambda run: prediction(run, training=True),
+    "val_loss": lambda run: run.trainer._validate()[0],
+    "folder": lambda run: run.trainer.folder,
+    "num_workers": lambda run: of_both_loaders(run, "num_workers"),
+    "start_method": lambda run: of_both_loaders(run, "multiprocessing_context"),
+    "device": lambda run: outcome(lambda: str(run.trainer.device)),
+}
+OF_A_LOADER = {
+    "samples": lambda run, part: run.loader(part).dataset.targets.haplotypes.samples,
+    "threads": lambda run, part: run.loader(part).retriever.threads,
+    "keys": keys,
+    "cached": num_cached,
+    "hidden": lambda run, part: run.pair(part)[0].hidden,
+    "li_stephens": lambda run, part: run.pair(part)[0].li_stephens,
+    "genotypes": lambda run, part: run.pair(part)[0].genotype_frequency,
+    "near": lambda run, part: run.pair(part)[1].alleles,
+    "features": lambda run, part: run.pair(part)[1].features,
+}
+SEES |= {
+    f"{part}.{name}": partial(look, part=part)
+    for name, look in OF_A_LOADER.items()
+    for part in ("train", "val")
+}
+SEES |= {
+    f"step.{name}": lambda run, name=name: run.steps[name]
+    for name in ("seed", "rate", "norm", "batches", "scalars", "masking", "files")
+}
+MASKS, LI_STEPHENS, NEAR, FEATURES = (
+    f"train.{name} val.{name}" for name in ("hidden", "li_stephens", "near", "features")
+)
+
 BASE: dict[str, Any] = {
-    "panel": lambda files: str(files.panel),
+    "panel": lambda files: files.panel,
     "output": lambda files: str(files.folder / "run"),
     "val_fraction": 1 / 6,
     "window_size": 64,
@@ -413,69 +351,67 @@ BASE: dict[str, Any] = {
 }
 
 TRAIN: dict[str, Turn] = {
-    "panel": turn(Files.other_panel, panel_samples, val_samples),
-    "region": turn("1:2000-6000", panel_position, panel=Files.prepared),
-    "train": turn(Files.other_panel, train_samples, keeps=(panel_samples, val_samples)),
-    "populations": turn(Files.table, genotype_frequency),
-    "population_column": turn("region", genotype_frequency, populations=Files.table),
-    "val_samples": turn(Files.names, val_samples, panel_samples),
-    "val_fraction": turn(0.25, val_samples, panel_samples),
-    "genetic_map": turn(Files.map, *LI_STEPHENS),
-    "window_size": turn(100, windows, flanked),
-    "flank": turn(5, flanked, keeps=(windows,)),
-    "mask_rates": turn((0.9,), MASKS[0], step("masking"), keeps=(MASKS[1],)),
-    "epochs_per_rate": turn(1, later_mask, keeps=MASKS),
-    "val_rate": turn(0.9, MASKS[1], keeps=(MASKS[0],)),
-    "rare_rate": turn(0.1, *MASKS, step("masking")),
-    "rare_threshold": turn(0.3, *MASKS, step("masking")),
-    "mask_generator": turn("mt19937", *MASKS),
-    "k": turn(3, *NEAR, keeps=LI_STEPHENS),
-    "segment_size": turn(16, *NEAR, keeps=LI_STEPHENS),
-    "segment_flank": turn(0, *FEATURES, keeps=LI_STEPHENS),
-    "decay_sites": turn(1.0, *FEATURES, keeps=NEAR),
-    "cache_mb": turn(2**-20, cached("train_loader"), cached("val_loader"), keeps=NEAR),
-    "li_stephens": turn(False, *LI_STEPHENS, parameters),
-    "ne": turn((1e7,), *LI_STEPHENS, keeps=NEAR),
-    "mismatch": turn(0.3, *LI_STEPHENS, keeps=NEAR),
-    "li_stephens_flank": turn(0, *LI_STEPHENS, keeps=NEAR),
-    "width": turn(32, parameters),
-    "layers": turn(3, parameters, prediction),
-    "heads": turn(4, prediction, keeps=(parameters,)),
-    "span": turn(8, prediction, keeps=(parameters,)),
-    "dropout": turn(0.5, training_prediction, keeps=(parameters, prediction)),
-    "weighting": turn("rank", parameters, *FEATURES, keeps=NEAR),
-    "neighbour_prior": turn(False, parameters, prediction),
-    "epochs": turn(2, is_done_after_two, step("rate")),
-    "batch_size": turn(5, train_keys, val_keys),
-    "accumulation": turn(2, step("batches")),
-    "learning_rate": turn(0.1, step("rate")),
-    "warmup_steps": turn(2, step("rate")),
-    "final_rate": turn(0.9, late_rate),
-    "clip": turn(1e-3, step("norm")),
-    "focal_gamma": turn(2.0, step("norm"), val_loss, clip=1e9),
-    "patience": turn(2, stopping, min_gain=0.2),
-    "min_gain": turn(0.2, stopping, patience=2),
-    "shuffle": turn("window", train_keys, keeps=(val_keys,)),
-    "seed": turn(7, parameters, train_keys, step("seed"), keeps=(val_keys,)),
-    "output": turn(lambda files: str(files.folder / "else"), folder),
-    "overwrite": turn(True, lines, output=Files.output),
-    "resume": turn(lambda files: str(files.model), lines, dry_run=True),
-    "resume_epoch": turn(9, lines, resume=lambda files: str(files.model), dry_run=True),
-    "save_every_minutes": turn(1e-9, step("files")),
-    "keep": turn(1, kept_checkpoints),
-    "workers": turn(1, num_workers),
-    "start_method": turn("spawn", start_method, workers=1),
-    "threads": turn(
-        2, train_search_threads, val_search_threads, li_stephens_threads, torch_threads
-    ),
-    "device": turn("cuda:99", device),
-    "rank_timeout": turn(3.0, waiting_minutes),
-    "compile": turn(True, is_compiled),
-    "amp": turn(False, autocast_on_a_gpu),
-    "log_every": turn(1, step("scalars")),
-    "dry_run": turn(True, files_written),
-    "plot": turn(False, is_plotted),
-}  # fmt: skip
+    "panel": turn(Files.other_panel, "panel.samples val.samples"),
+    "region": turn("1:2000-6000", "panel.position", panel=Files.prepared),
+    "train": turn(Files.other_panel, "train.samples", "panel.samples val.samples"),
+    "populations": turn(Files.table, "train.genotypes"),
+    "population_column": turn("region", "train.genotypes", populations=Files.table),
+    "val_samples": turn(Files.names, "val.samples panel.samples"),
+    "val_fraction": turn(0.25, "val.samples panel.samples"),
+    "genetic_map": turn(Files.map, LI_STEPHENS),
+    "window_size": turn(100, "windows flanked"),
+    "flank": turn(5, "flanked", "windows"),
+    "mask_rates": turn((0.9,), "train.hidden step.masking", "val.hidden"),
+    "epochs_per_rate": turn(1, "later_mask", MASKS),
+    "val_rate": turn(0.9, "val.hidden", "train.hidden"),
+    "rare_rate": turn(0.1, f"{MASKS} step.masking"),
+    "rare_threshold": turn(0.3, f"{MASKS} step.masking"),
+    "mask_generator": turn("mt19937", MASKS),
+    "k": turn(3, NEAR, LI_STEPHENS),
+    "segment_size": turn(16, NEAR, LI_STEPHENS),
+    "segment_flank": turn(0, FEATURES, LI_STEPHENS),
+    "decay_sites": turn(1.0, FEATURES, NEAR),
+    "cache_mb": turn(2**-20, "train.cached val.cached", NEAR),
+    "li_stephens": turn(False, f"{LI_STEPHENS} parameters"),
+    "ne": turn((1e7,), LI_STEPHENS, NEAR),
+    "mismatch": turn(0.3, LI_STEPHENS, NEAR),
+    "li_stephens_flank": turn(0, LI_STEPHENS, NEAR),
+    "width": turn(32, "parameters"),
+    "layers": turn(3, "parameters prediction"),
+    "heads": turn(4, "prediction", "parameters"),
+    "span": turn(8, "prediction", "parameters"),
+    "dropout": turn(0.5, "training_prediction", "parameters prediction"),
+    "weighting": turn("rank", f"parameters {FEATURES}", NEAR),
+    "neighbour_prior": turn(False, "parameters prediction"),
+    "epochs": turn(2, "is_done_after_two step.rate"),
+    "batch_size": turn(5, "train.keys val.keys"),
+    "accumulation": turn(2, "step.batches"),
+    "learning_rate": turn(0.1, "step.rate"),
+    "warmup_steps": turn(2, "step.rate"),
+    "final_rate": turn(0.9, "late_rate"),
+    "clip": turn(1e-3, "step.norm"),
+    "focal_gamma": turn(2.0, "step.norm val_loss", clip=1e9),
+    "patience": turn(2, "stopping", min_gain=0.2),
+    "min_gain": turn(0.2, "stopping", patience=2),
+    "shuffle": turn("window", "train.keys", "val.keys"),
+    "seed": turn(7, "parameters train.keys step.seed", "val.keys"),
+    "output": turn(lambda files: str(files.folder / "else"), "folder"),
+    "overwrite": turn(True, "lines", output=Files.output),
+    "resume": turn(lambda files: files.model, "lines", dry_run=True),
+    "resume_epoch": turn(9, "lines", resume=lambda files: files.model, dry_run=True),
+    "save_every_minutes": turn(1e-9, "step.files"),
+    "keep": turn(1, "kept_checkpoints"),
+    "workers": turn(1, "num_workers"),
+    "start_method": turn("spawn", "start_method", workers=1),
+    "threads": turn(2, "train.threads val.threads li_stephens_threads torch_threads"),
+    "device": turn("cuda:99", "device"),
+    "rank_timeout": turn(3.0, "waiting_minutes"),
+    "compile": turn(True, "is_compiled"),
+    "amp": turn(False, "autocast_on_a_gpu"),
+    "log_every": turn(1, "step.scalars"),
+    "dry_run": turn(True, "files_written"),
+    "plot": turn(False, "num_plots"),
+}
 
 
 def test_every_option_is_in_the_table() -> None:
@@ -484,4 +420,5 @@ def test_every_option_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", TRAIN)
 def test_training(name: str, files: Files) -> None:
-    check_turned(Run, BASE, name, TRAIN[name], files)
+    sees = {see: lambda values, look=look: look(Run(values)) for see, look in SEES.items()}
+    check_turned(sees, BASE, name, TRAIN[name], files)

@@ -42,16 +42,22 @@ class Printed(NamedTuple):
         return [line for line in self.out.splitlines() if line.startswith(start)]
 
 
-def run_train(arguments: list[str], code: int = 0) -> Printed:
-    """Run the command line, check its exit code, and return what it printed."""
+def ended_train(arguments: list[str]) -> tuple[Any, Printed]:
+    """Run the command line, and return its exit code and what it printed."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            got = main(arguments)
+            code: Any = main(arguments)
         except SystemExit as ended:
-            got = ended.code
-    assert got == code, err.getvalue() + out.getvalue()
-    return Printed(out.getvalue(), err.getvalue())
+            code = ended.code
+    return code, Printed(out.getvalue(), err.getvalue())
+
+
+def run_train(arguments: list[str], code: int = 0) -> Printed:
+    """Run the command line, check its exit code, and return what it printed."""
+    got, printed = ended_train(arguments)
+    assert got == code, printed.err + printed.out
+    return printed
 
 
 def configure(arguments: list[str]) -> Config:

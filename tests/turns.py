@@ -12,22 +12,20 @@ import torch
 
 from snvrag.errors import InputError
 
-See = Callable[[Any], Any]
-
 
 class Turn(NamedTuple):
-    """A value of an option, and what must change with it, and what must not.
+    """A value of an option, the names of what must change with it, and of what must not.
 
     ``value`` may be a function of the test files; ``given`` are other options, of both runs.
     """
 
     value: Any
-    changes: tuple[See, ...]
-    keeps: tuple[See, ...] = ()
-    given: Mapping[str, Any] = {}
+    changes: str
+    keeps: str
+    given: Mapping[str, Any]
 
 
-def turn(value: Any, *changes: See, keeps: tuple[See, ...] = (), **given: Any) -> Turn:
+def turn(value: Any, changes: str = "", keeps: str = "", **given: Any) -> Turn:
     return Turn(value, changes, keeps, given)
 
 
@@ -52,24 +50,25 @@ def outcome(work: Callable[[], Any]) -> Any:
         return "refused", error.argument
 
 
+def filled(values: Mapping[str, Any], files: Any) -> dict[str, Any]:
+    """Return options whose values that are functions of the files are called."""
+    return {name: value(files) if callable(value) else value for name, value in values.items()}
+
+
 def check_turned(
-    begin: Callable[[dict[str, Any]], Any],
-    base: dict[str, Any],
+    sees: Mapping[str, Callable[[dict[str, Any]], Any]],
+    base: Mapping[str, Any],
     name: str,
     row: Turn,
     files: Any,
 ) -> None:
     """Compare what is seen with an option as it is, and turned."""
-    values = {**base, **row.given}
-    values = {key: value(files) if callable(value) else value for key, value in values.items()}
-    value = row.value(files) if callable(row.value) else row.value
-    assert values.get(name) != value
-    for see in row.changes:
-        before, after = (plain(see(begin(v))) for v in (values, {**values, name: value}))
-        assert before != after, f"{name}: {see.__name__} does not change"
-    for see in row.keeps:
-        before, after = (plain(see(begin(v))) for v in (values, {**values, name: value}))
-        assert before == after, f"{name}: {see.__name__} changes"
+    values = filled({**base, **row.given}, files)
+    turned = {**values, **filled({name: row.value}, files)}
+    assert values.get(name) != turned[name]
+    for see in f"{row.changes} {row.keeps}".split():
+        before, after = (plain(sees[see](given)) for given in (values, turned))
+        assert (before == after) == (see in row.keeps.split()), f"{name}: {see}"
 
 
 class EnoughError(Exception):

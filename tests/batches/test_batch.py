@@ -77,16 +77,11 @@ def test_types_and_shapes(dataset):
     batch = dataset[Key(1, 2, 3)]
     length, floats = dataset.windows.length, torch.float32
     expected = {
-        "windows": (torch.int64, (1,)),
-        "window_row": (torch.int64, (1,)),
-        "panel_sample": (torch.int64, (1,)),
+        **dict.fromkeys(("windows", "window_row", "panel_sample"), (torch.int64, (1,))),
+        **dict.fromkeys(("panel_af", "relative_position", "af"), (floats, (1, length))),
+        **dict.fromkeys(("hidden", "scored"), (torch.bool, (1, length))),
         "alleles": (torch.uint8, (1, 2, length)),
         "query_bits": (torch.int64, (1, 2, -(-length // 64))),
-        "hidden": (torch.bool, (1, length)),
-        "scored": (torch.bool, (1, length)),
-        "panel_af": (floats, (1, length)),
-        "relative_position": (floats, (1, length)),
-        "af": (floats, (1, length)),
         "genotype_frequency": (floats, (1, length, 3)),
         "li_stephens": (floats, (1, 2, 0, length)),
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import helpers
 from snvrag.batches.masks import MaskConfig
 from snvrag.errors import InputError
 
@@ -27,14 +26,6 @@ def test_validation_has_one_rate_and_else_the_same_options():
         fixed.mask(AF, 2024, 3),
         np.random.RandomState(2024 * 10_000 + 3).random_sample(70) < np.where(AF < 0.2, 0.9, 0.25),
     )
-
-
-@pytest.mark.parametrize("mask_seed", [0, 1, 7, 2024])
-@pytest.mark.parametrize("window", [0, 3])
-def test_mask_is_the_contracts(mask_seed, window):
-    config = MaskConfig()
-    expected = helpers.mask_formula(AF, mask_seed, window, config.rate(mask_seed))
-    np.testing.assert_array_equal(config.mask(AF, mask_seed, window), expected)
 
 
 def test_v18s_generator_has_keys_for_ten_thousand_windows():

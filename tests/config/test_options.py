@@ -7,8 +7,6 @@ from dataclasses import FrozenInstanceError, dataclass
 from typing import Literal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from snvrag.config.options import (
     Options,
@@ -65,38 +63,20 @@ def test_what_is_out_of_bounds(name, value, message):
     assert refused(**{name: value}) == (name, message)
 
 
-@pytest.mark.parametrize(
-    "values", [{"count": 1}, {"count": 9}, {"share": 1e-9}, {"limit": 2}, {"limit": None}, {}]
-)
-def test_bounds_belong_to_what_is_allowed(values):
-    made = One(**values)
-    assert {name: getattr(made, name) for name in values} == values
+def test_bounds_belong_to_what_is_allowed():
+    for name, value in (("count", 1), ("count", 9), ("share", 1e-9), ("limit", 2), ("limit", None)):
+        assert getattr(One(**{name: value}), name) == value
 
 
-@given(st.integers(-20, 20), st.floats(-1, 2), st.lists(st.floats(-0.1, 9), max_size=4))
-def test_an_instance_is_within_its_bounds(count, share, rates):
-    is_allowed = 1 <= count <= 9 and 0 < share < 1 and rates and min(rates) >= 0
-    try:
-        One(count=count, share=share, rates=tuple(rates))
-    except InputError:
-        assert not is_allowed
-    else:
-        assert is_allowed
-
-
-def test_options_are_frozen():
-    with pytest.raises(FrozenInstanceError):
-        One().count = 4
-
-
-def test_an_option_without_default_is_required():
+def test_options_are_frozen_and_without_default_required():
     @dataclass(frozen=True, kw_only=True)
     class Needy(Options):
         file: str = option(help="a file")
 
     with pytest.raises(TypeError, match="file"):
         Needy()
-    assert Needy(file="x").file == "x"
+    with pytest.raises(FrozenInstanceError):
+        Needy(file="x").file = "y"
 
 
 def test_types():

@@ -22,24 +22,19 @@ def model(*ne: float, mismatch: float = 0.01, flank: int = 0, panel=PANEL, **opt
     return LiStephensModel(panel, config, **options)
 
 
-@pytest.mark.parametrize(
-    ("flank", "window", "expected"),
-    [
+def test_sites_that_count_for_a_window():
+    for flank, window, expected in (
         (0, (10, 20), (10, 20)),
         (5, (10, 20), (5, 25)),
         (5, (3, 88), (0, 90)),
         (1000, (10, 20), (0, 90)),
         (-1, (10, 20), (0, 90)),
-        (-1, (0, 90), (0, 90)),
-    ],
-)
-def test_sites_that_count_for_a_window(flank, window, expected):
-    assert model(1e4, flank=flank).with_flank(*window) == expected
+    ):
+        assert model(1e4, flank=flank).with_flank(*window) == expected
 
 
 def test_number_of_models():
-    config = LiStephensConfig(ne=(1e4, 1e6))
-    assert (config.num_models, LiStephensModel(PANEL, config).num_models) == (2, 2)
+    assert model(1e4, 1e6).num_models == LiStephensConfig(ne=(1e4, 1e6)).num_models == 2
     assert LiStephensConfig(ne=(1e4, 1e6), li_stephens=False).num_models == 0
 
 

@@ -111,9 +111,9 @@ def test_shapes(name, window, flank, k, ne):
     length = world.windows.length
     assert prediction.haplotypes.shape == (3, 2, length, 2)
     assert prediction.genotypes.shape == (3, length, 3)
-    assert prediction.haplotypes.dtype == prediction.genotypes.dtype == torch.float32
-    assert torch.isfinite(prediction.haplotypes).all()
-    assert torch.isfinite(prediction.genotypes).all()
+    for logits in (prediction.haplotypes, prediction.genotypes):
+        assert logits.dtype == torch.float32
+        assert torch.isfinite(logits).all()
 
 
 def test_softmax_is_taken_once():
@@ -146,12 +146,10 @@ def test_the_two_haplotypes_have_no_order(models_world, name):
     batch, neighbours = models_world.pair()
     made = models_world.network(NETWORKS[name])
     prediction = made(batch, neighbours)
-    for record, fields in (
-        (batch, ("alleles", "li_stephens")),
-        (neighbours, ("alleles", "features")),
-    ):
-        for field in fields:
-            setattr(record, field, getattr(record, field).flip(1))
+    for field in ("alleles", "li_stephens"):
+        setattr(batch, field, getattr(batch, field).flip(1))
+    for field in ("alleles", "features"):
+        setattr(neighbours, field, getattr(neighbours, field).flip(1))
     swapped = made(batch, neighbours)
     torch.testing.assert_close(prediction.haplotypes.flip(1), swapped.haplotypes)
     torch.testing.assert_close(prediction.genotypes, swapped.genotypes)
@@ -291,15 +289,6 @@ def test_prior_is_a_mixture_of_experts(models_world, shaken):
         torch.testing.assert_close(got[b, hap, s], torch.tensor([1 - expected, expected]))
 
 
-def test_an_untrained_network_says_what_its_experts_agree_on(models_world):
-    batch, neighbours = models_world.pair()
-    made = models_world.network(shaken=False)
-    experts = torch.cat([copied_alleles(made, neighbours)[:, :, None], batch.li_stephens], 2)
-    dosage = made(batch, neighbours).hap_dosage
-    assert (dosage > experts.amin(2) - 0.03).all()
-    assert (dosage < experts.amax(2) + 0.03).all()
-
-
 # --- short cuts are the long way ------------------------------------------------------------------
 
 
@@ -361,12 +350,6 @@ def test_retrieved_haplotypes_are_embedded_with_gradient(world):
     batch.hidden[:] = True  # the query has no REF and no ALT left
     imputation_loss(made(batch, neighbours), batch, 0.0).backward()
     assert made.embedding.token.weight.grad[:2].any(-1).all()
-
-
-def test_fusion_starts_small(world):
-    made = world.network(shaken=False)
-    assert float(made.fuse_scale.detach()) == pytest.approx(0.1)
-    assert made.fuse_scale.requires_grad
 
 
 def test_dropout_only_in_training(world):

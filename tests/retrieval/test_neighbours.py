@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,14 +14,11 @@ from snvrag.batches.batch import MASK, PAD, Batch, Neighbours
 from snvrag.batches.dataset import Targets, WindowDataset
 from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskConfig
-from snvrag.config.options import build
-from snvrag.kernels import HammingIndex, oracle, topk_l2
+from snvrag.kernels import oracle, topk_l2
 from snvrag.network.layers import SiteEmbedding
 from snvrag.panel.windows import Windows
 from snvrag.retrieval.neighbours import Retriever
 from snvrag.retrieval.options import RetrievalConfig
-from snvrag.training.options import Config
-from snvrag.training.run_data import load_run_data
 
 NUM_SITES = 203
 GEOMETRIES = [  # window, flank, segment, segment flank
@@ -131,80 +127,18 @@ def test_neighbours_are_those_of_a_brute_force_search(alleles, panel, targets, g
 
 
 def test_targets_that_are_in_no_panel(alleles, panel):
-    """Sites that the file lacks do not count, whatever their bits say."""
+    """Sites that the file lacks do not count; missing alleles are taken for the commoner."""
     present = np.random.default_rng(4).random(NUM_SITES) < 0.7
     present[:50] = False
-    target = panel_files.make_panel(alleles[48:] * present, prefix="t")
-    others = Targets(target, present, np.full(6, -1), np.zeros(6, np.int64))
-    dataset, retriever = setting(panel, others, 50, 0, 20, 7)
-    keys = [Key(3, w, s) for w in range(5) for s in range(6)]
-    batch = dataset.__getitems__(keys)
-    check(batch, keys, retriever.retrieve(batch), retriever, alleles[:48], alleles[48:])
-
-
-def test_missing_alleles_are_taken_for_the_commoner(alleles, panel):
     missing = np.random.default_rng(1).random((12, NUM_SITES)) < 0.3
-    target = panel_files.make_panel(np.where(missing, 0, alleles[48:]), prefix="t")
-    every = np.ones(NUM_SITES, bool)
-    strangers = np.full(6, -1)
-    others = Targets(target, every, strangers, np.zeros(6, np.int64), helpers.pack(missing.T))
+    target = panel_files.make_panel(np.where(missing, 0, alleles[48:] * present), prefix="t")
+    unknown = np.full(6, -1), np.zeros(6, np.int64)
+    others = Targets(target, present, *unknown, helpers.pack(missing.T))
     dataset, retriever = setting(panel, others, 50, 12, 20, 7)
-    keys = [Key(0, w, s) for w in range(5) for s in range(6)]
+    keys = [Key(3, w, s) for w in range(5) for s in range(6)]
     batch = dataset.__getitems__(keys)
     filled = np.where(missing, alleles[:48].mean(0) > 0.5, alleles[48:])
     check(batch, keys, retriever.retrieve(batch), retriever, alleles[:48], filled)
-
-
-def test_own_sample_is_never_retrieved(panel, targets):
-    """V18 could retrieve the query itself, and nothing is nearer."""
-    unlike = np.random.default_rng(1).integers(0, 2, (48, NUM_SITES))
-    panel = replace(panel, site_bits=helpers.pack(unlike.T))
-    dataset, retriever = setting(panel, helpers.own_targets(panel), segment=10, k=46)
-    for window, start in enumerate(dataset.windows.starts):
-        batch = dataset.__getitems__([Key(0, window, s) for s in range(24)])
-        found = retriever.retrieve(batch).alleles[..., :40]
-        batch.alleles = batch.alleles[..., :40]
-        others = unlike[:, start : start + 40]
-        assert not (found == batch.alleles[:, :, None]).all(-1).any()
-        # All others are: as many ALT alleles as the panel has without the sample's own.
-        count = others.sum(0) - batch.alleles.sum(1).numpy()
-        np.testing.assert_array_equal(found.sum(2), np.stack([count, count], 1))
-
-
-def test_same_named_sample_of_a_training_file_is_never_retrieved(tmp_path, tiny_vcf, tiny_alleles):
-    """The file's samples stand in another order; one of them is in no panel."""
-    rows = np.ravel([[2 * i, 2 * i + 1] for i in (9, 3, 14, 1)])
-    others = replace(
-        panel_files.make_panel(tiny_alleles[rows]), samples=("s9", "s3", "stranger", "s1")
-    )
-    path = panel_files.write_panel_vcf(tmp_path / "train.vcf", others, tiny_alleles[rows])
-    config = build(Config, {"panel": str(tiny_vcf), "train": str(path), "val_fraction": 1 / 6})
-    data = load_run_data(config)
-    own = data.train.panel_sample.tolist()
-    assert [data.panel.samples[i] if i >= 0 else None for i in own] == ["s9", "s3", None, "s1"]
-    windows = Windows.split(data.panel.num_sites, 64)
-    dataset = WindowDataset(data.panel, data.train, windows, MaskConfig())
-    retriever = Retriever(data.panel, windows, RetrievalConfig(k=1, segment_size=0))
-    is_own = []
-    for window in range(len(windows)):
-        batch = dataset.__getitems__([Key(0, window, s) for s in range(4)])
-        near = retriever.retrieve(batch).alleles[:, :, 0]
-        is_own.append((near == batch.alleles).all(-1).all(-1))
-        distance = (near != batch.alleles) & ~batch.hidden[batch.window_row][:, None]
-        assert not distance[2].any()  # the stranger is s14 by another name, which may be found
-    assert not torch.stack(is_own)[:, [0, 1, 3]].all(0).any()
-
-
-def test_hidden_alleles_of_a_query_do_not_matter(panel, targets):
-    dataset, retriever = setting(panel, targets, 50, 12, 20, 7)
-    batch = dataset.__getitems__([Key(0, w, 3) for w in range(5)])
-    first = retriever.retrieve(batch)
-    hidden = helpers.pack(batch.hidden[batch.window_row].numpy()).view(np.int64)
-    batch.query_bits ^= torch.from_numpy(hidden)[:, None]
-    second = retriever.retrieve(batch)
-    assert hidden.any()
-    assert torch.equal(first.alleles, second.alleles)
-    assert torch.equal(first.features, second.features)
 
 
 def test_a_window_with_everything_hidden(alleles, panel, targets):
@@ -235,7 +169,7 @@ def test_cache_threads_and_features_change_no_neighbour(panel, targets, options)
         assert second.features.shape[3] == 0
 
 
-# --- why on bits, and why query and index are masked alike ----------------------------------------
+# --- why on bits ----------------------------------------------------------------------------------
 
 
 def test_dense_search_of_the_additive_embedding_finds_the_same(alleles, panel, targets):
@@ -258,27 +192,3 @@ def test_dense_search_of_the_additive_embedding_finds_the_same(alleles, panel, t
     observed = ~batch.hidden[0]
     differs = ((near != batch.alleles[:, :, None]) & observed).sum(-1).flatten(0, 1)
     np.testing.assert_allclose(dense, differs, atol=1e-3)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_desynchronised_masks_find_worse_neighbours(seed):
-    """The contract is no decoration: an index with a stale mask compares alleles it cannot know.
-
-    Queries are masked by epoch 1. An index masked by epoch 1 counts the sites that they show; one
-    masked by epoch 0, as V18's workers held it, counts hidden ones (here REF, V18 had MASK) and
-    leaves out some that they show. ALT alleles at hidden sites are then missed far more often.
-    """
-    alleles = helpers.mosaic_haplotypes(300, 100, num_founders=24, switch_rate=0.003, seed=seed)
-    reference, targets = alleles[:200], alleles[200:]
-    config = MaskConfig(mask_rates=(0.7,))
-    stale, current = (config.mask(reference.mean(0), epoch, 0) for epoch in (0, 1))
-    shown = np.where(current, 0, targets).astype(np.int8)
-
-    def missed(index_mask: np.ndarray) -> float:
-        index = HammingIndex(helpers.pack(reference), num_sites=100, observed=~index_mask)
-        nearest = index.search(helpers.pack(shown), 1).indices[:, 0]
-        truth, copied = targets[:, current], reference[nearest][:, current]
-        return float((truth != copied)[truth == 1].mean())
-
-    assert missed(current) < 0.1
-    assert missed(stale) > 4 * missed(current)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import multiprocessing
 import os
 import re
@@ -12,6 +11,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,7 +31,14 @@ from snvrag.training.distributed import ALONE, Ranks
 from snvrag.training.run_data import load_run_data
 from snvrag.training.tensorboard import Scalars
 from snvrag.training.trainer import Trainer
-from training_runs import assert_same_checkpoint, checkpoint, configure, make_trainer
+from training_runs import (
+    assert_same_checkpoint,
+    checkpoint,
+    configure,
+    ended_train,
+    make_trainer,
+    run_train,
+)
 
 # Python 3.12 and later warn of every fork() of a process with threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -104,7 +111,6 @@ def test_a_single_process_changes_nothing():
 
 def _communicate(rank: int) -> dict[str, Any]:
     ranks = Ranks.start(1.0)
-    assert (ranks.rank, ranks.size) == (rank, 3)
     network = torch.nn.Linear(2, 1)
     if rank != 1:  # which has no batch
         network.weight.grad = torch.full((1, 2), 1.0 + rank)
@@ -113,9 +119,10 @@ def _communicate(rank: int) -> dict[str, Any]:
     tensor = torch.tensor([2**53 + rank, 1], dtype=torch.int64)
     ranks.all_reduce_sum(tensor)
     with ranks.raise_on_all_ranks():
-        pass
-    ranks.require_same("colour", "blue")
+        ranks.require_same("colour", "blue")
     got = {
+        "size": ranks.size,
+        "rank": ranks.rank - rank,
         "integers": ranks.sum_integers(rank, 1),
         "largest": ranks.all_reduce_max(rank, 1 - rank),
         "losses": str(losses.tolist()),
@@ -129,17 +136,18 @@ def _communicate(rank: int) -> dict[str, Any]:
 
 
 def test_sums_and_broadcasts():
-    assert in_ranks(3, _communicate) == 3 * [
-        {
-            "integers": [3, 3],
-            "largest": [2, 1],
-            "losses": "[3.0, nan]",
-            "tensor": [3 * 2**53 + 3, 3],
-            "weight": [[4.0, 4.0]],
-            "bias": [20.0],
-            "writer": "of 0",
-        }
-    ]
+    expected = {
+        "size": 3,
+        "rank": 0,
+        "integers": [3, 3],
+        "largest": [2, 1],
+        "losses": "[3.0, nan]",
+        "tensor": [3 * 2**53 + 3, 3],
+        "weight": [[4.0, 4.0]],
+        "bias": [20.0],
+        "writer": "of 0",
+    }
+    assert in_ranks(3, _communicate) == 3 * [expected]
 
 
 def test_what_differs_ends_all():
@@ -163,40 +171,29 @@ def test_lost_rank_ends_the_others():
     assert isinstance(error, LostRankError)
     assert "rank 0: another of the 2 processes has ended" in str(error)
     assert "\n" not in str(error)
-
-
-def test_rank_that_does_not_join_is_lost():
     error, _ = in_ranks(2, lambda rank: Ranks.start(0.01) if rank == 0 else None)
-    assert isinstance(error, LostRankError)
+    assert isinstance(error, LostRankError)  # the other does not join
 
 
 def test_seeds_of_steps_differ():
-    seeds = {
-        Ranks(rank, 8).step_seed(seed, step)
-        for rank in range(8)
-        for seed in range(5)
-        for step in range(50)
-    }
-    assert len(seeds) == 8 * 5 * 50
+    drawn = product(range(8), range(5), range(50))
+    assert len({Ranks(rank, 8).step_seed(seed, step) for rank, seed, step in drawn}) == 8 * 5 * 50
     assert Ranks(3, 8).step_seed(1, 2) == Ranks(3, 4, 1).step_seed(1, 2)
 
 
 # --- shares of the keys ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_batches_are_split_without_overlap_or_loss(size):
-    sampler = KeySampler(3, 10, 4, seed=7, shuffle="full")
-    parts = [list(Ranks(r, size).split_batches(sampler.batches(6))) for r in range(size)]
+@pytest.mark.parametrize("size", [1, 2, 3, 9])
+def test_keys_are_shared_without_overlap_or_loss(size):
+    """The keys of each batch, or whole batches."""
+    sampler = KeySampler(3, 7, 4, seed=7, shuffle="full")
+    ranks = [Ranks(rank, size) for rank in range(size)]
+    parts = [list(rank.split_batches(sampler.batches(6))) for rank in ranks]
     for keys, *shares in zip(sampler.batches(6), *parts, strict=True):
         assert [key for share in shares for key in share] == keys
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 9])
-def test_whole_batches_are_dealt_out(size):
-    sampler = KeySampler(3, 7, 4)
-    parts = [list(Ranks(r, size).deal_batches(sampler.batches(2024))) for r in range(size)]
+    parts = [list(rank.deal_batches(sampler.batches(2024))) for rank in ranks]
     for i, keys in enumerate(sampler.batches(2024)):
         assert parts[i % size][i // size] == keys
     assert len({len(part) for part in parts}) == 1  # all have equally many
@@ -209,7 +206,7 @@ def test_whole_batches_are_dealt_out(size):
 SPREAD = ["--batch-size", "7", "--accumulation", "2", "--epochs", "2", "--val-rate", "0.4"]
 
 
-def _train(arguments: list[str], rank: int) -> dict[str, Any]:
+def _train(arguments: list[str]) -> dict[str, Any]:
     keys: list[Key] = []
     written: list[str] = []
     curves: dict[int, dict[str, float]] = {}
@@ -229,12 +226,9 @@ def _train(arguments: list[str], rank: int) -> dict[str, Any]:
         patch.setattr(
             Scalars, "write", lambda _, step, values: curves.setdefault(step, {}).update(values)
         )
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            code = train.main(arguments)
-    return {
-        "code": code, "keys": keys, "written": written, "curves": curves, "out": out.getvalue()
-    }  # fmt: skip
+        code, printed = ended_train(arguments)
+    seen = {"keys": keys, "written": written, "curves": curves}
+    return {**seen, "code": code, "out": printed.out + printed.err}
 
 
 @pytest.fixture(scope="module")
@@ -242,15 +236,9 @@ def spread(tmp_path_factory, tiny_arguments):
     """One run in this process and one over two ranks: folders, and what each process did."""
     threads = torch.get_num_threads()
     folders, results = [], []
-    for size in (1, 2):
-        folder = tmp_path_factory.mktemp(f"ranks{size}") / "out"
-        arguments = [*tiny_arguments, *SPREAD, "--output", str(folder)]
-        folders.append(folder)
-        results.append(
-            in_ranks(2, lambda rank, a=arguments: _train(a, rank))
-            if size == 2
-            else [_train(arguments, 0)]
-        )
+    for work in (lambda a: [_train(a)], lambda a: in_ranks(2, lambda _: _train(a))):
+        folders.append(tmp_path_factory.mktemp("ranks") / "out")
+        results.append(work([*tiny_arguments, *SPREAD, "--output", str(folders[-1])]))
     torch.set_num_threads(threads)
     assert [result["code"] for several in results for result in several] == [0, 0, 0], results
     return folders, results
@@ -261,22 +249,17 @@ def test_every_key_is_processed_once(spread):
     counts = [Counter(result["keys"]) for result in (alone, *ranks)]
     assert counts[0] == counts[1] + counts[2]
     training = {key: n for key, n in counts[0].items() if key.mask_seed != VALIDATION_SEED}
-    assert set(training) == {Key(e, w, s) for e in range(2) for w in range(4) for s in range(20)}
-    assert set(training.values()) == {1}
+    assert training == {Key(e, w, s): 1 for e in range(2) for w in range(4) for s in range(20)}
     assert all(n > 100 for n in (counts[1].total(), counts[2].total()))
 
 
 def test_only_rank_0_writes(spread):
-    (_,), (first, second) = spread[1]
+    """And its curves are of all ranks."""
+    (alone,), (first, second) = spread[1]
     assert "metrics.csv" in first["written"]
     assert "Epoch 2/2" in first["out"]
     assert "batches are split over 2 ranks" in first["out"]
-    assert second["written"] == []
-    assert second["out"] == ""
-
-
-def test_curves_are_of_all_ranks(spread):
-    (alone,), (first, _) = spread[1]
+    assert (second["written"], second["out"]) == ([], "")
     assert set(first["curves"]) == set(alone["curves"]) == {6, 10, 12}
     for name in ("loss", "recall"):
         assert first["curves"][10][name] == pytest.approx(alone["curves"][10][name], rel=1e-3)
@@ -363,13 +346,8 @@ def test_wrong_input_is_said_once(tiny_arguments, tmp_path):
 
 
 def _exit_code(arguments: list[str]) -> tuple[Any, str]:
-    errors = io.StringIO()
-    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-        try:
-            code: Any = train.main(arguments)
-        except SystemExit as ended:
-            code = ended.code
-    return code, errors.getvalue()
+    code, printed = ended_train(arguments)
+    return code, printed.err
 
 
 # --- a rank is lost -------------------------------------------------------------------------------
@@ -398,32 +376,17 @@ def _hurt_at_first(arguments: list[str]) -> None:
 def _launch(printed: str, arguments: list[str]) -> None:
     """Be torchrun, but with processes that are forked, which need not import torch again."""
     sys.stdout = sys.stderr = open(printed, "a", buffering=1)  # noqa: SIM115
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=2,
-        run_id=uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
-        max_restarts=1,
-        start_method="fork",
-    )
+    meeting = {"rdzv_backend": "c10d", "rdzv_endpoint": "127.0.0.1:0", "run_id": uuid4().hex}
+    config = LaunchConfig(1, 1, 2, max_restarts=1, start_method="fork", **meeting)
     elastic_launch(config, _hurt_at_first)(arguments)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, tiny_arguments):
-    folder = tmp_path_factory.mktemp("straight") / "out"
-    arguments = [*tiny_arguments, *LIVELY, "--output", str(folder)]
-    results = in_ranks(2, lambda rank: _train(arguments, rank))
-    assert [result["code"] for result in results] == [0, 0]
-    return folder
-
-
-def test_killed_rank_and_a_restart_by_torchrun(uninterrupted, tiny_arguments, tmp_path):
+def test_killed_rank_and_a_restart_by_torchrun(tiny_arguments, tmp_path):
     """A signal to rank 1 alone has all save in the middle of an epoch; then it is killed. The rest
     is torchrun's, and the weights are those of the run that nothing happened to, bit for bit."""
-    folder, printed = tmp_path / "out", tmp_path / "printed"
+    uninterrupted, folder, printed = (tmp_path / name for name in ("straight", "out", "printed"))
+    arguments = [*tiny_arguments, *LIVELY, "--output", str(uninterrupted)]
+    assert [code for code, _ in in_ranks(2, lambda _: _exit_code(arguments))] == [0, 0]
     arguments = [*tiny_arguments, *LIVELY, "--output", str(folder), "--resume", "auto"]
     launched = multiprocessing.get_context("fork").Process(
         target=_launch, args=(str(printed), arguments)
@@ -438,9 +401,8 @@ def test_killed_rank_and_a_restart_by_torchrun(uninterrupted, tiny_arguments, tm
     assert (uninterrupted / "metrics.csv").read_bytes() == (folder / "metrics.csv").read_bytes()
 
 
-def test_lost_rank_ends_the_job(tiny_arguments, tmp_path):
-    """And a signal to one rank ends all in good order."""
-
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_signal_to_one_rank_ends_all(tiny_arguments, tmp_path, number):
     def work(rank: int) -> tuple[Any, str]:
         take_step = Trainer.take_step
 
@@ -451,20 +413,17 @@ def test_lost_rank_ends_the_job(tiny_arguments, tmp_path):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "take_step", hurt)
-            return _exit_code([*tiny_arguments, *SPREAD, "--output", str(tmp_path / str(number))])
+            return _exit_code([*tiny_arguments, *SPREAD, "--output", str(tmp_path)])
 
-    number = signal.SIGKILL
-    (code, errors), nothing = in_ranks(2, work)
-    assert nothing is None
-    assert code == 1
-    assert errors.startswith("snvrag train: error: rank 0: another of the 2 processes has ended")
-    assert errors.count("\n") == 1
-    number = signal.SIGTERM
     (code, errors), second = in_ranks(2, work)
-    assert code == 143
-    assert errors.startswith("snvrag train: stopped by SIGTERM, state saved")
-    assert second == (143, "")
-    assert checkpoint(tmp_path / str(number), "step")["step"] == 2
+    assert errors.count("\n") == 1
+    if number == signal.SIGKILL:
+        assert (code, second) == (1, None)
+        assert errors.startswith("snvrag train: error: rank 0: another of the 2 processes has end")
+    else:
+        assert (code, second) == (143, (143, ""))
+        assert errors.startswith("snvrag train: stopped by SIGTERM, state saved")
+        assert checkpoint(tmp_path, "step")["step"] == 2
 
 
 def test_resumed_by_another_number_of_ranks(spread, tiny_arguments, tmp_path):
@@ -472,9 +431,8 @@ def test_resumed_by_another_number_of_ranks(spread, tiny_arguments, tmp_path):
     folder = tmp_path / "out"
     arguments = [*tiny_arguments, *SPREAD, "--output", str(folder)]
     start = str(spread[0][1] / "rag_bert.model.ep0")
-    result = _train([*arguments, "--resume", start], 0)
-    assert result["code"] == 0
-    assert "Note: 2 ranks then, 1 now" in result["out"]
+    printed = run_train([*arguments, "--resume", start])
+    assert "Note: 2 ranks then, 1 now" in printed.out
     one, other = (checkpoint(place, "ep1") for place in (folder, spread[0][1]))
     same_but_for_rounding(one, other, checkpoint(spread[0][1], "ep0"))
 

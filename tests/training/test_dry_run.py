@@ -40,19 +40,19 @@ def test_the_plan(dry, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_left_of_a_run(dry, tiny_arguments, tmp_path):
-    output = tmp_path / "run"
-    run_train([*tiny_arguments, *OPTIONS, "--output", str(output), "--epochs", "1"])
+def test_what_is_left_of_a_run(dry, tiny_arguments, tiny_model):
+    output = tiny_model.parent
 
     def written():
         return {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
 
     before = written()
-    text = dry("--resume", "auto", output=output)
-    start = f"Resumed from {output}/rag_bert.model.ep0: continuing at epoch index 1\n"
+    options = ["--batch-size", "16", "--accumulation", "1", "--epochs", "5"]
+    text = dry("--resume", "auto", *options, output=output)
+    start = f"Resumed from {output}/rag_bert.model.ep2: continuing at epoch index 3\n"
     assert text.startswith(start)
-    assert "Note: epochs was 1, is 3" in text
-    assert "epochs: 2 to train, at most 12 steps in all" in text
+    assert "Note: epochs was 3, is 5" in text
+    assert "epochs: 2 to train, at most 10 steps in all" in text
     assert written() == before
 
 
@@ -60,10 +60,8 @@ def test_sizes_are_those_of_the_things(tiny_arguments):
     trainer = make_trainer([*tiny_arguments, *OPTIONS])
     text = "\n".join(plan_lines(trainer))
     parameters = sum(p.numel() for p in trainer.network.parameters())
-    found = re.search(
-        r"memory, (\d+) parameters, gradients and optimizer: ([\d.]+) MB; a checkpoint: ([\d.]+)",
-        text,
-    )
+    form = r"memory, (\d+) parameters, gradients and optimizer: ([\d.]+) MB; a checkpoint: ([\d.]+)"
+    found = re.search(form, text)
     assert int(found[1]) == parameters
     assert float(found[2]) == pytest.approx(16 * parameters / 1e6, abs=0.06)
     trainer.take_step([next(trainer.train_loader.batches(0))])
@@ -109,10 +107,8 @@ def test_activations_grow_with_the_batch(tiny_arguments):
     trainer = make_trainer([*tiny_arguments, "--batch-size", "12"])
     trainer.network.train()
     batch, neighbours = next(trainer.train_loader.batches(0))
-    sizes = [
-        activation_bytes(trainer.runner, batch.rows(0, n), neighbours.rows(0, n))
-        for n in (1, 2, 12)
-    ]
+    rows = [(batch.rows(0, n), neighbours.rows(0, n)) for n in (1, 2, 12)]
+    sizes = [activation_bytes(trainer.runner, *pair) for pair in rows]
     assert sizes[0] < sizes[1] < sizes[2]
     assert sizes[2] == pytest.approx(12 * sizes[0], rel=0.3)
     # At least the inputs of both feed-forward layers of every block.

@@ -39,7 +39,6 @@ def load(tiny_vcf):
 
 def test_every_fifth():
     assert held_out(300, 0.2).tolist() == list(range(0, 300, 5))
-    assert held_out(10, 0.1).tolist() == [0]
     assert held_out(20, 0.1).tolist() == [0, 10]
     assert held_out(7, 0.5).tolist() == [0, 2, 4, 6]
     assert held_out(1, 0.1).tolist() == [0]
@@ -68,17 +67,11 @@ def test_validation_samples_leave_the_panel_first(load, tiny_vcf, tiny_alleles):
     assert data.validation.present.all()
     assert data.train.haplotypes is data.panel
     assert data.train.panel_sample.tolist() == list(range(20))
-    for line, words in zip(
-        data.report,
-        (
-            f"{tiny_vcf}: 200 records, 200 kept",
-            "20 samples, 40 haplotypes, 200 sites",
-            "validation: 4 samples",
-            "the panel's own 20 samples",
-        ),
-        strict=True,
-    ):
-        assert words in line
+    expected = [
+        *(f"{tiny_vcf}: 200 records, 200 kept", "20 samples, 40 haplotypes, 200 sites"),
+        *("validation: 4 samples", "the panel's own 20 samples"),
+    ]
+    assert all(words in line for line, words in zip(data.report, expected, strict=True))
 
 
 def test_monomorphic_sites_of_the_reference_are_dropped(load, tmp_path, tiny_alleles):
@@ -133,22 +126,15 @@ def test_populations(load, table, tiny_alleles):
     assert [panel.populations[i] for i in data.validation.population] == ["a"] * 4
     own = tiny_alleles[haplotypes([i for i in KEPT if i % 3 == 1])]
     np.testing.assert_allclose(panel.population_af[1], own.mean(0), atol=1e-6)
-
-
-def test_population_column(load, table):
     path = table(lambda i: "xy"[i % 2], column="super")
-    assert load("--populations", path, "--population-column", "super").panel.populations == (
-        "x",
-        "y",
-    )
+    data = load("--populations", path, "--population-column", "super")
+    assert data.panel.populations == ("x", "y")
 
 
-def test_a_population_that_is_all_held_out(load, table):
+def test_populations_that_are_refused(load, table):
+    """One that is all held out; a sample without one."""
     with pytest.raises(InputError, match="population z has no sample in the reference panel"):
         load("--populations", table(lambda i: "z" if i in HELD else "a"))
-
-
-def test_a_sample_without_population(load, table):
     with pytest.raises(InputError, match=r"no line for sample s23 \(1 of 24"):
         load("--populations", table(lambda _: "a", num=23))
 
@@ -193,19 +179,16 @@ def test_training_file_is_aligned_by_position_and_alleles(load, train_file):
     assert "2 of the panel's 200 sites, 3 sites not in the panel dropped" in text
 
 
-@pytest.mark.parametrize(
-    ("record", "samples", "words"),
-    [
-        (("1", 5, "A", "G", "0|1 0|1 0|1 0|1"), ("x", "s7", "s6", "y"), "no site in common"),
-        (("2", site(3), "A", "G", "0|1 0|1 0|1 0|1"), ("x", "s7", "s6", "y"),
-         "chromosome 2, the panel has 1"),
-        (("1", site(3), "A", "G", "0|1 0|1"), ("s0", "s6"), "held out for validation"),
-    ],
-)  # fmt: skip
-def test_training_file_refused(load, train_file, record, samples, words):
-    with pytest.raises(InputError, match=words) as refused:
-        load("--train", train_file(record, samples=samples))
-    assert refused.value.argument == "train"
+def test_training_file_refused(load, train_file):
+    for chrom, position, samples, words in (
+        ("1", 5, ("x", "y"), "no site in common"),
+        ("2", site(3), ("x", "y"), "chromosome 2, the panel has 1"),
+        ("1", site(3), ("s0", "s6"), "held out for validation"),
+    ):
+        path = train_file((chrom, position, "A", "G", "0|1 0|1"), samples=samples)
+        with pytest.raises(InputError, match=words) as refused:
+            load("--train", path)
+        assert refused.value.argument == "train"
 
 
 def test_populations_of_a_training_file(load, train_file, table):
@@ -255,10 +238,16 @@ def test_fingerprints_tell_which_input_differs(load, train_file, table, tmp_path
 def test_haploid_samples_are_trained_and_validated_on(tmp_path):
     """Every third sample is a male on chromosome X; the first one is held out."""
     random = np.random.default_rng(4)
-    records = []
-    for s in range(30):
-        calls = ["0|1" if i % 3 else "1" if random.random() < 0.5 else "0" for i in range(12)]
-        records.append(("1", 10 + s, "A", "C", " ".join(calls)))
+    records = [
+        (
+            "1",
+            10 + s,
+            "A",
+            "C",
+            " ".join("0|1" if i % 3 else random.choice(["0", "1"]) for i in range(12)),
+        )
+        for s in range(30)
+    ]
     path = write_vcf(tmp_path / "x.vcf", records, [f"s{i}" for i in range(12)])
     arguments = ["--panel", str(path), "--val-fraction", "0.25", "--k", "2"]
     data = load_run_data(configure(arguments))

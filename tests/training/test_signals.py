@@ -47,17 +47,16 @@ def test_exit_codes_are_those_of_a_shell():
 
 def test_another_thread_may_train():
     """Where Python lets nobody set a handler."""
-    outcome = []
+    seen = []
 
     def work():
         with listening(Requests()):
-            outcome.append(signal.getsignal(signal.SIGTERM))
+            seen.append(signal.getsignal(signal.SIGTERM))
 
-    before = signal.getsignal(signal.SIGTERM)
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert outcome == [before]
+    assert seen == [signal.getsignal(signal.SIGTERM)]
 
 
 def _ignore_and_answer(answers) -> None:

@@ -48,12 +48,8 @@ def test_summary_table():
     rows = [*BASELINES.values(), *HISTORY]
     for name, values, row in zip(lines[1:], cells[1:], rows, strict=True):
         assert values == [f"{row[column]:.4f}" for column in columns], name
-    assert [line[:24].strip() for line in lines[1:]] == [
-        "allele frequency alone",
-        "nearest haplotype",
-        "epoch 1",
-        "epoch 2",
-    ]
+    names = [line[:24].strip() for line in lines[1:]]
+    assert names == ["allele frequency alone", "nearest haplotype", "epoch 1", "epoch 2"]
 
 
 def test_figure():
@@ -63,12 +59,11 @@ def test_figure():
     assert [title.split()[-1] for title in titles] == ["recall", "F1", "R2"]
     for axes, title in zip(panels, titles, strict=True):
         metric = title.split()[-1].lower()
+        every = axes.get_lines()
         dotted = {
-            line.get_color(): line.get_ydata()
-            for line in axes.get_lines()
-            if line.get_linestyle() == ":"
+            line.get_color(): line.get_ydata() for line in every if line.get_linestyle() == ":"
         }
-        strata = [line for line in axes.get_lines() if line.get_label() in STRATA]
+        strata = [line for line in every if line.get_label() in STRATA]
         assert len({line.get_color() for line in strata}) == len(strata) == 3
         for line in strata:
             column = f"{metric}_{line.get_label()}"
@@ -97,7 +92,5 @@ def test_csv(tmp_path):
     rows = [{**row, "mask_rate": 0.3, "train_loss": 1.5, "val_loss": 0.1} for row in HISTORY]
     tables.write_table(tmp_path / "metrics.csv", tables.COLUMNS, rows)
     with open(tmp_path / "metrics.csv", newline="") as stream:
-        found = [
-            {name: float(cell) for name, cell in row.items()} for row in csv.DictReader(stream)
-        ]
-    assert found == rows
+        found = list(csv.DictReader(stream))
+    assert [{name: float(cell) for name, cell in row.items()} for row in found] == rows

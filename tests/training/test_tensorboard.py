@@ -87,9 +87,8 @@ def test_without_tensorboard(monkeypatch, tmp_path):
 
 def test_tensorboard_itself(tmp_path):
     pytest.importorskip("tensorboard")
-    event_accumulator = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator"
-    )
+    module = "tensorboard.backend.event_processing.event_accumulator"
+    event_accumulator = pytest.importorskip(module)
     for first, last in ((0, 5), (3, 6)):
         scalars = Scalars()
         assert scalars.open(tmp_path, first)
@@ -97,6 +96,5 @@ def test_tensorboard_itself(tmp_path):
             scalars.write(step, {"loss": float(10 * last + step)})
         scalars.close()
     events = event_accumulator.EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
-    assert [(event.step, event.value) for event in events] == [
-        *((1, 51), (2, 52), (3, 53), (4, 64), (5, 65), (6, 66)),
-    ]
+    assert [event.step for event in events] == [1, 2, 3, 4, 5, 6]
+    assert [event.value for event in events] == [51, 52, 53, 64, 65, 66]

@@ -23,10 +23,8 @@ def trainer(tiny_arguments, tmp_path):
 class LateRequests(Requests):
     """A signal that arrives right after the trainer has looked whether there is one."""
 
-    def __init__(self) -> None:
-        self.comes = False
-        super().__init__()
-        self.comes = True
+    comes = False
+    _save = False
 
     @property
     def save(self) -> bool:
@@ -40,14 +38,11 @@ class LateRequests(Requests):
 
 def test_a_signal_that_comes_late_is_answered_a_step_later(trainer, tmp_path):
     trainer.requests = LateRequests()
-    trainer._answer_requests()
-    assert checkpoint_names(tmp_path) == []
-    trainer.requests.comes = False
-    trainer._answer_requests()
-    assert checkpoint_names(tmp_path) == ["step"]
-    (tmp_path / "rag_bert.model.step").unlink()
-    trainer._answer_requests()
-    assert checkpoint_names(tmp_path) == []
+    for comes, names in ((True, []), (False, ["step"]), (False, [])):
+        trainer.requests.comes = comes
+        trainer._answer_requests()
+        assert checkpoint_names(tmp_path) == names
+        (tmp_path / "rag_bert.model.step").unlink(missing_ok=True)
 
 
 def test_a_signal_before_the_first_step(trainer, tmp_path, monkeypatch):
