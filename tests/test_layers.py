@@ -15,7 +15,7 @@ ROWS = [
     {"log", "demo"},
     {"config"},
     {"kernels"},
-    {"panel", "_torch_operators"},
+    {"panel"},
     {"io", "torch_ops"},
     {"li_stephens"},
     {"batches"},

@@ -59,13 +59,13 @@ class MaskConfig(Options):
         """Return the expected share of hidden sites, of frequencies ``af``."""
         return float(np.where(af < self.rare_threshold, self.rare_rate, self.rate(epoch)).mean())
 
-    def mask(self, af: NDArray[np.float64], epoch: int, window: int) -> NDArray[np.bool_]:
+    def mask(self, af: NDArray[np.float64], mask_seed: int, window: int) -> NDArray[np.bool_]:
         """Return the mask of one window, whose sites have the frequencies ``af``."""
         return af_guided_mask(
             af,
-            seed=epoch,
+            seed=mask_seed,
             window=window,
-            rate=self.rate(epoch),
+            rate=self.rate(mask_seed),
             rare_rate=self.rare_rate,
             rare_threshold=self.rare_threshold,
             generator=self.mask_generator,

@@ -194,7 +194,7 @@ class Imputer:
             group = max(1, _LI_STEPHENS_BYTES // (8 * li_stephens.num_models * panel.num_sites))
         for samples in np.split(np.arange(num_samples), np.arange(group, num_samples, group)):
             # Once for all windows of the chunk: the dataset would compute them for each window.
-            evidence = (
+            copied = (
                 None
                 if li_stephens is None
                 else li_stephens_dosage(
@@ -209,8 +209,8 @@ class Imputer:
                     for w, sample in zip(window.tolist(), samples[row].tolist(), strict=True)
                 ]
                 batch = dataset.__getitems__(keys)
-                if evidence is not None:
-                    batch = replace(batch, li_stephens=_cut_out(evidence, windows, window, row))
+                if copied is not None:
+                    batch = replace(batch, li_stephens=_cut_out(copied, windows, window, row))
                 dosage = self._hap_dosage(batch, retriever)
                 for n, (w, sample) in enumerate(zip(window.tolist(), samples[row], strict=True)):
                     start, stop = int(windows.starts[w]), int(windows.stops[w])
@@ -267,16 +267,16 @@ class Imputer:
 
 
 def _cut_out(
-    evidence: NDArray[np.float32],
+    copied: NDArray[np.float32],
     windows: Windows,
     window: NDArray[np.int64],
     row: NDArray[np.int64],
 ) -> torch.Tensor:
-    """Return (B, 2, C, L): the evidence of windows with flanks, padded with zeros."""
-    out = np.zeros((row.size, *evidence.shape[1:3], windows.length), np.float32)
+    """Return (B, 2, C, L): the Li-Stephens probabilities of windows with flanks, padded with zeros."""
+    out = np.zeros((row.size, *copied.shape[1:3], windows.length), np.float32)
     for n, (w, r) in enumerate(zip(window.tolist(), row.tolist(), strict=True)):
         start, stop = int(windows.flanked_starts[w]), int(windows.flanked_stops[w])
-        out[n, ..., : stop - start] = evidence[r, ..., start:stop]
+        out[n, ..., : stop - start] = copied[r, ..., start:stop]
     return torch.from_numpy(out)
 
 

@@ -43,7 +43,7 @@ class ArraySource(ABC):
         If an array is missing, has another shape than the others or does not hold integers.
     """
 
-    # Names of arrays.
+    # Names of arrays, set by each format.
     _genotypes: str
     _samples: str
     _position: str

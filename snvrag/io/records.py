@@ -99,7 +99,11 @@ Record: TypeAlias = tuple[str, int, str | None, str, Sequence[str], Any]
 
 
 class RecordSource(Protocol):
-    """A file format. Whatever is wrong with the file is raised as InputError."""
+    """A file format, for `open_haplotypes` to choose by a file's first bytes.
+
+    It reads only the region that it is opened with, whose chromosome it finds by `Region.within`.
+    Whatever is wrong with the file is raised as InputError.
+    """
 
     path: str
     samples: tuple[str, ...]
