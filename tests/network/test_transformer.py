@@ -129,6 +129,7 @@ def test_starts_from_the_copied_alleles(world):
     """With the prior, an untrained network says what its weighed neighbours say."""
     batch, neighbours = world.pair()
     made = world.network(shaken=False)
+    assert float(made.fuse_scale.detach()) == pytest.approx(0.1)  # fusion starts small
     dosage = made(batch, neighbours).hap_dosage
     assert float((dosage - copied_alleles(made, neighbours)).detach().abs().max()) < 0.03
 
