@@ -36,8 +36,8 @@ def features(
 
 def pairs(num_sites: int, seed: int = 0, *, differ: float = 0.1) -> tuple[Any, ...]:
     random = np.random.default_rng(seed)
-    queries = random.integers(0, 2, (3, num_sites), np.int8)
-    flips = random.random((3, 4, num_sites)) < differ
+    queries = random.integers(0, 2, (2, num_sites), np.int8)
+    flips = random.random((2, 3, num_sites)) < differ
     neighbours = queries[:, None, :] ^ flips.astype(np.int8)
     observed = random.random(num_sites) < 0.5
     position = np.cumsum(random.integers(0, 5_000, num_sites)) + 1_000_000
