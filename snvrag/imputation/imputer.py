@@ -272,7 +272,7 @@ def _cut_out(
     window: NDArray[np.int64],
     row: NDArray[np.int64],
 ) -> torch.Tensor:
-    """Return (B, 2, C, L): the Li-Stephens probabilities of windows with flanks, padded with zeros."""
+    """Return (B, 2, C, L): probabilities of windows with flanks, padded with zeros."""
     out = np.zeros((row.size, *copied.shape[1:3], windows.length), np.float32)
     for n, (w, r) in enumerate(zip(window.tolist(), row.tolist(), strict=True)):
         start, stop = int(windows.flanked_starts[w]), int(windows.flanked_stops[w])
