@@ -145,7 +145,7 @@ def _(af: Tensor, *_: Any) -> Tensor:
 
 
 @torch.library.custom_op("snvrag::af_guided_masks", mutates_args=())
-def _af_guided_masks(
+def _af_guided_masks(  # torch's schemas are flat
     af: Tensor,
     starts: Tensor,
     stops: Tensor,
@@ -181,7 +181,7 @@ def _(af: Tensor, starts: Tensor, stops: Tensor, *_: Any) -> Tensor:
 
 
 @torch.library.custom_op("snvrag::topk_hamming", mutates_args=())
-def _topk_hamming(
+def _topk_hamming(  # torch's schemas are flat
     queries: Tensor,
     panel: Tensor,
     k: int,
@@ -312,7 +312,7 @@ def af_guided_mask(
     return mask
 
 
-def af_guided_masks(
+def af_guided_masks(  # as the kernel
     af: Tensor,
     starts: Tensor,
     stops: Tensor,
@@ -340,7 +340,7 @@ def af_guided_masks(
     return masks
 
 
-def topk_hamming(
+def topk_hamming(  # as the kernel
     queries: Tensor,
     panel: Tensor,
     k: int,

@@ -51,7 +51,7 @@ _multiply: Any = intrinsic(_wide_product)
 
 
 @kernel
-def philox_windows(
+def philox_windows(  # Numba takes arrays and numbers, not objects
     af: Any,
     starts: Any,
     stops: Any,
@@ -120,7 +120,7 @@ def philox_windows(
 
 
 @kernel
-def mt19937_windows(
+def mt19937_windows(  # as above
     af: Any,
     starts: Any,
     stops: Any,

@@ -9,7 +9,7 @@ from .. import _core
 from . import _checks
 
 
-def li_stephens_dosage(
+def li_stephens_dosage(  # a parameter for each fact of the model, all but the arrays by keyword
     queries: NDArray[np.uint64],
     site_bits: NDArray[np.uint64],
     *,

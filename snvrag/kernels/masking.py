@@ -44,7 +44,7 @@ def _is_on_device(af: Any, generator: str) -> bool:
     return True
 
 
-def _fill(  # 8 parameters: those of the compiled functions
+def _fill(  # what both compiled functions need
     generator: str,
     af: NDArray[np.float64],
     starts: NDArray[np.int64],
@@ -146,7 +146,7 @@ def af_guided_mask(
     return mask
 
 
-def af_guided_masks(
+def af_guided_masks(  # the mask's own parameters and the windows
     af: NDArray[np.float64],
     starts: NDArray[np.int64],
     stops: NDArray[np.int64],

@@ -219,7 +219,7 @@ def _pair(out: object) -> tuple[Any, Any]:
     return out[0], out[1]
 
 
-def topk_hamming(
+def topk_hamming(  # those of an index and of its search
     queries: NDArray[np.uint64],
     panel: NDArray[np.uint64],
     k: int,
