@@ -19,9 +19,7 @@ _FIELDS = (
     *("model", "optimizer", "random_state", "early_stopping", "sums", "clock", "history"),
     *("timing", "log_bytes"),
 )
-_NOT_A_CHECKPOINT = (
-    f"damaged, or not a checkpoint of this version of snvrag ({FORMAT}): take an older one"
-)
+_DAMAGED = "damaged, or not a checkpoint: take an older one"
 PREFIX = "rag_bert.model."
 """First part of the names of all checkpoints."""
 # A line of 15 + 64 + 1 bytes after the zip archive; readers of zip skip it.
@@ -110,15 +108,21 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
     try:
         with open(path, "rb") as stream:
             if not _is_intact(stream):
-                raise damaged(_NOT_A_CHECKPOINT)
+                raise damaged(_DAMAGED)
             stream.seek(0)
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except OSError as error:
         raise unreadable(path, error, argument) from error
     except Exception as error:  # pickle, zip and torch raise different errors for damage
-        raise damaged(_NOT_A_CHECKPOINT) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(_NOT_A_CHECKPOINT, argument=argument, path=path)
+        raise damaged(_DAMAGED) from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise InputError(
+            f"not a checkpoint of this version of snvrag, which reads '{FORMAT}', got '{found}': "
+            "use the version that wrote it, or train again",
+            argument=argument,
+            path=path,
+        )
     for name in _FIELDS:
         if name not in content:
             raise damaged(f"damaged, has no {name}")
