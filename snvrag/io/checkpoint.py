@@ -115,8 +115,8 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
         raise unreadable(path, error, argument) from error
     except Exception as error:  # pickle, zip and torch raise different errors for damage
         raise damaged(_DAMAGED) from error
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise InputError(
             f"not a checkpoint of this version of snvrag, which reads '{FORMAT}', got '{found}': "
             "use the version that wrote it, or train again",
