@@ -118,8 +118,8 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise InputError(
-            f"not a checkpoint of this version of snvrag, which reads '{FORMAT}', got '{found}': "
-            "use the version that wrote it, or train again",
+            f"not a checkpoint of this version of snvrag ({FORMAT}), got {found}: use the version "
+            "that wrote it, or train again",
             argument=argument,
             path=path,
         )
