@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from multiprocessing import active_children
 from multiprocessing.connection import wait
@@ -170,6 +170,13 @@ def _more_workers_than_cores() -> Iterator[None]:
         yield
 
 
+def _lost_worker(loaders: Sequence[Loader]) -> BaseProcess | None:
+    """Return a worker that has ended; torch's handler of SIGCHLD may raise meanwhile."""
+    while True:
+        with suppress(RuntimeError):  # at most once for each worker
+            return next((lost for loader in loaders if (lost := loader.lost_worker())), None)
+
+
 @contextmanager
 def closing_workers(*loaders: Loader) -> Iterator[None]:
     """Kill the workers of loaders at the end of the block.
@@ -180,11 +187,10 @@ def closing_workers(*loaders: Loader) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        for loader in loaders:
-            if lost := loader.lost_worker():
-                raise LostWorkerError(
-                    f"worker process {lost.pid} has ended with exit code {lost.exitcode}"
-                ) from error
+        if lost := _lost_worker(loaders):
+            raise LostWorkerError(
+                f"worker process {lost.pid} has ended with exit code {lost.exitcode}"
+            ) from error
         raise
     finally:
         for loader in loaders:
