@@ -111,6 +111,6 @@ def metrics_figure(history: History, baselines: Baselines) -> Any:
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
-    axes.plot([], [], color="grey", linestyle=":", label="copying the nearest")
+    axes.plot([], [], color="grey", linestyle=":", label="nearest haplotype")
     add_legend(figure, axes, 4)
     return figure
