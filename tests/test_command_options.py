@@ -67,10 +67,14 @@ class Files:
     def target(self, name: str = "target", samples: str = "t", separator: str = "|") -> str:
         rows = helpers.mosaic_haplotypes(46, 200, seed=3)[40:]
         records = [
-            ("1", int(PANEL.position[s]), *PANEL.alleles[s],
-             " ".join(f"{a}{separator}{b}" for a, b in rows[:, s].reshape(3, 2)))
+            (
+                "1",
+                int(PANEL.position[s]),
+                *PANEL.alleles[s],
+                " ".join(f"{a}{separator}{b}" for a, b in rows[:, s].reshape(3, 2)),
+            )
             for s in range(0, 200, 3)
-        ]  # fmt: skip
+        ]
         names = [samples + str(i) for i in range(3)]
         path = panel_files.write_vcf(self.folder / f"{name}.vcf", records, names)
         return indexed(path)

@@ -75,8 +75,12 @@ def test_at_the_root_of_a_checkout_the_installed_package_runs(two_packages):
     )
     ran = subprocess.run(
         [sys.executable, "-S", "-c", code],
-        cwd=checkout, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     assert all(path.startswith(str(site)) for path in ran.stdout.split()), ran.stdout
 
@@ -88,8 +92,12 @@ def test_training_starts_at_the_root_of_a_checkout(two_packages, tmp_path, tiny_
     arguments = [*tiny_arguments, "--epochs", "1", "--output", str(tmp_path / "out")]
     ran = subprocess.run(
         [sys.executable, "-S", "-m", "snvrag.train", *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
     assert "Epoch 1/1" in ran.stdout
@@ -109,7 +117,10 @@ def test_a_checkout_that_was_never_built_says_so(two_packages, tmp_path):
     )
     ran = subprocess.run(
         [sys.executable, "-S", "-c", code],
-        cwd=checkout, env={**environment, "PYTHONPATH": others},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=checkout,
+        env={**environment, "PYTHONPATH": others},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "pip install" in ran.stdout, ran.stderr

@@ -91,8 +91,10 @@ def test_no_batch_compiles_anew(make):
                     answers = [network(batch, neighbours) for network in answers]
                 torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-5)
                 if training:
-                    gradients = [gradient_of(one, answer, batch) for one, answer in
-                                 zip((plain, compiled), answers, strict=True)]  # fmt: skip
+                    gradients = [
+                        gradient_of(one, answer, batch)
+                        for one, answer in zip((plain, compiled), answers, strict=True)
+                    ]
                     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
         num_graphs.append(backend.num_graphs)
     kinds = 2  # of layers: every other one is shifted

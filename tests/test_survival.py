@@ -38,9 +38,11 @@ class Parent:
         self.arguments, self.printed = arguments, folder / "printed"
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("forking_parent.py"))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             env=python_environment(),
-        )  # fmt: skip
+        )
 
     def run(self, output, *options, kind="none", kill_at=0, signal_number=signal.SIGKILL) -> int:
         """Return the exit code; what was printed is in `printed`."""
@@ -132,9 +134,12 @@ def test_stopped_by_signals(parent, straight, tmp_path):
     dice = random.Random(seed)
     folder = tmp_path / "run"
     for number, expected in [
-        (signal.SIGTERM, 143), (signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGTERM, 143),
+        (signal.SIGTERM, 143),
+        (signal.SIGTERM, 143),
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
         (signal.SIGUSR1, 0),
-    ]:  # fmt: skip
+    ]:
         step = dice.randint(1, 4)
         code = parent.run(folder, kind="step", kill_at=step, signal_number=number)
         printed = parent.printed.read_text()

@@ -26,8 +26,17 @@ LIVELY = ["--dropout", "0.2", "--accumulation", "2", "--batch-size", "7", "--fla
 # Values of a checkpoint that the clock decides, and the length of the log, whose lines have times.
 _BY_CLOCK = {"seconds", "train_seconds", "waited_seconds", "data_share", "log_bytes"}
 # Lines of the log that depend on the machine or on interruptions begin with these.
-_RUN_LINES = ("JIT cache: ", "Time: ", "Memory: ", "Saved ", "Resumed ", "Note: ", "Warning: ",
-              "Plot: ", "No plot: ")  # fmt: skip
+_RUN_LINES = (
+    "JIT cache: ",
+    "Time: ",
+    "Memory: ",
+    "Saved ",
+    "Resumed ",
+    "Note: ",
+    "Warning: ",
+    "Plot: ",
+    "No plot: ",
+)
 
 
 # --- running --------------------------------------------------------------------------------------

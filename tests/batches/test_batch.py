@@ -55,8 +55,17 @@ def test_rows_of_a_batch(dataset):
         for name in ("hidden", "panel_af", "relative_position", "windows"):
             of_part = getattr(part, name)[part.window_row[b]]
             assert torch.equal(of_part, getattr(alone, name)[0]), name
-        for name in ("tokens", "panel_sample", "alleles", "query_bits", "scored", "af",
-                     "population_af", "genotype_frequency", "li_stephens"):  # fmt: skip
+        for name in (
+            "tokens",
+            "panel_sample",
+            "alleles",
+            "query_bits",
+            "scored",
+            "af",
+            "population_af",
+            "genotype_frequency",
+            "li_stephens",
+        ):
             assert torch.equal(getattr(part, name)[b], getattr(alone, name)[0]), name
 
 

@@ -57,9 +57,13 @@ def in_ranks(size: int, work: Callable[[int], Any]) -> list[Any]:
     for rank in range(size):
         mine, other = context.Pipe(duplex=False)
         environment = {
-            "RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": store.port, "TORCHELASTIC_USE_AGENT_STORE": True,
-        }  # fmt: skip
+            "RANK": rank,
+            "WORLD_SIZE": size,
+            "LOCAL_RANK": rank,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": store.port,
+            "TORCHELASTIC_USE_AGENT_STORE": True,
+        }
         process = context.Process(target=_in_rank, args=(environment, work, other))
         process.start()
         other.close()
