@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -17,7 +18,7 @@ DESCRIPTION = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    # What is wrong with the arguments or files is so at every rank: the first reports it.
+    # What is wrong with the arguments is so at every rank: the first reports it.
     quiet = int(os.environ.get("RANK", "0")) > 0
     return run_main("train", Config, DESCRIPTION, _run, arguments, quiet=quiet)
 
@@ -36,6 +37,12 @@ def _run(config: Config) -> int:
                 file=sys.stderr,
             )
         return interrupted.exit_code
+    except KeyboardInterrupt:
+        print(
+            "snvrag train: interrupted: continue with --resume auto from the newest checkpoint",
+            file=sys.stderr,
+        )
+        return 128 + signal.SIGINT
     return 0
 
 

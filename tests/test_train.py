@@ -124,7 +124,9 @@ def interrupted(tmp_path_factory, run):
     with interrupted_at(9):
         printed = run(folder, code=130)
     assert "Epoch 2/3" in printed.out
-    assert printed.err == "snvrag train: interrupted\n"
+    assert printed.err == (
+        "snvrag train: interrupted: continue with --resume auto from the newest checkpoint\n"
+    )
     assert checkpoint_names(folder) == ["best", "ep0"]
     return folder
 

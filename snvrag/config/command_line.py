@@ -68,7 +68,7 @@ def run_main(
 
     Exit codes: 0 done, 2 for an `InputError` or a file that cannot be written, 1 for a lost rank or
     a closed pipe, 130 after Ctrl-C, otherwise what ``run`` returns. ``quiet``: another process of
-    the run reports the same errors.
+    the run has the same arguments and reports what is wrong with them.
     """
     parser = build_parser(name, kind, description)
     parser.quiet = quiet
@@ -79,14 +79,16 @@ def run_main(
 
     try:
         values = _values(parser, kind, arguments, lambda line: report(f"warning: {line}"))
-        return run(build(kind, values)) or 0
+        options = build(kind, values)
+        quiet = False  # what goes wrong from here on, only this process may know
+        return run(options) or 0
     except RemoteInputError:
         return EXIT_INPUT
     except InputError as error:
         report(f"error: {error.text(shown(kind, error.argument))}")
         return EXIT_INPUT
     except LostRankError as error:
-        print(f"snvrag {name}: error: {error}", file=sys.stderr)
+        report(f"error: {error}")
         return EXIT_FAILED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

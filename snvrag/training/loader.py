@@ -136,6 +136,8 @@ class Loader:
 
     def lost_worker(self, seconds: float = 1.0) -> BaseProcess | None:
         """Return a worker that has ended, or ends within some seconds; None if there is none."""
+        if not self.workers:
+            return None
         ended = wait([worker.sentinel for worker in self.workers], timeout=seconds)
         for worker in self.workers:
             if worker.sentinel in ended:

@@ -349,6 +349,17 @@ def test_wrong_input_is_said_once(tiny_arguments, tmp_path):
         assert second[1] == ""
 
 
+def test_wrong_input_of_one_rank_is_said_by_it(tiny_arguments, tmp_path):
+    """The others end with it, and leave the message to it."""
+    arguments = [*tiny_arguments, "--output", str(tmp_path / "out")]
+    wrong = [*arguments, "--panel", str(tmp_path / "none.vcf")]
+    first, second = in_ranks(2, lambda rank: _exit_code(wrong if rank else arguments))
+    assert first == (2, "")
+    assert second[0] == 2
+    assert second[1].startswith("snvrag train: error: ")
+    assert second[1].count("none.vcf") == second[1].count("\n") == 1
+
+
 def _exit_code(arguments: list[str]) -> tuple[Any, str]:
     code, printed = ended_train(arguments)
     return code, printed.err
