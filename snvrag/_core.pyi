@@ -9,6 +9,13 @@ def transpose_bits(bits: NDArray[np.uint64], num_columns: int) -> NDArray[np.uin
 def gather_columns(
     bits: NDArray[np.uint64], start: int, stop: int, columns: NDArray[np.int64]
 ) -> NDArray[np.uint64]: ...
+def gather_alleles(
+    bits: NDArray[np.uint64],
+    start: int,
+    stop: int,
+    columns: NDArray[np.int64],
+    out: NDArray[np.uint8],
+) -> None: ...
 def read_genotypes(
     codes: NDArray[np.int32],
     hide_unphased: bool,

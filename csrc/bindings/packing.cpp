@@ -64,30 +64,70 @@ py::array_t<std::uint64_t> transpose(const py::object& object, const py::object&
   return result;
 }
 
-py::array_t<std::uint64_t> gather(const py::object& object, std::int64_t start, std::int64_t stop,
-                                  const py::object& columns_object) {
-  const Rows<std::uint64_t> bits = bit_rows(object, "bits");
+// What is gathered: columns of the rows from `start` on.
+struct Gathered {
+  Rows<std::uint64_t> bits;
+  std::int64_t start = 0, num_rows = 0;
+  std::vector<std::int64_t> columns;  // a copy, so that no other thread changes them once checked
+
+  std::int64_t num_columns() const { return static_cast<std::int64_t>(columns.size()); }
+};
+
+Gathered gathered(const py::object& object, std::int64_t start, std::int64_t stop,
+                  const py::object& columns_object) {
+  Gathered result;
+  result.bits = bit_rows(object, "bits");
+  const Rows<std::uint64_t>& bits = result.bits;
   if (start < 0 || stop < start || stop > bits.num_rows) {
     value_error("start, stop", "a range within " + std::to_string(bits.num_rows) + " rows",
                 "[" + std::to_string(start) + ", " + std::to_string(stop) + ")");
   }
+  result.start = start;
+  result.num_rows = stop - start;
   const auto expected = [] { return "a contiguous int64 (n,) array"; };
   const std::int64_t n = strided<std::int64_t>(columns_object, "columns", 1, expected).shape(0);
   const py::array given = vector<std::int64_t>(columns_object, "columns", n);
   const auto* data = values<std::int64_t>(given);
-  // Copied, so that no other thread changes the indices once they are checked.
-  const std::vector<std::int64_t> columns(data, data + n);
-  for (std::size_t i = 0; i < columns.size(); ++i) {
-    if (columns[i] < 0 || columns[i] >= 64 * bits.num_columns) {
+  result.columns.assign(data, data + n);
+  for (std::size_t i = 0; i < result.columns.size(); ++i) {
+    const std::int64_t column = result.columns[i];
+    if (column < 0 || column >= 64 * bits.num_columns) {
       value_error("columns", "indices below " + std::to_string(64 * bits.num_columns),
-                  std::to_string(columns[i]) + " at " + std::to_string(i));
+                  std::to_string(column) + " at " + std::to_string(i));
     }
   }
-  py::array_t<std::uint64_t> result({n, num_words(stop - start)});
+  return result;
+}
+
+py::array_t<std::uint64_t> gather(const py::object& object, std::int64_t start, std::int64_t stop,
+                                  const py::object& columns_object) {
+  const Gathered from = gathered(object, start, stop, columns_object);
+  py::array_t<std::uint64_t> result({from.num_columns(), num_words(from.num_rows)});
   std::uint64_t* out = result.mutable_data();
   py::gil_scoped_release release;
-  gather_columns(bits.data, bits.stride, start, stop - start, columns.data(), n, out);
+  gather_columns(from.bits.data, from.bits.stride, start, from.num_rows, from.columns.data(),
+                 from.num_columns(), out);
   return result;
+}
+
+void gather_bytes(const py::object& object, std::int64_t start, std::int64_t stop,
+                  const py::object& columns_object, const py::object& out_object) {
+  const Gathered from = gathered(object, start, stop, columns_object);
+  const auto expected = [&from] {
+    return "a uint8 (" + std::to_string(from.num_columns()) + ", " +
+           std::to_string(from.num_rows) + ") array with contiguous rows that do not overlap";
+  };
+  const Rows<std::uint8_t> out = rows<std::uint8_t>(out_object, "out", expected);
+  if (out.num_rows != from.num_columns() || out.num_columns != from.num_rows) {
+    value_error("out", expected(), "shape " + shape_text(out.array));
+  }
+  if (out.num_rows > 1 && out.stride < out.num_columns) {
+    type_error("out", expected(), "rows that overlap");
+  }
+  auto* data = output<std::uint8_t>(out.array, "out");
+  py::gil_scoped_release release;
+  gather_alleles(from.bits.data, from.bits.stride, start, from.num_rows, from.columns.data(),
+                 from.num_columns(), out.stride, data);
 }
 
 }  // namespace
@@ -98,6 +138,8 @@ void bind_packing(py::module_& module) {
   module.def("transpose_bits", &transpose, py::arg("bits"), py::arg("num_columns"));
   module.def("gather_columns", &gather, py::arg("bits"), py::arg("start"), py::arg("stop"),
              py::arg("columns"));
+  module.def("gather_alleles", &gather_bytes, py::arg("bits"), py::arg("start"), py::arg("stop"),
+             py::arg("columns"), py::arg("out"));
 }
 
 }  // namespace snvrag::bindings

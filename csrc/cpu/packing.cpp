@@ -55,6 +55,50 @@ bool pack_any(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t n
   return seen <= 1;
 }
 
+// Returns indices into `columns`, those of columns in one word together: a tile of 64 x 64 bits then
+// serves all of them.
+std::vector<std::int64_t> by_word(const std::int64_t* columns, std::int64_t num_columns) {
+  std::int64_t most = 0;
+  for (std::int64_t i = 0; i < num_columns; ++i) most = std::max(most, columns[i] / 64);
+  std::vector<std::int64_t> place(static_cast<std::size_t>(most + 2));
+  for (std::int64_t i = 0; i < num_columns; ++i) {
+    ++place[static_cast<std::size_t>(columns[i] / 64 + 1)];
+  }
+  std::partial_sum(place.begin(), place.end(), place.begin());
+  std::vector<std::int64_t> order(static_cast<std::size_t>(num_columns));
+  for (std::int64_t i = 0; i < num_columns; ++i) {
+    order[static_cast<std::size_t>(place[static_cast<std::size_t>(columns[i] / 64)]++)] = i;
+  }
+  return order;
+}
+
+// Calls write(i, w, rows, word) with each word of column columns[i] as a row: `rows` (up to 64) of
+// its bits are rows first_row + 64 * w and following.
+template <class Write>
+void gather_tiles(const std::uint64_t* bits, std::int64_t row_stride_words, std::int64_t first_row,
+                  std::int64_t num_rows, const std::int64_t* columns, std::int64_t num_columns,
+                  Write write) {
+  const KernelTable& table = kernels();
+  const std::vector<std::int64_t> order = by_word(columns, num_columns);
+  // One output word at a time: its 64 rows stay in the first-level cache for all columns.
+  for (std::int64_t w = 0; w < num_words(num_rows); ++w) {
+    const std::int64_t rows = std::min<std::int64_t>(64, num_rows - 64 * w);
+    const std::uint64_t* first = bits + (first_row + 64 * w) * row_stride_words;
+    std::uint64_t tile[64] = {};
+    std::int64_t in_tile = -1;
+    for (const std::int64_t i : order) {
+      const std::int64_t column = columns[i];
+      if (column / 64 != in_tile) {
+        in_tile = column / 64;
+        for (std::int64_t r = 0; r < rows; ++r) tile[r] = first[r * row_stride_words + in_tile];
+        std::fill(tile + rows, tile + 64, 0);
+        table.transpose64(tile);
+      }
+      write(i, w, rows, tile[column % 64]);
+    }
+  }
+}
+
 }  // namespace
 
 std::int64_t pack_rows(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t num_columns,
@@ -101,31 +145,21 @@ void transpose_bits(const std::uint64_t* bits, std::int64_t num_rows, std::int64
 void gather_columns(const std::uint64_t* bits, std::int64_t row_stride_words,
                     std::int64_t first_row, std::int64_t num_rows, const std::int64_t* columns,
                     std::int64_t num_columns, std::uint64_t* out) {
-  const KernelTable& table = kernels();
   const std::int64_t out_words = num_words(num_rows);
-  // Columns sorted by word: 64 x 64 bits are transposed once for all columns of the word.
-  std::vector<std::int64_t> order(static_cast<std::size_t>(num_columns));
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [columns](std::int64_t a, std::int64_t b) {
-    return columns[a] / 64 < columns[b] / 64;
-  });
-  // One output word at a time: its 64 rows stay in the first-level cache for all columns.
-  for (std::int64_t w = 0; w < out_words; ++w) {
-    const std::int64_t rows = std::min<std::int64_t>(64, num_rows - 64 * w);
-    const std::uint64_t* first = bits + (first_row + 64 * w) * row_stride_words;
-    std::uint64_t tile[64] = {};
-    std::int64_t in_tile = -1;
-    for (const std::int64_t i : order) {
-      const std::int64_t column = columns[i];
-      if (column / 64 != in_tile) {
-        in_tile = column / 64;
-        for (std::int64_t r = 0; r < rows; ++r) tile[r] = first[r * row_stride_words + in_tile];
-        std::fill(tile + rows, tile + 64, 0);
-        table.transpose64(tile);
-      }
-      out[i * out_words + w] = tile[column % 64];
-    }
-  }
+  gather_tiles(bits, row_stride_words, first_row, num_rows, columns, num_columns,
+               [&](std::int64_t i, std::int64_t w, std::int64_t, std::uint64_t word) {
+                 out[i * out_words + w] = word;
+               });
+}
+
+void gather_alleles(const std::uint64_t* bits, std::int64_t row_stride_words,
+                    std::int64_t first_row, std::int64_t num_rows, const std::int64_t* columns,
+                    std::int64_t num_columns, std::int64_t out_stride, std::uint8_t* out) {
+  const KernelTable& table = kernels();
+  gather_tiles(bits, row_stride_words, first_row, num_rows, columns, num_columns,
+               [&](std::int64_t i, std::int64_t w, std::int64_t rows, std::uint64_t word) {
+                 table.unpack_row(&word, rows, out + i * out_stride + 64 * w);
+               });
 }
 
 }  // namespace snvrag

@@ -52,6 +52,8 @@ struct MaskRates {
   double rate = 0;
   double rare_rate = 0;
   double rare_threshold = 0;
+  // Draws of numpy.random.RandomState instead of Philox; a window's key must then be below 2^32.
+  bool mersenne_twister = false;
 };
 
 // Writes num_sites bytes: 1 where the site is hidden, 0 elsewhere and in no window.

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <limits>
+#include <random>
 #include <vector>
 
 #include "cuda_api.hpp"
@@ -63,6 +64,21 @@ void test_masks() {
   Bytes mask(num_sites, 77);
   snvrag::cuda::af_guided_masks(windows, rates, mask.data(), nullptr);
   CHECK(mask == expected);
+
+  rates.mersenne_twister = true;
+  Bytes twisted(num_sites);
+  for (std::int64_t i = 0; i < num_windows; ++i) {
+    if (starts[i] < 0 || stops[i] > num_sites) continue;
+    const auto window = windows.first_window + static_cast<std::uint64_t>(i);
+    std::mt19937 draws(static_cast<std::uint32_t>(rates.seed * 10000 + window));
+    for (std::int64_t site = starts[i]; site < stops[i]; ++site) {
+      const std::uint64_t high = draws() >> 5, low = draws() >> 6;
+      const double share = af[site] < rates.rare_threshold ? rates.rare_rate : rates.rate;
+      twisted[site] = std::ldexp(static_cast<double>((high << 26) | low), -53) < share;
+    }
+  }
+  snvrag::cuda::af_guided_masks(windows, rates, mask.data(), nullptr);
+  CHECK(mask == twisted);
   windows.num_windows = 0;
   snvrag::cuda::af_guided_masks(windows, rates, mask.data(), nullptr);
   CHECK(mask == Bytes(num_sites));

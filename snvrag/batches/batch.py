@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 REF, ALT, MASK, PAD = 0, 1, 2, 3
 NUM_MATCH_FEATURES = 6
 # Fields of a batch with a row for each window; the others have one for each sample.
-_BY_WINDOW = ("windows", "hidden", "panel_af", "relative_position")
+_BY_WINDOW = ("hidden", "panel_af", "relative_position")
 
 T = TypeVar("T", bound="_Tensors")
 
@@ -30,10 +30,6 @@ class _Tensors:
         """Return the samples ``start`` to ``stop`` only; windows stay as they are."""
         return self._map(lambda tensor: tensor[start:stop], keep=_BY_WINDOW)
 
-    def pin_memory(self: T) -> T:
-        """Return them in page-locked memory."""
-        return self._map(lambda tensor: tensor.pin_memory())
-
     def _map(self: T, change: Callable[[Tensor], Tensor], keep: tuple[str, ...] = ()) -> T:
         """Return a copy with all tensors changed, but for those to keep."""
         values = dict(vars(self))
@@ -47,20 +43,23 @@ class _Tensors:
 class Batch(_Tensors):
     """B samples, each over one of N windows of L sites (padded), as tensors on one device.
 
+    Samples are in the order of their windows. What a program needs to know of a batch before it
+    looks into it, ``windows`` and ``row_starts``, is on the host, wherever the tensors are.
+
     Attributes
     ----------
     mask_seed : int
         Seed of the masks.
     windows : (N,) int64
-        Numbers of the windows in this batch.
+        Numbers of the windows in this batch, ascending, as a NumPy array.
+    row_starts : (N + 1,) int64
+        Window n is that of the samples ``row_starts[n]`` to ``row_starts[n + 1]``; NumPy as well.
     window_row : (B,) int64
         For each sample, its window's index in ``windows``.
     panel_sample : (B,) int64
         Sample of the reference panel that must not be retrieved, or -1.
     alleles : (B, 2, L) uint8
         The truth: 0 REF, 1 ALT, 3 past the window's end. Undefined at sites absent from the file.
-    query_bits : (B, 2, W) int64
-        The same alleles as retrieval takes them: bit j of word w is site 64 * w + j.
     hidden : (N, L) bool
         True where the network may not look.
     scored : (B, L) bool
@@ -84,16 +83,16 @@ class Batch(_Tensors):
     is_padded : bool
         Whether a window is shorter than L.
     missing : (B, 2, L) bool, optional
-        True where a single allele is unknown at a site that the file has. There ``alleles`` and
-        ``query_bits`` have the panel's commoner allele.
+        True where a single allele is unknown at a site that the file has. There ``alleles`` has
+        the panel's commoner allele.
     """
 
     mask_seed: int
-    windows: Tensor
+    windows: NDArray[np.int64]
+    row_starts: NDArray[np.int64]
     window_row: Tensor
     panel_sample: Tensor
     alleles: Tensor
-    query_bits: Tensor
     hidden: Tensor
     scored: Tensor
     panel_af: Tensor
@@ -109,10 +108,15 @@ class Batch(_Tensors):
         """B."""
         return int(self.alleles.shape[0])
 
+    def rows(self, start: int, stop: int) -> Batch:
+        """Return the samples ``start`` to ``stop`` only; windows stay, some without a sample."""
+        row_starts = np.clip(self.row_starts, start, stop) - start
+        return replace(super().rows(start, stop), row_starts=row_starts)
+
     @property
-    def num_scored(self) -> int:
-        """Scored sites over all samples, which the loss sums over; on a GPU, this waits for it."""
-        return int(self.scored.sum())
+    def num_scored(self) -> Tensor:
+        """() int64: scored sites over all samples, which the loss sums over."""
+        return self.scored.sum()
 
     @property
     def population_af(self) -> Tensor:
@@ -146,20 +150,3 @@ class Neighbours(_Tensors):
 
     alleles: Tensor
     features: Tensor
-
-
-def slice_bits(bits: NDArray[np.uint64], start: int, stop: int) -> NDArray[np.uint64]:
-    """Return the sites [start, stop) of (..., W) packed haplotypes, packed.
-
-    It is a new array, (..., ceil((stop - start) / 64)), whose bits past the last site are 0.
-    """
-    num_words = -(-(stop - start) // 64)
-    first, shift = divmod(start, 64)
-    part: NDArray[np.uint64] = bits[..., first : first + num_words].copy()
-    if shift:
-        part >>= np.uint64(shift)
-        following = bits[..., first + 1 : first + 1 + num_words]
-        part[..., : following.shape[-1]] |= following << np.uint64(64 - shift)
-    if (stop - start) % 64:
-        part[..., -1] &= np.uint64(2 ** ((stop - start) % 64) - 1)
-    return part

@@ -20,7 +20,7 @@ from ..li_stephens.model import LiStephensModel
 from ..panel.panel import Panel
 from ..panel.windows import Windows
 from .batch import PAD, Batch
-from .keys import Key
+from .keys import Key, Layout, Part
 from .masks import MaskConfig
 
 
@@ -78,33 +78,26 @@ class WindowDataset(Dataset[Batch]):
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Return one batch for the keys, which share their mask_seed; without keys, it is -1."""
-        mask_seed = keys[0].mask_seed if keys else -1
-        if any(key.mask_seed != mask_seed for key in keys):
-            raise ValueError("keys must be of one mask_seed")
-        window_of = np.array([key.window for key in keys], np.int64)
-        samples = np.array([key.sample for key in keys], np.int64)
-        windows, window_row = np.unique(window_of, return_inverse=True)
-        columns = self._blank(samples.size, windows.size)
-        for n, window in enumerate(windows.tolist()):
-            rows = np.flatnonzero(window_row == n)
-            self._fill(columns, n, rows, Key(mask_seed, window, -1), samples[rows])
-        lengths = self.windows.flanked_stops[windows] - self.windows.flanked_starts[windows]
+        layout = Layout.of(keys, self.windows)
+        columns = self._blank(layout)
+        for part in layout.parts():
+            self._fill(columns, layout.mask_seed, part)
         return Batch(
-            mask_seed=mask_seed,
-            windows=torch.from_numpy(windows),
-            window_row=torch.from_numpy(window_row),
-            panel_sample=torch.from_numpy(self.targets.panel_sample[samples]),
-            is_padded=bool((lengths < self.windows.length).any()),
+            mask_seed=layout.mask_seed,
+            windows=layout.windows,
+            row_starts=layout.row_starts,
+            window_row=torch.from_numpy(layout.window_row),
+            panel_sample=torch.from_numpy(self.targets.panel_sample[layout.samples]),
+            is_padded=layout.is_padded,
             **{name: torch.from_numpy(column) for name, column in columns.items()},
         )
 
-    def _blank(self, num_samples: int, num_windows: int) -> dict[str, NDArray[Any]]:
+    def _blank(self, layout: Layout) -> dict[str, NDArray[Any]]:
         """Return the arrays of a batch by name, all padding."""
-        length = self.windows.length
+        num_samples, num_windows, length = layout.samples.size, layout.windows.size, layout.length
         num_models = 0 if self.li_stephens is None else self.li_stephens.num_models
         columns: dict[str, NDArray[Any]] = {
             "alleles": np.full((num_samples, 2, length), PAD, np.uint8),
-            "query_bits": np.zeros((num_samples, 2, -(-length // 64)), np.int64),
             "hidden": np.zeros((num_windows, length), bool),
             "scored": np.zeros((num_samples, length), bool),
             "panel_af": np.zeros((num_windows, length), np.float32),
@@ -117,25 +110,19 @@ class WindowDataset(Dataset[Batch]):
             columns["missing"] = np.zeros((num_samples, 2, length), bool)
         return columns
 
-    def _fill(
-        self,
-        columns: dict[str, NDArray[Any]],
-        n: int,
-        rows: NDArray[np.int64],
-        key: Key,
-        samples: NDArray[np.int64],
-    ) -> None:
-        """Fill in the window of a key: row ``n`` of the windows', and ``rows`` of the samples'."""
-        start = int(self.windows.flanked_starts[key.window])
-        stop = int(self.windows.flanked_stops[key.window])
+    def _fill(self, columns: dict[str, NDArray[Any]], mask_seed: int, part: Part) -> None:
+        """Fill in the part of a window."""
+        rows, samples, start, stop = part.rows, part.samples, part.start, part.stop
         sites, shape = slice(0, stop - start), (samples.size, 2, stop - start)
         haplotypes = self.targets.haplotypes.haplotypes_of(samples).ravel()
         bits = self.targets.haplotypes.haplotype_bits(haplotypes, start, stop)
-        hidden = self._hidden(key.mask_seed, start, stop)
-        columns["hidden"][n, sites] = hidden
-        columns["panel_af"][n, sites] = self._af[start:stop]
-        columns["relative_position"][n, sites] = relative_position(self._panel.position[start:stop])
-        known = self._own_and_known(key.window, hidden)
+        hidden = self._hidden(mask_seed, start, stop)
+        columns["hidden"][part.n, sites] = hidden
+        columns["panel_af"][part.n, sites] = self._af[start:stop]
+        columns["relative_position"][part.n, sites] = relative_position(
+            self._panel.position[start:stop]
+        )
+        known = self._own_and_known(part.window, hidden)
         if self.targets.missing_bits is not None:
             lacks = _core.gather_columns(self.targets.missing_bits, start, stop, haplotypes)
             commoner = _core.pack_rows(self._af[None, start:stop] > 0.5)
@@ -146,18 +133,29 @@ class WindowDataset(Dataset[Batch]):
         alleles = _core.unpack_rows(bits, stop - start).reshape(shape)
         af, genotype_frequency = self._frequencies(samples, alleles, start, stop)
         columns["alleles"][rows, :, sites] = alleles
-        words = bits.view(np.int64).reshape(samples.size, 2, -1)
-        columns["query_bits"][rows, :, : words.shape[-1]] = words
         columns["af"][rows, sites] = af
         columns["genotype_frequency"][rows, sites] = genotype_frequency
         columns["scored"][rows, sites] = known & (af > 0) & (af < 1)
         if self.li_stephens is not None:
-            first, last = self.li_stephens.with_flank(start, stop)
-            observed = ~self._hidden(key.mask_seed, first, last)
-            dosage = li_stephens_dosage(
-                self.li_stephens, self.targets, samples, first, last, observed
-            )
-            columns["li_stephens"][rows, ..., sites] = dosage[..., start - first : stop - first]
+            columns["li_stephens"][rows, ..., sites] = self._li_stephens(mask_seed, part)
+
+    def li_stephens_of(self, keys: Sequence[Key]) -> NDArray[np.float32]:
+        """Return the field ``li_stephens`` of the batch of some keys; there must be a model."""
+        layout = Layout.of(keys, self.windows)
+        out: NDArray[np.float32] = self._blank(layout)["li_stephens"]
+        for part in layout.parts():
+            dosage = self._li_stephens(layout.mask_seed, part)
+            out[part.rows, ..., : part.stop - part.start] = dosage
+        return out
+
+    def _li_stephens(self, mask_seed: int, part: Part) -> NDArray[np.float32]:
+        """Return the (n, 2, C, stop - start) probabilities of the models for a window's samples."""
+        model = self.li_stephens
+        assert model is not None
+        first, last = model.with_flank(part.start, part.stop)
+        observed = ~self._hidden(mask_seed, first, last)
+        dosage = li_stephens_dosage(model, self.targets, part.samples, first, last, observed)
+        return dosage[..., part.start - first : part.stop - first]
 
     def _frequencies(
         self, samples: NDArray[np.int64], truth: NDArray[np.int8], start: int, stop: int
@@ -203,9 +201,7 @@ class WindowDataset(Dataset[Batch]):
         """Return what is hidden of the sites [start, stop): each has the mask of its own window."""
         windows = self.windows
         hidden = ~self.targets.present[start:stop]
-        first = int(np.searchsorted(windows.stops, start, side="right"))
-        last = int(np.searchsorted(windows.starts, stop, side="left"))
-        for window in range(first, last):
+        for window in windows.overlapping(start, stop):
             origin = int(windows.starts[window])
             a, b = max(start, origin), min(stop, int(windows.stops[window]))
             mask = self.window_mask(mask_seed, window)[a - origin : b - origin]

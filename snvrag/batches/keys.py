@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..panel.windows import Windows
 
 VALIDATION_SEED = 2024
 """The mask_seed of validation."""
@@ -23,6 +25,86 @@ class Key(NamedTuple):
     mask_seed: int
     window: int
     sample: int
+
+
+class Part(NamedTuple):
+    """The ``rows`` of a batch whose samples are over its ``n``-th window, read with [start, stop).
+
+    ``window`` is the number of that window.
+    """
+
+    n: int
+    rows: slice
+    samples: NDArray[np.int64]
+    window: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which rows of a batch are of which window, and where each window lies in the panel.
+
+    Attributes
+    ----------
+    mask_seed : int
+        That of all keys; -1 without keys.
+    samples : (B,) int64
+    windows : (N,) int64
+        Those of the keys, ascending.
+    row_starts : (N + 1,) int64
+        Rows ``row_starts[n]`` to ``row_starts[n + 1]`` are of window n.
+    starts, stops : (N,) int64
+        Sites that each window is read with, flanks included.
+    length : int
+        L, to which all of them are padded.
+    """
+
+    mask_seed: int
+    samples: NDArray[np.int64]
+    windows: NDArray[np.int64]
+    row_starts: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    length: int
+
+    @classmethod
+    def of(cls, keys: Sequence[Key], windows: Windows) -> Layout:
+        """Lay out keys, which must share their mask_seed and be in the order of their windows."""
+        mask_seed = keys[0].mask_seed if keys else -1
+        if any(key.mask_seed != mask_seed for key in keys):
+            raise ValueError("keys must be of one mask_seed")
+        window_of = np.array([key.window for key in keys], np.int64)
+        if (np.diff(window_of) < 0).any():
+            raise ValueError("keys must be in the order of their windows")
+        numbers, first = np.unique(window_of, return_index=True)
+        return cls(
+            mask_seed,
+            np.array([key.sample for key in keys], np.int64),
+            numbers,
+            np.append(first, window_of.size).astype(np.int64),
+            windows.flanked_starts[numbers],
+            windows.flanked_stops[numbers],
+            windows.length,
+        )
+
+    @property
+    def window_row(self) -> NDArray[np.int64]:
+        """(B,) int64: for each sample, its window's index in ``windows``."""
+        return np.repeat(np.arange(self.windows.size), np.diff(self.row_starts))
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether a window is shorter than L."""
+        return bool((self.stops - self.starts < self.length).any())
+
+    def parts(self) -> Iterator[Part]:
+        """Yield the part of each window."""
+        cuts = self.row_starts.tolist()
+        columns = (self.windows.tolist(), self.starts.tolist(), self.stops.tolist())
+        for n, (window, start, stop) in enumerate(zip(*columns, strict=True)):
+            rows = slice(cuts[n], cuts[n + 1])
+            yield Part(n, rows, self.samples[rows], window, start, stop)
 
 
 @dataclass(frozen=True)
@@ -56,11 +138,11 @@ class KeySampler:
     def batches(self, mask_seed: int, first: int = 0) -> Iterator[list[Key]]:
         """Yield the batches of an epoch from number ``first`` on.
 
-        The order is a pure function of the sampler's parameters and ``mask_seed``. Batches before
-        the first are not made.
+        The order is a pure function of the sampler's parameters and ``mask_seed``. Within a batch,
+        keys are in the order of window and sample. Batches before the first are not made.
         """
         for pairs in self._pairs(mask_seed)[first:]:
-            windows, samples = np.divmod(pairs, self.num_samples)
+            windows, samples = np.divmod(np.sort(pairs), self.num_samples)
             yield [
                 Key(mask_seed, window, sample)
                 for window, sample in zip(windows.tolist(), samples.tolist(), strict=True)

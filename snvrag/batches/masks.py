@@ -60,7 +60,10 @@ class MaskConfig(Options):
         return float(np.where(af < self.rare_threshold, self.rare_rate, self.rate(epoch)).mean())
 
     def mask(self, af: NDArray[np.float64], mask_seed: int, window: int) -> NDArray[np.bool_]:
-        """Return the mask of one window, whose sites have the frequencies ``af``."""
+        """Return the mask of one window, whose sites have the frequencies ``af``.
+
+        Of frequencies on a device, it is made there.
+        """
         return af_guided_mask(
             af,
             seed=mask_seed,

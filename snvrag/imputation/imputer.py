@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from .. import _core
 from ..batches.batch import Batch, Neighbours
 from ..batches.dataset import Targets, WindowDataset, li_stephens_dosage
+from ..batches.device import DeviceDataset, DeviceHaplotypes, upload
 from ..batches.keys import Key
 from ..batches.masks import MaskConfig
 from ..errors import InputError
 from ..io.imputed_columns import SCALE
 from ..li_stephens.model import LiStephensModel
+from ..network.device import holds_panel
 from ..panel.genetic_map import GeneticMap
 from ..panel.panel import Panel
 from ..panel.regions import Region
@@ -178,13 +180,19 @@ class Imputer:
         """Return the (T, 2, p) dosages of the chunk's polymorphic sites that windows predict."""
         windows = chunk.windows
         panel, targets = self._haplotypes(chunk)
+        dataset: WindowDataset | DeviceDataset
         dataset = WindowDataset(panel, targets, windows, _HIDE_NOTHING)
+        resident = None
+        if holds_panel(self.model.device):
+            resident = DeviceHaplotypes(panel, self.model.device)
+            dataset = DeviceDataset(dataset, resident)
         retriever = Retriever(
             panel,
             windows,
             self._retrieval,
             with_features=self.model.network.config.needs_features,
             threads=self._threads,
+            resident=resident,
         )
         li_stephens = self._li_stephens_model(panel)
         num_samples = targets.haplotypes.num_samples
@@ -210,7 +218,8 @@ class Imputer:
                 ]
                 batch = dataset.__getitems__(keys)
                 if copied is not None:
-                    batch = replace(batch, li_stephens=_cut_out(copied, windows, window, row))
+                    cut = _cut_out(copied, windows, window, row)
+                    batch = replace(batch, li_stephens=upload(cut, self.model.device))
                 dosage = self._hap_dosage(batch, retriever)
                 for n, (w, sample) in enumerate(zip(window.tolist(), samples[row], strict=True)):
                     start, stop = int(windows.starts[w]), int(windows.stops[w])
@@ -271,13 +280,13 @@ def _cut_out(
     windows: Windows,
     window: NDArray[np.int64],
     row: NDArray[np.int64],
-) -> torch.Tensor:
+) -> NDArray[np.float32]:
     """Return (B, 2, C, L): probabilities of windows with flanks, padded with zeros."""
     out = np.zeros((row.size, *copied.shape[1:3], windows.length), np.float32)
     for n, (w, r) in enumerate(zip(window.tolist(), row.tolist(), strict=True)):
         start, stop = int(windows.flanked_starts[w]), int(windows.flanked_stops[w])
         out[n, ..., : stop - start] = copied[r, ..., start:stop]
-    return torch.from_numpy(out)
+    return out
 
 
 def repeat_neighbours(neighbours: Neighbours, k: int) -> Neighbours:
@@ -285,5 +294,5 @@ def repeat_neighbours(neighbours: Neighbours, k: int) -> Neighbours:
     found = neighbours.alleles.shape[2]
     if found == k:
         return neighbours
-    index = torch.arange(k) % found
+    index = torch.arange(k, device=neighbours.alleles.device) % found
     return Neighbours(neighbours.alleles[:, :, index], neighbours.features[:, :, index])

@@ -34,13 +34,11 @@ def _num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _is_on_device(af: Any, generator: str) -> bool:
-    """Return whether frequencies are a CUDA array; check them and the generator for it."""
+def _is_on_device(af: Any) -> bool:
+    """Return whether frequencies are a CUDA array; check those of an array on the CPU."""
     if not cuda.is_device_array(af):
         _checks.array("af", af, np.float64, (None,), _AF)
         return False
-    if generator == "mt19937":
-        _checks.value_error("generator", "'philox' for a CUDA array", repr(generator))
     return True
 
 
@@ -105,7 +103,7 @@ def af_guided_mask(
         Exclusive upper end of the rare frequencies.
     generator : {"philox", "mt19937"}
         "mt19937" takes ``u = numpy.random.RandomState(seed * 10_000 + window).random_sample(L)``
-        instead, as V18 did; windows from 10,000 on are then an error. On the CPU alone.
+        instead, as V18 did; windows from 10,000 on are then an error.
 
     Returns
     -------
@@ -133,13 +131,19 @@ def af_guided_mask(
     True
     """
     window = _checks.whole_number("window", window, 0, 2**63 - 1)
-    on_device = _is_on_device(af, generator)
+    on_device = _is_on_device(af)
     seed = _checks.seed_of_masks(generator, seed, window)
     rates = _rates(rate, rare_rate, rare_threshold)
     ends = np.array([0, af.shape[0]])
     if on_device:
         return cuda.af_guided_masks(  # type: ignore[return-value]  # a CUDA array
-            af, ends[:1], ends[1:], seed=seed, first_window=window, rates=rates
+            af,
+            ends[:1],
+            ends[1:],
+            seed=seed,
+            first_window=window,
+            rates=rates,
+            mersenne_twister=generator == "mt19937",
         )
     mask = np.empty(af.shape[0], np.bool_)
     _fill(generator, af, ends[:1], ends[1:], mask, seed, window, rates)
@@ -201,7 +205,7 @@ def af_guided_masks(  # the mask's own parameters and the windows
     >>> bool((masks[5:] == af_guided_mask(af[5:], seed=3, window=1, rate=0.3)).all())
     True
     """
-    on_device = _is_on_device(af, generator)
+    on_device = _is_on_device(af)
     num_sites = int(af.shape[0])
     starts, stops = _checks.windows(starts, stops, num_sites)
     num_windows = starts.shape[0]
@@ -210,7 +214,13 @@ def af_guided_masks(  # the mask's own parameters and the windows
     rates = _rates(rate, rare_rate, rare_threshold)
     if on_device:
         return cuda.af_guided_masks(  # type: ignore[return-value]  # a CUDA array
-            af, starts, stops, seed=seed, first_window=first_window, rates=rates
+            af,
+            starts,
+            stops,
+            seed=seed,
+            first_window=first_window,
+            rates=rates,
+            mersenne_twister=generator == "mt19937",
         )
     if threads is None:
         threads = min(_num_cores(), max(1, num_sites // _SITES_PER_THREAD))

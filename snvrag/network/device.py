@@ -50,3 +50,8 @@ def require_compiler(device: torch.device) -> None:
             )
     elif importlib.util.find_spec("triton") is None:
         raise InputError("needs Triton on a GPU, which is not installed", argument="compile")
+
+
+def holds_panel(device: torch.device) -> bool:
+    """Return whether retrieval runs on a device: on a GPU, if this build has the CUDA kernels."""
+    return device.type == "cuda" and importlib.util.find_spec("snvrag._cuda") is not None

@@ -57,6 +57,11 @@ class Windows:
             starts, stops, np.maximum(starts - flank, 0), np.minimum(stops + flank, num_sites)
         )
 
+    def overlapping(self, start: int, stop: int) -> range:
+        """Return the windows that have some of the sites [start, stop)."""
+        first = int(np.searchsorted(self.stops, start, side="right"))
+        return range(first, int(np.searchsorted(self.starts, stop, side="left")))
+
     def __len__(self) -> int:
         return int(self.starts.shape[0])
 

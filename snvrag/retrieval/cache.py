@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from ..kernels import HammingIndex
 
 
 @dataclass
 class CacheStatistics:
-    """Counts since an epoch began."""
+    """Counts of one retriever since its epoch began.
+
+    On a GPU, seconds are those of the host, which does not wait, but for the first build and the
+    first search.
+    """
 
     num_builds: int = 0
     num_hits: int = 0
@@ -41,63 +42,59 @@ class CacheStatistics:
 
 @dataclass
 class _Entry:
-    observed: NDArray[np.bool_]
+    observed: Any
     indexes: list[HammingIndex]
-
-    @property
-    def num_bytes(self) -> int:
-        return sum(index.num_bytes for index in self.indexes) + self.observed.nbytes
+    num_bytes: int
 
 
 class IndexCache:
-    """The search indexes of windows, by (mask_seed, window), within a budget of memory.
+    """The search indexes of windows by (owner, mask_seed, window), within a budget of memory.
 
-    The mask itself decides whether an entry serves: targets may lack different sites under one
-    mask_seed. At the budget, the least recently used leave; one entry always stays.
+    Retrievers share a cache, so that the budget is that of the process; each is the owner of its
+    entries. At the budget, the least recently used leave; one entry always stays.
     """
 
     def __init__(self, budget_bytes: float) -> None:
         self.budget_bytes = budget_bytes
-        self.statistics = CacheStatistics()
         self.num_bytes = 0
-        self._entries: OrderedDict[tuple[int, int], _Entry] = OrderedDict()
+        self._entries: OrderedDict[tuple[Hashable, int, int], _Entry] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def begin_epoch(self, mask_seed: int) -> None:
-        """Drop the indexes of other masks and start the counts anew."""
-        stale = [key for key in self._entries if key[0] != mask_seed]
+    def drop_stale(self, owner: Hashable, mask_seed: int) -> int:
+        """Drop the owner's indexes of other masks; return how many they were."""
+        stale = [key for key in self._entries if key[0] == owner and key[1] != mask_seed]
         for key in stale:
             self._drop(key)
-        self.statistics = CacheStatistics(num_dropped=len(stale))
+        return len(stale)
 
-    def get(
-        self,
-        mask_seed: int,
-        window: int,
-        observed: NDArray[np.bool_],
-        build: Callable[[], list[HammingIndex]],
-    ) -> list[HammingIndex]:
-        """Return the indexes of a window under a mask, built now if there are none.
+    def find(
+        self, key: tuple[Hashable, int, int], observed: Any, same: Callable[[Any, Any], bool]
+    ) -> list[HammingIndex] | None:
+        """Return the indexes of an owner's window under a mask, if they are held.
 
-        ``observed`` is True where a site counts, over the sites that the window is read with.
+        ``observed`` is True where a site counts. The mask itself decides whether an entry serves,
+        as far as ``same`` compares it: targets may lack different sites under one mask_seed.
         """
-        key = (mask_seed, window)
-        if entry := self._entries.get(key):
-            if np.array_equal(entry.observed, observed):
-                self._entries.move_to_end(key)
-                self.statistics.num_hits += 1
-                return entry.indexes
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if not same(entry.observed, observed):
             self._drop(key)
-        start = time.perf_counter()
-        entry = _Entry(observed, build())
-        self.statistics.add_build(time.perf_counter() - start)
+            return None
+        self._entries.move_to_end(key)
+        return entry.indexes
+
+    def add(
+        self, key: tuple[Hashable, int, int], observed: Any, indexes: list[HammingIndex]
+    ) -> None:
+        """Hold the indexes of an owner's window; the least recently used leave at the budget."""
+        entry = _Entry(observed, indexes, sum(index.num_bytes for index in indexes))
         self._entries[key] = entry
         self.num_bytes += entry.num_bytes
         while self.num_bytes > self.budget_bytes and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))
-        return entry.indexes
 
-    def _drop(self, key: tuple[int, int]) -> None:
+    def _drop(self, key: tuple[Hashable, int, int]) -> None:
         self.num_bytes -= self._entries.pop(key).num_bytes

@@ -106,18 +106,11 @@ class Ranks:
 
     def all_reduce_max(self, *values: int) -> list[int]:
         """Return the largest of each integer over ranks. They are sent by gloo: no GPU waits."""
-        return self._reduce_integers(values, dist.ReduceOp.MAX)
-
-    def sum_integers(self, *values: int) -> list[int]:
-        """Return the sum of each integer over ranks. They are sent by gloo: no GPU waits."""
-        return self._reduce_integers(values, dist.ReduceOp.SUM)
-
-    def _reduce_integers(self, values: tuple[int, ...], operation: Any) -> list[int]:
         if self.size == 1:
             return list(values)
         reduced = torch.tensor(values, dtype=torch.int64)
         with self._reporting_lost_ranks():
-            dist.all_reduce(reduced, operation)
+            dist.all_reduce(reduced, dist.ReduceOp.MAX)
         return reduced.tolist()
 
     def all_reduce_sum(self, *tensors: Tensor) -> None:

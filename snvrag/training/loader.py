@@ -5,21 +5,26 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from itertools import islice
 from multiprocessing import active_children
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from ..batches.batch import Batch, Neighbours
 from ..batches.dataset import WindowDataset, as_batch
+from ..batches.device import DeviceDataset, DeviceHaplotypes, upload
 from ..batches.keys import Key, KeySampler
 from ..errors import LostWorkerError, one_line
 from ..li_stephens.model import LiStephensModel
 from ..panel.windows import Windows
-from ..retrieval.neighbours import Retriever
+from ..retrieval.cache import IndexCache
+from ..retrieval.neighbours import Retriever, SiteWeights
 from .distributed import ALONE, Ranks
 from .options import Config
 from .run_data import RunData
@@ -34,8 +39,11 @@ class Loader:
 
     Training batches are shuffled and split over the ranks; validation batches come in order and are
     dealt out whole. A rank without a share has a batch of no samples. ``sampler`` has the keys
-    before they are divided; ``workers`` start with the first epoch. ``pin`` puts batches into
-    page-locked memory, from which a copy to a GPU is asynchronous.
+    before they are divided; ``workers`` start with the first epoch.
+
+    With ``resident``, the panel's haplotypes on a device, batches and neighbours are made there,
+    from keys alone; the probabilities of Li-Stephens models are made on the host, by workers if
+    there are some. ``cache`` holds the search indexes; ``site_weights`` are those of the search.
     """
 
     def __init__(
@@ -46,9 +54,11 @@ class Loader:
         ranks: Ranks = ALONE,
         *,
         training: bool,
-        pin: bool = False,
+        cache: IndexCache | None = None,
+        resident: DeviceHaplotypes | None = None,
+        site_weights: SiteWeights | None = None,
     ) -> None:
-        self.ranks, self.training, self.pin = ranks, training, pin
+        self.ranks, self.training, self.resident = ranks, training, resident
         targets = data.train if training else data.validation
         li_stephens = None
         if config.li_stephens.li_stephens:
@@ -78,13 +88,21 @@ class Loader:
             config.retrieval,
             with_features=config.network.needs_features,
             threads=config.run.threads,
+            cache=cache,
+            resident=resident,
+            site_weights=site_weights,
         )
+        self._on_device: DeviceDataset | None = None
+        of_worker: Dataset[Any] = self.dataset
+        if resident is not None:
+            self._on_device = DeviceDataset(self.dataset, resident)
+            of_worker = _HostPart(self.dataset)
         self._epoch_keys = _EpochKeys()
         self.workers: set[BaseProcess] = set()
         num_workers = config.run.workers
         with _more_workers_than_cores():
-            self.loader: DataLoader[Batch] = DataLoader(
-                self.dataset,
+            self.loader: DataLoader[Any] = DataLoader(
+                of_worker,
                 batch_sampler=self._epoch_keys,
                 collate_fn=as_batch,
                 num_workers=num_workers,
@@ -101,13 +119,19 @@ class Loader:
         return share(self.sampler.batches(mask_seed, first))
 
     def batches(self, mask_seed: int, first: int = 0) -> Iterator[tuple[Batch, Neighbours]]:
-        """Yield this rank's batches on the CPU, from number ``first`` of an epoch on.
+        """Yield this rank's batches, from number ``first`` of an epoch on.
 
         Raises `LostWorkerError` if a worker fails.
         """
-        for batch in self._without_neighbours(mask_seed, first):
-            neighbours = self.retriever.retrieve(batch)
-            yield (batch.pin_memory(), neighbours.pin_memory()) if self.pin else (batch, neighbours)
+        for made in self._without_neighbours(mask_seed, first):
+            batch = made
+            if self._on_device is not None:
+                keys, li_stephens = made
+                batch = self._on_device.__getitems__(keys)
+                if li_stephens is not None:
+                    dosage = upload(li_stephens.numpy(), batch.alleles.device)
+                    batch = replace(batch, li_stephens=dosage)
+            yield batch, self.retriever.retrieve(batch)
 
     def groups(self, mask_seed: int, size: int, first: int = 0) -> Iterator[Group]:
         """Yield batches in groups of ``size``; the last group of an epoch may be smaller."""
@@ -115,7 +139,7 @@ class Loader:
         while group := list(islice(batches, size)):
             yield group
 
-    def _without_neighbours(self, mask_seed: int, first: int) -> Iterator[Batch]:
+    def _without_neighbours(self, mask_seed: int, first: int) -> Iterator[Any]:
         self._epoch_keys.batches = lambda: self.keys(mask_seed, first)
         if self.loader.num_workers == 0:
             yield from self.loader
@@ -148,6 +172,18 @@ class Loader:
     def close(self) -> None:
         """Kill the workers; the loader cannot be used any more."""
         kill(self.workers)
+
+
+class _HostPart(Dataset[Any]):
+    """What the host makes of a batch on a device: its keys, and the Li-Stephens probabilities."""
+
+    def __init__(self, dataset: WindowDataset) -> None:
+        self._dataset = dataset
+
+    def __getitems__(self, keys: Sequence[Key]) -> tuple[Sequence[Key], Tensor | None]:
+        if self._dataset.li_stephens is None:
+            return keys, None
+        return keys, torch.from_numpy(self._dataset.li_stephens_of(keys))
 
 
 class _EpochKeys:

@@ -51,14 +51,14 @@ class BatchRunner:
                 loss = imputation_loss(prediction, part, self.gamma)
             yield part, prediction, loss
 
-    def backward(self, group: Group, num_scored: int) -> tuple[EpochSums, Tensor]:
+    def backward(self, group: Group, num_scored: Tensor) -> tuple[EpochSums, Tensor]:
         """Accumulate gradients of the mean loss over an accumulation group.
 
         The sum of the losses is divided by the scored sites of the whole group, so the gradient
         does not depend on how the group is divided into batches, ranks and micro-batches. After an
         out-of-memory error, the group starts over with twice the micro-batches and the same random
-        numbers; `InputError` if the memory is too small for one sample. ``num_scored`` counts the
-        scored sites of the group over all ranks; 0 gives no gradient.
+        numbers; `InputError` if the memory is too small for one sample. ``num_scored``, a scalar on
+        the device, counts the scored sites of the group over all ranks; 0 gives no gradient.
 
         Returns the sums of the group, and the (len(group),) float32 sum of the losses of each
         batch, on the device.
@@ -73,12 +73,12 @@ class BatchRunner:
             set_random_state(self.device, state)
             self._split_further(max(batch.num_samples for batch, _ in group))
 
-    def _accumulate(self, group: Group, num_scored: int) -> tuple[EpochSums, Tensor]:
+    def _accumulate(self, group: Group, num_scored: Tensor) -> tuple[EpochSums, Tensor]:
         sums = EpochSums(self.device)
         losses = torch.zeros(len(group), device=self.device)
         for i, pair in enumerate(group):
             for part, prediction, loss in self.forward(*pair):
-                torch.autograd.backward(loss / max(1, num_scored))
+                torch.autograd.backward(loss / num_scored.clamp_min(1))
                 losses[i] += loss.detach()
                 sums.add_batch(loss.detach(), prediction, part)
         return sums, losses

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..batches.device import DeviceHaplotypes
 from ..batches.keys import VALIDATION_SEED
 from ..config.options import to_tables
 from ..errors import InputError
 from ..io.checkpoint import checkpoint_path, save_checkpoint, step_path
 from ..log import log, log_bytes
-from ..network.device import choose_device, require_compiler
+from ..network.device import choose_device, holds_panel, require_compiler
 from ..network.transformer import ImputationNetwork
 from ..panel.windows import Windows
+from ..retrieval.cache import IndexCache
 from . import tables
 from .baselines import evaluate_baselines
 from .distributed import ALONE, Ranks
@@ -65,11 +67,23 @@ class Trainer:
             data.panel.num_sites, config.windows.window_size, config.windows.flank
         )
         config.masks.check_windows(len(self.windows))
+        self.network = self._make_network()
+        cache = IndexCache(config.retrieval.cache_mb * 2**20)
+        resident = None
+        if holds_panel(self.device):
+            resident = DeviceHaplotypes(data.panel, self.device)
         self.train_loader, self.val_loader = (
-            Loader(config, data, self.windows, ranks, training=training, pin=on_gpu)
+            Loader(
+                config,
+                data,
+                self.windows,
+                ranks,
+                training=training,
+                cache=cache,
+                resident=resident,
+            )
             for training in (True, False)
         )
-        self.network = self._make_network()
         self.runner = BatchRunner(
             self.network, self.device, gamma=config.training.focal_gamma, amp=config.run.amp
         )
@@ -173,7 +187,8 @@ class Trainer:
     def take_step(self, group: Group) -> None:
         """Take one optimizer step along the gradient of an accumulation group."""
         config = self.config.training
-        (num_scored,) = self.ranks.sum_integers(sum(batch.num_scored for batch, _ in group))
+        num_scored = torch.stack([batch.num_scored for batch, _ in group]).sum()
+        self.ranks.all_reduce_sum(num_scored)
         torch.manual_seed(self.ranks.step_seed(config.seed, self.step))
         before = StepState(self.step, self.num_batches_done, random_state(self.device))
         sums, losses = self.runner.backward(group, num_scored)

@@ -46,7 +46,11 @@ struct ManagedTensorVersioned {
   Tensor tensor;
 };
 
+#if defined(SNVRAG_CUDA_EMULATOR)  // csrc/tests/cuda_emulator: host memory serves as the device's
+inline constexpr std::int32_t kCuda = 1;
+#else
 inline constexpr std::int32_t kCuda = 2;
+#endif
 inline constexpr std::uint64_t kReadOnly = 1;
 inline constexpr std::uint32_t kMajorVersion = 1;
 

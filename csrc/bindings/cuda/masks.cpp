@@ -9,7 +9,7 @@ namespace {
 void af_guided_masks(const py::object& af_object, const py::object& starts_object,
                      const py::object& stops_object, const py::object& mask_object,
                      std::uint64_t seed, std::uint64_t first_window, double rate, double rare_rate,
-                     double rare_threshold, std::uintptr_t stream) {
+                     double rare_threshold, bool mersenne_twister, std::uintptr_t stream) {
   CallDevice device;
   cuda::MaskWindows windows;
   windows.num_sites = device_array<double>(af_object, "af", 1, device).size(0);
@@ -24,6 +24,7 @@ void af_guided_masks(const py::object& af_object, const py::object& starts_objec
   rates.rate = rate;
   rates.rare_rate = rare_rate;
   rates.rare_threshold = rare_threshold;
+  rates.mersenne_twister = mersenne_twister;
   auto* mask = device_output<std::uint8_t>(mask_object, "mask", {windows.num_sites}, device);
   py::gil_scoped_release release;
   device.enter();
@@ -35,7 +36,8 @@ void af_guided_masks(const py::object& af_object, const py::object& starts_objec
 void bind_cuda_masks(py::module_& module) {
   module.def("af_guided_masks", &af_guided_masks, py::arg("af"), py::arg("starts"),
              py::arg("stops"), py::arg("mask"), py::arg("seed"), py::arg("first_window"),
-             py::arg("rate"), py::arg("rare_rate"), py::arg("rare_threshold"), py::arg("stream"));
+             py::arg("rate"), py::arg("rare_rate"), py::arg("rare_threshold"),
+             py::arg("mersenne_twister"), py::arg("stream"));
 }
 
 }  // namespace snvrag::bindings

@@ -28,4 +28,9 @@ void gather_columns(const std::uint64_t* bits, std::int64_t row_stride_words,
                     std::int64_t first_row, std::int64_t num_rows, const std::int64_t* columns,
                     std::int64_t num_columns, std::uint64_t* out);
 
+// The same as bytes 0 and 1: out[i * out_stride + r] is row first_row + r of column columns[i].
+void gather_alleles(const std::uint64_t* bits, std::int64_t row_stride_words,
+                    std::int64_t first_row, std::int64_t num_rows, const std::int64_t* columns,
+                    std::int64_t num_columns, std::int64_t out_stride, std::uint8_t* out);
+
 }  // namespace snvrag

@@ -28,4 +28,14 @@ struct cudaLaunchConfig_t {
 const char* cudaGetErrorName(cudaError_t status);
 const char* cudaGetErrorString(cudaError_t status);
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }  // every call returns its own
+// One device, which is always current.
+inline cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaMemsetAsync(void* memory, int byte, std::size_t size, cudaStream_t stream);

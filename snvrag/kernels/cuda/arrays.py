@@ -68,7 +68,7 @@ class Library(Protocol):
         """Allocate on the device."""
 
     def upload(self, array: NDArray[Any], like: DeviceArray) -> DeviceArray:
-        """Copy to the device."""
+        """Copy to the device, from a copy on the host that the caller may not see."""
 
     def download(self, x: DeviceArray) -> NDArray[Any]:
         """Copy to the host; waits for the stream."""
@@ -98,7 +98,8 @@ class _Torch:
         return self.torch.empty(shape, dtype=getattr(self.torch, dtype), device=like.device)
 
     def upload(self, array: NDArray[Any], like: DeviceArray) -> Any:
-        return self.torch.tensor(array, device=like.device)
+        # From page-locked memory, or the stream would be waited for.
+        return self.torch.tensor(array).pin_memory().to(like.device, non_blocking=True)
 
     def download(self, x: Any) -> Any:
         return x.detach().cpu().numpy()

@@ -35,11 +35,13 @@ def af_guided_masks(
     seed: int,
     first_window: int,
     rates: tuple[float, float, float],
+    mersenne_twister: bool,
 ) -> DeviceArray:
     """Return the (S,) bool masks of windows of a panel, equal to the CPU's bit for bit.
 
     ``af`` is contiguous, and its values are not checked; the caller has checked the rest. ``rates``
-    are ``rate``, ``rare_rate`` and ``rare_threshold`` of `snvrag.kernels.af_guided_masks`.
+    are ``rate``, ``rare_rate`` and ``rare_threshold`` of `snvrag.kernels.af_guided_masks`;
+    ``mersenne_twister`` is its generator "mt19937".
     """
     library = library_of(af, "af")
     cuda = extension()
@@ -47,7 +49,7 @@ def af_guided_masks(
     with library.current(af):
         ends = [library.upload(x, af) for x in (starts, stops)]
         mask = library.empty((num_sites,), "bool", af)
-        arguments = (af, *ends, mask, seed, first_window, *rates)
+        arguments = (af, *ends, mask, seed, first_window, *rates, mersenne_twister)
         call(cuda.af_guided_masks, arguments, library, af)
     return mask
 
@@ -147,9 +149,8 @@ class DeviceHammingIndex:
         ``block_bytes``, the memory for the distances of a batch of queries, is halved if the device
         has less.
 
-        Waits for the device only if k > H - E and `exclude` is there, and where the library waits
-        to copy a NumPy argument (torch does). An index searched on another stream than it was built
-        on must be kept until that search is done.
+        Waits for the device only if k > H - E and `exclude` is there. An index searched on another
+        stream than it was built on must be kept until that search is done.
         """
         library, words = self._library, self._words
         given = beside(queries, "queries", library, words, _BITS)
