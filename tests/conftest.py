@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import helpers
 import panel_files
+import snvrag
 from snvrag import _core
 
 settings.register_profile(
@@ -67,6 +68,29 @@ def shared_data() -> Path:
 def mosaic_haplotypes() -> Callable[..., NDArray[np.int8]]:
     """Return the function that makes haplotypes in linkage disequilibrium."""
     return helpers.mosaic_haplotypes
+
+
+@pytest.fixture(scope="session")
+def emulated_cuda_module(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return the CUDA extension compiled on the emulator."""
+    import emulated_cuda
+
+    return emulated_cuda.build(tmp_path_factory.mktemp("emulated_cuda"))
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    """Return a GPU; where there is none, the CPU, on which CUDA kernels are then emulated."""
+    import torch
+
+    import emulated_cuda
+
+    if torch.cuda.is_available() and snvrag.build_info()["cuda"]:
+        return torch.device("cuda")
+    if os.environ.get("SNVRAG_REQUIRE_GPU") == "1":
+        pytest.fail("no CUDA device, or snvrag._cuda was not built")
+    module = request.getfixturevalue("emulated_cuda_module")
+    return emulated_cuda.install(monkeypatch, module)
 
 
 # --- Fixtures of the upper half: panels, files and runs -------------------------------------------

@@ -1,35 +1,19 @@
-"""Batches as records: their bits, their rows, and what they show the network."""
+"""Batches as records: their rows, and what they show the network."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 import helpers
 import panel_files
-from snvrag.batches.batch import Neighbours, slice_bits
+from snvrag.batches.batch import Neighbours
 from snvrag.batches.dataset import WindowDataset
 from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskConfig
 from snvrag.panel.windows import Windows
-
-
-@given(st.integers(1, 300), st.data())
-def test_slices_of_bits_are_those_of_alleles(num_sites, data):
-    start = data.draw(st.integers(0, num_sites))
-    stop = data.draw(st.integers(start, num_sites))
-    alleles = np.random.default_rng(num_sites).integers(0, 2, (3, num_sites))
-    bits = helpers.pack(alleles)
-    expected = helpers.pack(alleles[:, start:stop])
-    before = bits.copy()
-    np.testing.assert_array_equal(slice_bits(bits, start, stop), expected)
-    np.testing.assert_array_equal(slice_bits(bits.reshape(3, 1, -1), start, stop)[:, 0], expected)
-    np.testing.assert_array_equal(bits, before)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +25,7 @@ def dataset():
     return WindowDataset(panel, helpers.own_targets(panel), windows, MaskConfig())
 
 
-KEYS = [Key(3, window, sample) for sample, window in enumerate([2, 0, 2, 3, 1])]
+KEYS = [Key(3, window, sample) for sample, window in enumerate([0, 1, 2, 2, 3])]
 
 
 def test_rows_of_a_batch(dataset):
@@ -52,14 +36,15 @@ def test_rows_of_a_batch(dataset):
     assert part.num_scored == sum(int(batch.scored[b].sum()) for b in range(1, 4))
     for b in range(3):
         alone = dataset[KEYS[b + 1]]
-        for name in ("hidden", "panel_af", "relative_position", "windows"):
-            of_part = getattr(part, name)[part.window_row[b]]
-            assert torch.equal(of_part, getattr(alone, name)[0]), name
+        n = int(part.window_row[b])
+        assert part.windows[n] == alone.windows[0]
+        assert part.row_starts[n] <= b < part.row_starts[n + 1]
+        for name in ("hidden", "panel_af", "relative_position"):
+            assert torch.equal(getattr(part, name)[n], getattr(alone, name)[0]), name
         for name in (
             "tokens",
             "panel_sample",
             "alleles",
-            "query_bits",
             "scored",
             "af",
             "population_af",
@@ -78,7 +63,7 @@ def test_moving_keeps_every_tensor(dataset):
         assert type(moved) is type(record)
         for item in fields(record):
             one, other = getattr(record, item.name), getattr(moved, item.name)
-            assert one == other if isinstance(one, (int, bool)) else torch.equal(one, other)
+            assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one is other
     assert near.rows(1, 3).features.shape == (2, 2, 3, 6, 30)
 
 
@@ -86,11 +71,10 @@ def test_types_and_shapes(dataset):
     batch = dataset[Key(1, 2, 3)]
     length, floats = dataset.windows.length, torch.float32
     expected = {
-        **dict.fromkeys(("windows", "window_row", "panel_sample"), (torch.int64, (1,))),
+        **dict.fromkeys(("window_row", "panel_sample"), (torch.int64, (1,))),
         **dict.fromkeys(("panel_af", "relative_position", "af"), (floats, (1, length))),
         **dict.fromkeys(("hidden", "scored"), (torch.bool, (1, length))),
         "alleles": (torch.uint8, (1, 2, length)),
-        "query_bits": (torch.int64, (1, 2, -(-length // 64))),
         "genotype_frequency": (floats, (1, length, 3)),
         "li_stephens": (floats, (1, 2, 0, length)),
     }
@@ -98,6 +82,7 @@ def test_types_and_shapes(dataset):
     tensors = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
     assert {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()} == expected
     assert batch.missing is None
+    assert (batch.windows.tolist(), batch.row_starts.tolist()) == ([2], [0, 1])
 
 
 def test_without_keys(dataset):

@@ -23,6 +23,7 @@ from snvrag.network.options import NetworkConfig
 from snvrag.network.transformer import ImputationNetwork
 from snvrag.panel.windows import WindowConfig
 from snvrag.retrieval.options import RetrievalConfig
+from snvrag.retrieval.searches import HostSearch
 
 WINDOWS = WindowConfig(window_size=64)
 RETRIEVAL = RetrievalConfig(k=4, segment_size=16, segment_flank=8)
@@ -239,3 +240,17 @@ def test_progress_counts_samples_times_windows(data: _Data) -> None:
     for _ in imputer.run(data.blocks(), done.append):
         pass
     assert sum(done) == 8 * -(-polymorphic // imputer.plan.size)
+
+
+def test_a_panel_on_a_device_gives_the_same(data, monkeypatch, request):
+    model = _model(li_stephens=True, trained=True)
+    expected = data.impute(model)
+    device = request.getfixturevalue("device")
+    on_device = replace(model, network=model.network.to(device), amp=False)
+
+    def refuse(*_arguments: object) -> None:
+        raise AssertionError("the host has searched")
+
+    monkeypatch.setattr(HostSearch, "nearest", refuse)
+    got = data.impute(on_device).astype(int)
+    assert np.abs(got - expected).max() <= 1  # match features are rounded differently

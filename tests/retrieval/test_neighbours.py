@@ -12,11 +12,13 @@ import helpers
 import panel_files
 from snvrag.batches.batch import MASK, PAD, Batch, Neighbours
 from snvrag.batches.dataset import Targets, WindowDataset
+from snvrag.batches.device import DeviceDataset, DeviceHaplotypes
 from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskConfig
 from snvrag.kernels import oracle, topk_l2
 from snvrag.network.layers import SiteEmbedding
 from snvrag.panel.windows import Windows
+from snvrag.retrieval.cache import IndexCache
 from snvrag.retrieval.neighbours import Retriever
 from snvrag.retrieval.options import RetrievalConfig
 
@@ -51,13 +53,23 @@ def targets(panel):
     return helpers.own_targets(panel)
 
 
-def setting(panel, targets, size=50, flank=0, segment=0, segment_flank=0, k=5, **options):
-    windows = Windows.split(NUM_SITES, size, flank)
-    dataset = WindowDataset(panel, targets, windows, MaskConfig())
-    config = RetrievalConfig(
-        k=k, segment_size=segment, segment_flank=segment_flank, decay_sites=5.0
-    )
-    return dataset, Retriever(panel, windows, config, **options)
+@pytest.fixture(params=["host", "device"])
+def setting(request, panel):
+    """Return the function that makes a dataset and a retriever, there or on an emulated device."""
+    resident = None
+    if request.param == "device":
+        resident = DeviceHaplotypes(panel, request.getfixturevalue("device"))
+
+    def make(targets, size=50, flank=0, segment=0, segment_flank=0, k=5, **options):
+        windows = Windows.split(NUM_SITES, size, flank)
+        dataset = WindowDataset(panel, targets, windows, MaskConfig())
+        config = RetrievalConfig(
+            k=k, segment_size=segment, segment_flank=segment_flank, decay_sites=5.0
+        )
+        retriever = Retriever(panel, windows, config, resident=resident, **options)
+        return (dataset if resident is None else DeviceDataset(dataset, resident)), retriever
+
+    return make
 
 
 def expected_segments(retriever: Retriever, window: int) -> list[tuple[int, int, int, int]]:
@@ -118,15 +130,15 @@ def check(batch: Batch, keys, found: Neighbours, retriever, panel_alleles, targe
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_neighbours_are_those_of_a_brute_force_search(alleles, panel, targets, geometry):
-    dataset, retriever = setting(panel, targets, *geometry)
-    count = len(dataset.windows)
-    keys = [Key(1, w, (5 * w + i) % 24) for i in range(2) for w in (0, count // 2, count - 1)]
+def test_neighbours_are_those_of_a_brute_force_search(alleles, setting, targets, geometry):
+    dataset, retriever = setting(targets, *geometry)
+    count = len(retriever.windows)
+    keys = [Key(1, w, (5 * w + i) % 24) for w in (0, count // 2, count - 1) for i in range(2)]
     batch = dataset.__getitems__(keys)
     check(batch, keys, retriever.retrieve(batch), retriever, alleles[:48], alleles[:48])
 
 
-def test_targets_that_are_in_no_panel(alleles, panel):
+def test_targets_that_are_in_no_panel(alleles, setting):
     """Sites that the file lacks do not count; missing alleles are taken for the commoner."""
     present = np.random.default_rng(4).random(NUM_SITES) < 0.7
     present[:50] = False
@@ -134,16 +146,16 @@ def test_targets_that_are_in_no_panel(alleles, panel):
     target = panel_files.make_panel(np.where(missing, 0, alleles[48:] * present), prefix="t")
     unknown = np.full(6, -1), np.zeros(6, np.int64)
     others = Targets(target, present, *unknown, helpers.pack(missing.T))
-    dataset, retriever = setting(panel, others, 50, 12, 20, 7)
+    dataset, retriever = setting(others, 50, 12, 20, 7)
     keys = [Key(3, w, s) for w in range(5) for s in range(6)]
     batch = dataset.__getitems__(keys)
     filled = np.where(missing, alleles[:48].mean(0) > 0.5, alleles[48:])
     check(batch, keys, retriever.retrieve(batch), retriever, alleles[:48], filled)
 
 
-def test_a_window_with_everything_hidden(alleles, panel, targets):
+def test_a_window_with_everything_hidden(alleles, setting, targets):
     """Every distance is 0, and the lowest indices win."""
-    dataset, retriever = setting(panel, targets, k=3)
+    dataset, retriever = setting(targets, k=3)
     batch = dataset.__getitems__([Key(0, 0, 0), Key(0, 0, 5)])
     batch.hidden[:] = True
     found = retriever.retrieve(batch)
@@ -153,12 +165,11 @@ def test_a_window_with_everything_hidden(alleles, panel, targets):
 
 
 @pytest.mark.parametrize("options", [{"threads": 2}, {"with_features": False}])
-def test_cache_threads_and_features_change_no_neighbour(panel, targets, options):
-    dataset, warm = setting(panel, targets, 50, 12, 20, 7)
+def test_cache_threads_and_features_change_no_neighbour(setting, targets, options):
+    dataset, warm = setting(targets, 50, 12, 20, 7)
     batch = dataset.__getitems__([Key(0, w, s) for w in range(5) for s in (1, 8)])
     warm.retrieve(batch)
-    _, cold = setting(panel, targets, 50, 12, 20, 7, **options)
-    cold.cache.budget_bytes = 1
+    _, cold = setting(targets, 50, 12, 20, 7, cache=IndexCache(1), **options)
     first, second = warm.retrieve(batch), cold.retrieve(batch)
     assert warm.statistics.num_hits == len(cold.windows) == 5
     assert warm.statistics.search_seconds >= warm.statistics.first_search_seconds > 0
@@ -172,9 +183,9 @@ def test_cache_threads_and_features_change_no_neighbour(panel, targets, options)
 # --- why on bits ----------------------------------------------------------------------------------
 
 
-def test_dense_search_of_the_additive_embedding_finds_the_same(alleles, panel, targets):
+def test_dense_search_of_the_additive_embedding_finds_the_same(alleles, panel, setting, targets):
     """Contract 4.3: its distance is the Hamming distance, times a constant."""
-    dataset, retriever = setting(panel, targets, NUM_SITES, k=46)
+    dataset, retriever = setting(targets, NUM_SITES, k=46)
     batch = dataset.__getitems__([Key(1, 0, s) for s in range(8)])
     torch.manual_seed(0)
     embedding = SiteEmbedding(24)

@@ -101,7 +101,7 @@ def test_a_single_process_changes_nothing():
     tensor, network = torch.tensor([1.5]), torch.nn.Linear(1, 1)
     assert Ranks.start(1.0) == ALONE
     assert ALONE.is_writer
-    assert ALONE.sum_integers(3, 4) == ALONE.all_reduce_max(3, 4) == [3, 4]
+    assert ALONE.all_reduce_max(3, 4) == [3, 4]
     ALONE.all_reduce_sum(tensor)
     assert ALONE.all_reduce_gradients(network, tensor) is tensor
     assert tensor == 1.5
@@ -127,7 +127,6 @@ def _communicate(rank: int) -> dict[str, Any]:
     got = {
         "size": ranks.size,
         "rank": ranks.rank - rank,
-        "integers": ranks.sum_integers(rank, 1),
         "largest": ranks.all_reduce_max(rank, 1 - rank),
         "losses": str(losses.tolist()),
         "tensor": tensor.tolist(),
@@ -143,7 +142,6 @@ def test_sums_and_broadcasts():
     expected = {
         "size": 3,
         "rank": 0,
-        "integers": [3, 3],
         "largest": [2, 1],
         "losses": "[3.0, nan]",
         "tensor": [3 * 2**53 + 3, 3],
@@ -166,7 +164,7 @@ def _leave(rank: int) -> None:
     ranks = Ranks.start(1.0)
     if rank == 1:
         os._exit(7)
-    ranks.sum_integers(1)
+    ranks.all_reduce_max(1)
 
 
 def test_lost_rank_ends_the_others():

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from snvrag.batches.batch import Batch
+from emulated_cuda import DeviceReads
 from snvrag.errors import InputError
 from snvrag.io.checkpoint import load_checkpoint
 from snvrag.training import step
@@ -106,28 +105,12 @@ def test_the_first_bad_step_is_found_later():
     assert guard.first_bad() == (StepState(0, 0, {}), 0)
 
 
-class Reads(TorchDispatchMode):
-    """Counts what waits for a device: a number that is read, a shape that values decide."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        name = function.overloadpacket.__name__
-        if name in ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique"):
-            self.seen.append(name)
-        return function(*arguments, **(options or {}))
-
-
 def test_a_step_reads_nothing_from_the_device(make, tmp_path, monkeypatch):
     """Forward, backward, optimizer, metrics: with all of it on a GPU, the host would never wait."""
     made = make(tmp_path, reads_late=True)
     made.network.train()
     group = list(made.train_loader.batches(0))[:2]
-    num_scored = group[0][0].num_scored  # of a batch that is still on the CPU, where it is free
-    monkeypatch.setattr(Batch, "num_scored", num_scored)
-    with Reads() as reads:
+    with DeviceReads() as reads:
         made.take_step(group)
     assert reads.seen == []
     with reads:
