@@ -2,10 +2,11 @@
 
     python bench/gpu_training.py [--steps 30] [--haplotypes 5008] [--peak-tflops X]
 
-Prints a table: milliseconds a step (median; data and retrieval included, with the window's index
-in the cache), tokens per second (a token is a site of a haplotype), model FLOP utilisation and the
-most memory of the device. FLOPs are those that torch counts in a step of the uncompiled network,
-the same number for all, as a share of the peak of dense bfloat16. Each batch is of one window.
+Prints a table: milliseconds a step (median; data and retrieval included, on the device and on the
+CPU, with the window's index in the cache), tokens per second (a token is a site of a haplotype),
+model FLOP utilisation and the most memory of the device. FLOPs are those that torch counts in a
+step of the uncompiled network, the same number for all, as a share of the peak of dense bfloat16.
+Each batch is of one window.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from training_steps import Steps
 from v18_training import Loop, Network
 
 from snvrag.config.options import preset_values
+from snvrag.training import trainer as trainer_module
 from snvrag.training.options import Config
 
 # Data sheets, dense bfloat16 with float32 sums; the first name that is part of the device's counts.
@@ -97,6 +99,13 @@ def time_loops(table: Table, sizes: Sizes, settings: dict[str, Any], *, compiled
     batch = steps.example[0].to(table.device)
     work = 2 * batch.num_samples * sizes.num_sites, count_flops(steps.step)
     table.add("snvrag", steps.step, *work)
+    holds_panel = trainer_module.holds_panel
+    trainer_module.holds_panel = lambda _: False
+    on_host = Steps(sizes, settings, str(table.device))
+    trainer_module.holds_panel = holds_panel
+    table.add("snvrag, retrieval on the CPU", on_host.step, *work)
+    table.add("its batch with neighbours", on_host.data, 0, 0)
+    table.add("the same on the device", steps.data, 0, 0)
     if compiled:
         faster = Steps(sizes, {**settings, "compile": True}, str(table.device))
         table.add("snvrag, --compile", faster.step, *work)

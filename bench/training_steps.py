@@ -54,7 +54,7 @@ class Steps:
         self._keys = [next(batches) for _ in range(20 if sizes.full else 2)]
         self._turn = 0
         for window in range(num_windows):  # puts every index into the cache
-            self.neighbours(self.loader.dataset.__getitems__([Key(EPOCH, window, 0)]))
+            self.neighbours(self.loader.make([Key(EPOCH, window, 0)]))
         self.example = self.data()
         with torch.no_grad():
             self.prediction = self.trainer.network(*self.example)
@@ -69,7 +69,7 @@ class Steps:
     def batch(self) -> Batch:
         """Make the next batch."""
         self._turn = (self._turn + 1) % len(self._keys)
-        return self.loader.dataset.__getitems__(self._keys[self._turn])
+        return self.loader.make(self._keys[self._turn])
 
     def neighbours(self, batch: Batch) -> Neighbours:
         """Retrieve the neighbours of a batch."""

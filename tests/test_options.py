@@ -367,6 +367,7 @@ TRAIN: dict[str, Turn] = {
     "rare_rate": turn(0.1, f"{MASKS} step.masking"),
     "rare_threshold": turn(0.3, f"{MASKS} step.masking"),
     "mask_generator": turn("mt19937", MASKS),
+    "retrieval": turn("dense", "parameters", NEAR, weighting="rank", segment_size=0),
     "k": turn(3, NEAR, LI_STEPHENS),
     "segment_size": turn(16, NEAR, LI_STEPHENS),
     "segment_flank": turn(0, FEATURES, LI_STEPHENS),

@@ -115,11 +115,11 @@ def gradient_of(trainer: Trainer, prediction: Any, batch: Any) -> torch.Tensor:
 def test_a_step_does_not_wait_for_the_device(make):
     trainer = make("--device", "cuda", "--log-every", "1000")
     trainer.network.train()
-    groups = list(trainer.train_loader.groups(0, 1))
-    trainer.take_step(groups[0])  # which loads kernels
+    groups = trainer.train_loader.groups(0, 1)
+    trainer.take_step(next(groups))  # which loads kernels
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for group in groups[1:4]:
-            trainer.take_step(group)
+        for _ in range(3):
+            trainer.take_step(next(groups))
     finally:
         torch.cuda.set_sync_debug_mode("default")

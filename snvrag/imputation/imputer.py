@@ -193,6 +193,7 @@ class Imputer:
             with_features=self.model.network.config.needs_features,
             threads=self._threads,
             resident=resident,
+            site_weights=self.model.network.retrieval_weights,
         )
         li_stephens = self._li_stephens_model(panel)
         num_samples = targets.haplotypes.num_samples

@@ -64,6 +64,7 @@ def load_model(path: str | Path, device: torch.device) -> Model:
             from_table(NetworkConfig, tables["network"]),
             num_neighbours=retrieval.k,
             num_models=li_stephens.num_models,
+            dense=retrieval.retrieval == "dense",
         )
         network.load_state_dict(content["model"])
         windows = from_table(WindowConfig, tables["windows"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..batches.batch import NUM_MATCH_FEATURES, Neighbours
+from ..batches.batch import NUM_MATCH_FEATURES, PAD, Batch, Neighbours
 
 NUM_TOKENS = 4
 NUM_FREQUENCIES = 32
@@ -62,6 +62,13 @@ class SiteEmbedding(nn.Module):
         summed: Tensor = site + self.token(tokens)
         return summed
 
+    @property
+    def allele_distance(self) -> Tensor:
+        """() float32: squared distance of REF and ALT, at any site, in the additive embedding."""
+        ref, alt = self.token.weight[:2]
+        squared: Tensor = (alt - ref).square().sum()
+        return squared
+
     def site_terms(self, af: Tensor, position: Tensor, valid: Tensor | None = None) -> Tensor:
         """(N, L) frequencies and positions in [0, 1] to (N, L, D): all but the token's share.
 
@@ -104,6 +111,53 @@ class RankWeights(nn.Module):
         """(B, 2, K, L) weights that sum to 1 over K."""
         weights = self.logit.softmax(0)[:, None]
         return weights.expand(neighbours.alleles.shape).to(torch.float32)
+
+
+class SiteScale(nn.Module):
+    """A learned scale of a site's embedding in the search, from its frequency; at first it is 1.
+
+    It is within [exp(-1.5), exp(1.5)].
+    """
+
+    def __init__(self, hidden: int = 16) -> None:
+        super().__init__()
+        self.perceptron = nn.Sequential(nn.Linear(2, hidden), nn.GELU(), nn.Linear(hidden, 1))
+        for parameter in self.perceptron[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, af: Tensor) -> Tensor:
+        """(...) frequencies to (...)."""
+        maf = torch.minimum(af, 1 - af)
+        seen = torch.stack([maf, maf.clamp_min(1e-4).log10()], -1)
+        scale: Tensor = (1.5 * self.perceptron(seen)[..., 0].tanh()).exp()
+        return scale
+
+
+class DistanceWeights(nn.Module):
+    """Weights of the neighbours by rank and by the distance that they were found at.
+
+    The distance is the share of the observed sites' weights at which query and neighbour differ, so
+    that the gradient reaches the weights of the sites. What is left of 1 is the weight of no
+    neighbour at all: it gives a single neighbour's distance a say.
+    """
+
+    def __init__(self, num_neighbours: int) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.zeros(num_neighbours))
+        self.log_sharpness = nn.Parameter(torch.tensor(3.0))
+        self.no_neighbour = nn.Parameter(torch.tensor(-4.0))
+
+    def forward(self, neighbours: Neighbours, batch: Batch, site_weights: Tensor) -> Tensor:
+        """(N, L) weights of sites to (B, 2, K, L) of neighbours, whose sum over K is below 1."""
+        counts = ~batch.hidden[batch.window_row] & (batch.alleles[:, 0] != PAD)
+        weights = site_weights[batch.window_row] * counts
+        differs = (neighbours.alleles != batch.alleles[:, :, None]).to(weights.dtype)
+        distance = torch.einsum("bhkl,bl->bhk", differs, weights)
+        distance = distance / weights.sum(-1).clamp_min(1e-6)[:, None, None]
+        score = self.logit - self.log_sharpness.exp() * distance
+        score = torch.cat([score, self.no_neighbour.expand(*score.shape[:2], 1)], -1)
+        of_neighbours: Tensor = score.softmax(-1)[..., :-1, None]
+        return of_neighbours.expand(neighbours.alleles.shape)
 
 
 class LocalWeights(nn.Module):

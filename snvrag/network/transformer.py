@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..batches.batch import ALT, NUM_MATCH_FEATURES, PAD, REF, Batch, Neighbours
-from .layers import Block, LocalWeights, RankWeights, SiteEmbedding
+from .layers import Block, DistanceWeights, LocalWeights, RankWeights, SiteEmbedding, SiteScale
 from .options import NetworkConfig
 
 
@@ -33,12 +34,20 @@ class ImputationNetwork(nn.Module):
 
     Nothing of a position or of a panel is in the weights: sites enter by their frequency and their
     relative place, so one model serves any region. It sees the probabilities of C = ``num_models``
-    Li-Stephens models, which have a share in the prior.
+    Li-Stephens models, which have a share in the prior. A ``dense`` one has weights of sites for
+    the search, and the neighbours weigh by the distances that follow.
     """
 
     least_frequency: Tensor
 
-    def __init__(self, config: NetworkConfig, *, num_neighbours: int, num_models: int = 0) -> None:
+    def __init__(
+        self,
+        config: NetworkConfig,
+        *,
+        num_neighbours: int,
+        num_models: int = 0,
+        dense: bool = False,
+    ) -> None:
         super().__init__()
         self.config = config
         # The lowest frequency in training: rarer sites are seen as if they had it.
@@ -46,7 +55,12 @@ class ImputationNetwork(nn.Module):
         width = config.width
         self.embedding = SiteEmbedding(width)
         local = config.weighting == "local"
-        self.weights: nn.Module = LocalWeights() if local else RankWeights(num_neighbours)
+        self.site_scale = SiteScale() if dense else None
+        self.weights: nn.Module
+        if dense:
+            self.weights = DistanceWeights(num_neighbours)
+        else:
+            self.weights = LocalWeights() if local else RankWeights(num_neighbours)
         self.gate = nn.Sequential(nn.Linear(2, width // 2), nn.GELU(), nn.Linear(width // 2, width))
         num_evidence = (NUM_MATCH_FEATURES + 1 if local else 0) + num_models
         self.evidence = nn.Linear(num_evidence, width) if num_evidence else None
@@ -110,8 +124,13 @@ class ImputationNetwork(nn.Module):
         query = self.embedding(batch.tokens, sites[:, None])
 
         frequencies = torch.stack([af, self._seen(batch.population_af)], -1)
-        weights = self.weights(neighbours)
-        copied = (weights * (neighbours.alleles == ALT)).sum(2)
+        if self.site_scale is None:
+            weights = self.weights(neighbours)
+            copied = (weights * (neighbours.alleles == ALT)).sum(2)
+        else:
+            weights = self.weights(neighbours, batch, self.site_weights(batch.panel_af))
+            copied = (weights * (neighbours.alleles == ALT)).sum(2)
+            copied = copied + (1 - weights.sum(2)) * batch.af[:, None]
         x = query + self._retrieved(query, sites, batch, neighbours, frequencies, weights, copied)
 
         x = self.drop(x).flatten(0, 1)
@@ -126,6 +145,22 @@ class ImputationNetwork(nn.Module):
             haplotypes = haplotypes + self.prior_scale * self._prior(copied, batch)
         genotypes = genotypes + _genotype_log_probability(haplotypes)
         return Prediction(haplotypes, genotypes)
+
+    @property
+    def retrieval_weights(self) -> Callable[[Tensor], Tensor] | None:
+        """`site_weights` of a dense network; None of another one, which retrieves without."""
+        return None if self.site_scale is None else self.site_weights
+
+    def site_weights(self, panel_af: Tensor) -> Tensor:
+        """Return the (N, L) float32 weights of sites in a dense network's search.
+
+        ``panel_af``, (N, L), are their ALT frequencies in the panel. A weight is the squared
+        distance of the site's two alleles in the additive embedding, scaled site by site.
+        """
+        assert self.site_scale is not None
+        with torch.autocast(panel_af.device.type, enabled=False):
+            scale: Tensor = self.site_scale(panel_af)
+            return scale.square() * self.embedding.allele_distance
 
     def _transform(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """(rows, L, D) through the layers, padded to one size if they are compiled."""

@@ -57,6 +57,7 @@ class Retriever:
         site_weights: SiteWeights | None = None,
     ) -> None:
         self.panel, self.windows, self.config = panel, windows, config
+        self.threads = threads
         self.cache = cache or IndexCache(config.cache_mb * 2**20)
         self.statistics = CacheStatistics()
         self._site_weights = site_weights

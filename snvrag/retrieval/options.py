@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..config.options import Options, option
 
@@ -13,6 +14,11 @@ class RetrievalConfig(Options):
 
     title = "Retrieval"
 
+    retrieval: Literal["hamming", "dense"] = option(
+        "hamming",
+        "distances of the search: observed sites that differ (hamming), or their learned weights, "
+        "those of the network's own embedding of the alleles (dense)",
+    )
     k: int = option(16, "haplotypes retrieved for each query and segment", least=1, v18=1)
     segment_size: int = option(
         255, "sites that share one list of neighbours; 0: the whole window", least=0, v18=0

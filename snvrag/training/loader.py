@@ -93,16 +93,16 @@ class Loader:
             site_weights=site_weights,
         )
         self._on_device: DeviceDataset | None = None
-        of_worker: Dataset[Any] = self.dataset
+        self._of_worker: WindowDataset | _HostPart = self.dataset
         if resident is not None:
             self._on_device = DeviceDataset(self.dataset, resident)
-            of_worker = _HostPart(self.dataset)
+            self._of_worker = _HostPart(self.dataset)
         self._epoch_keys = _EpochKeys()
         self.workers: set[BaseProcess] = set()
         num_workers = config.run.workers
         with _more_workers_than_cores():
             self.loader: DataLoader[Any] = DataLoader(
-                of_worker,
+                self._of_worker,
                 batch_sampler=self._epoch_keys,
                 collate_fn=as_batch,
                 num_workers=num_workers,
@@ -123,15 +123,24 @@ class Loader:
 
         Raises `LostWorkerError` if a worker fails.
         """
-        for made in self._without_neighbours(mask_seed, first):
-            batch = made
-            if self._on_device is not None:
-                keys, li_stephens = made
-                batch = self._on_device.__getitems__(keys)
-                if li_stephens is not None:
-                    dosage = upload(li_stephens.numpy(), batch.alleles.device)
-                    batch = replace(batch, li_stephens=dosage)
+        for made in self._made_by_workers(mask_seed, first):
+            batch = self._complete(made)
             yield batch, self.retriever.retrieve(batch)
+
+    def make(self, keys: Sequence[Key]) -> Batch:
+        """Return the batch of some keys, made by this process alone."""
+        return self._complete(self._of_worker.__getitems__(keys))
+
+    def _complete(self, made: Any) -> Batch:
+        """Return the batch of what a worker has made: itself, or on a device what it lacks."""
+        if self._on_device is None:
+            whole: Batch = made
+            return whole
+        keys, li_stephens = made
+        batch = self._on_device.__getitems__(keys)
+        if li_stephens is None:
+            return batch
+        return replace(batch, li_stephens=upload(li_stephens.numpy(), batch.alleles.device))
 
     def groups(self, mask_seed: int, size: int, first: int = 0) -> Iterator[Group]:
         """Yield batches in groups of ``size``; the last group of an epoch may be smaller."""
@@ -139,7 +148,7 @@ class Loader:
         while group := list(islice(batches, size)):
             yield group
 
-    def _without_neighbours(self, mask_seed: int, first: int) -> Iterator[Any]:
+    def _made_by_workers(self, mask_seed: int, first: int) -> Iterator[Any]:
         self._epoch_keys.batches = lambda: self.keys(mask_seed, first)
         if self.loader.num_workers == 0:
             yield from self.loader

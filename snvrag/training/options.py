@@ -216,6 +216,18 @@ class Config(Options):
     training: TrainingConfig = section(TrainingConfig)
     run: RunConfig = section(RunConfig)
 
+    def check(self) -> None:
+        """Refuse a dense retrieval for a network that could not learn from its distances."""
+        if self.retrieval.retrieval != "dense":
+            return
+        if self.network.weighting != "rank":
+            raise InputError("must be rank for a dense retrieval", argument="weighting")
+        if self.retrieval.segment_size:
+            raise InputError(
+                f"must be 0 for a dense retrieval, got {self.retrieval.segment_size}",
+                argument="segment_size",
+            )
+
     def to_toml(self) -> str:
         """Return the text of a TOML file of the options, without what belongs to one start only."""
         tables = to_tables(self)

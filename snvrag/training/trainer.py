@@ -81,6 +81,7 @@ class Trainer:
                 training=training,
                 cache=cache,
                 resident=resident,
+                site_weights=self.network.retrieval_weights,
             )
             for training in (True, False)
         )
@@ -110,6 +111,7 @@ class Trainer:
             config.network,
             num_neighbours=config.retrieval.k,
             num_models=config.li_stephens.num_models,
+            dense=config.retrieval.retrieval == "dense",
         ).to(self.device)
         network.least_frequency.fill_(1 / self.data.panel.num_haplotypes)
         if config.run.compile:

@@ -60,7 +60,7 @@ class World:
 
     def pair(self, keys=None):
         last = len(self.windows) - 1
-        batch = self.dataset.__getitems__(keys or [Key(0, 0, 1), Key(0, last, 2), Key(0, 0, 7)])
+        batch = self.dataset.__getitems__(keys or [Key(0, 0, 1), Key(0, 0, 7), Key(0, last, 2)])
         return batch, self.retriever.retrieve(batch)
 
     def network(self, config=SMALL, *, shaken=True):
@@ -207,7 +207,7 @@ def test_hidden_alleles_change_nothing_and_observed_ones_do(name):
 
 def test_samples_of_a_batch_do_not_see_each_other(world):
     made = world.network()
-    keys = [Key(0, 0, 1), Key(0, 1, 2), Key(0, 0, 7), Key(0, 1, 9)]
+    keys = [Key(0, 0, 1), Key(0, 0, 7), Key(0, 1, 2), Key(0, 1, 9)]
     together = made(*world.pair(keys))
     for i, key in enumerate(keys):
         alone = made(*world.pair([key]))
@@ -413,3 +413,28 @@ def test_rarer_sites_than_in_training_are_seen_as_the_rarest(world):
             # What is copied keeps its own share of the frequency, a hundredth of it at the most.
             torch.testing.assert_close(dosage(af), expected, rtol=0, atol=1e-3)
         assert (dosage(0.3) - expected).abs().max() > 1e-3
+
+
+# --- dense retrieval ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_gradient_reaches_the_weights_of_sites(k):
+    """Through the distances of the neighbours that were found, even of a single one."""
+    world = World(k=k)
+    batch, neighbours = world.pair()
+    torch.manual_seed(0)
+    made = ImputationNetwork(replace(SMALL, weighting="rank"), num_neighbours=k, dense=True)
+    weights = made.weights(neighbours, batch, made.site_weights(batch.panel_af))
+    total = weights.sum(2)
+    assert weights.shape == neighbours.alleles.shape
+    assert ((total > 0.5) & (total < 1)).all()
+    imputation_loss(made(batch, neighbours), batch, 0.0).backward()
+    last = made.site_scale.perceptron[-1]
+    assert last.weight.grad.abs().max() > 0
+    # A site that is hidden counts for nothing.
+    changed = replace(neighbours, alleles=neighbours.alleles.clone())
+    hidden = batch.hidden[batch.window_row][:, None, None].expand_as(changed.alleles)
+    changed.alleles[hidden] ^= 1
+    again = made.weights(changed, batch, made.site_weights(batch.panel_af))
+    assert torch.equal(again, weights)

@@ -16,7 +16,8 @@ from snvrag.batches.device import DeviceDataset, DeviceHaplotypes
 from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskConfig
 from snvrag.kernels import oracle, topk_l2
-from snvrag.network.layers import SiteEmbedding
+from snvrag.network.options import NetworkConfig
+from snvrag.network.transformer import ImputationNetwork
 from snvrag.panel.windows import Windows
 from snvrag.retrieval.cache import IndexCache
 from snvrag.retrieval.neighbours import Retriever
@@ -180,26 +181,50 @@ def test_cache_threads_and_features_change_no_neighbour(setting, targets, option
         assert second.features.shape[3] == 0
 
 
-# --- why on bits ----------------------------------------------------------------------------------
+# --- embeddings -----------------------------------------------------------------------------------
 
 
-def test_dense_search_of_the_additive_embedding_finds_the_same(alleles, panel, setting, targets):
-    """Contract 4.3: its distance is the Hamming distance, times a constant."""
-    dataset, retriever = setting(targets, NUM_SITES, k=46)
-    batch = dataset.__getitems__([Key(1, 0, s) for s in range(8)])
+@pytest.fixture
+def network():
     torch.manual_seed(0)
-    embedding = SiteEmbedding(24)
-    shown = torch.from_numpy(alleles[:48]).long().masked_fill(batch.hidden[0], MASK)
+    config = NetworkConfig(width=24, heads=2, layers=1, weighting="rank")
+    return ImputationNetwork(config, num_neighbours=3, dense=True)
+
+
+def test_dense_retrieval_begins_with_the_same_neighbours(setting, targets, network):
+    """Contract 4.3: the distance of embeddings is the Hamming distance, times a constant."""
+    dataset, by_bits = setting(targets, NUM_SITES, k=46)
+    _, dense = setting(targets, NUM_SITES, k=46, site_weights=network.site_weights)
+    batch = dataset.__getitems__([Key(1, 0, s) for s in range(8)])
+    assert torch.equal(dense.retrieve(batch).alleles, by_bits.retrieve(batch).alleles)
+
+
+def test_dense_retrieval_is_the_search_of_the_networks_embedding(
+    alleles, panel, setting, targets, network
+):
+    """Also after its weights have changed, with the index of the window in the cache."""
+    dataset, retriever = setting(targets, NUM_SITES, k=46, site_weights=network.site_weights)
+    batch = dataset.__getitems__([Key(1, 0, s) for s in range(8)])
+    before = retriever.retrieve(batch).alleles
     with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+        tokens = torch.from_numpy(alleles[:48]).long().masked_fill(batch.hidden[0].cpu(), MASK)
+        scale = network.site_scale(batch.panel_af[0]).cpu()[:, None]
         queries, database = (
-            embedding.additive(tokens, batch.panel_af[0]).flatten(1).numpy()
-            for tokens in (batch.tokens.flatten(0, 1), shown)
+            (scale * network.embedding.additive(shown, batch.panel_af[0].cpu())).flatten(1).numpy()
+            for shown in (batch.tokens.flatten(0, 1).cpu(), tokens)
         )
-        ref, alt = embedding.token.weight[:2]
-        scale = float((ref - alt).square().sum())
-    own = panel.own_haplotypes(batch.panel_sample.numpy()).repeat(2, axis=0)
-    dense = topk_l2(queries, database, 46, exclude=own).distances / scale
+    own = panel.own_haplotypes(batch.panel_sample.cpu().numpy()).repeat(2, axis=0)
+    expected = topk_l2(queries, database, 46, exclude=own)
+    assert (np.diff(expected.distances) > 1e-4).mean() > 0.5
     near = retriever.retrieve(batch).alleles
-    observed = ~batch.hidden[0]
-    differs = ((near != batch.alleles[:, :, None]) & observed).sum(-1).flatten(0, 1)
-    np.testing.assert_allclose(dense, differs, atol=1e-3)
+    assert retriever.statistics.num_hits == 1
+    assert not torch.equal(near, before)
+    got = near.flatten(0, 1).cpu().numpy()
+    weights = network.site_weights(batch.panel_af)[0].detach().cpu().numpy()
+    observed = ~batch.hidden[0].cpu().numpy()
+    differs = got != batch.alleles.cpu().numpy().reshape(16, 1, -1)
+    np.testing.assert_allclose(
+        (differs * (weights * observed)).sum(-1), expected.distances, rtol=1e-4, atol=1e-3
+    )

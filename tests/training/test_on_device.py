@@ -27,7 +27,15 @@ def make(tiny_arguments, tmp_path):
     def build(name: str, *options: str):
         folder = tmp_path / name
         folder.mkdir()
-        arguments = [*tiny_arguments, "--output", str(folder), "--epochs", "2", "--shuffle", "window"]
+        arguments = [
+            *tiny_arguments,
+            "--output",
+            str(folder),
+            "--epochs",
+            "2",
+            "--shuffle",
+            "window",
+        ]
         return make_trainer([*arguments, *options])
 
     return build

@@ -23,7 +23,7 @@ def test_names_are_of_one_option_each():
     """They are given without their section."""
     names = [entry.name for entry in entries(Config)]
     assert len(set(names)) == len(names)
-    assert not {item.name for item in fields(Config)} & set(names) - {"li_stephens"}
+    assert not {item.name for item in fields(Config)} & set(names) - {"li_stephens", "retrieval"}
 
 
 def test_v18s_network():
@@ -41,6 +41,14 @@ def test_v18s_network():
     ("values", "words"),
     [
         ({"width": 64, "heads": 5}, "heads must be a divisor of the width 64, got 5"),
+        (
+            {"retrieval": "dense", "segment_size": 0},
+            "weighting must be rank for a dense retrieval",
+        ),
+        (
+            {"retrieval": "dense", "weighting": "rank"},
+            "segment_size must be 0 for a dense retrieval, got 255",
+        ),
         ({"resume_epoch": 1}, "resume_epoch must be given with a checkpoint to resume"),
     ],
 )
