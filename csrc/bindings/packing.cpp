@@ -114,8 +114,8 @@ void gather_bytes(const py::object& object, std::int64_t start, std::int64_t sto
                   const py::object& columns_object, const py::object& out_object) {
   const Gathered from = gathered(object, start, stop, columns_object);
   const auto expected = [&from] {
-    return "a uint8 (" + std::to_string(from.num_columns()) + ", " +
-           std::to_string(from.num_rows) + ") array with contiguous rows that do not overlap";
+    return "a uint8 (" + std::to_string(from.num_columns()) + ", " + std::to_string(from.num_rows) +
+           ") array with contiguous rows that do not overlap";
   };
   const Rows<std::uint8_t> out = rows<std::uint8_t>(out_object, "out", expected);
   if (out.num_rows != from.num_columns() || out.num_columns != from.num_rows) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
 
@@ -143,13 +144,13 @@ void HammingIndex::take_sites(const std::uint64_t* rows, std::int64_t first,
   std::fill(tile + count, tile + 64, 0);
 }
 
-// Transposes 64 rows of sites, over 64 haplotypes, into one word of eight blocks.
-void HammingIndex::write_blocks(std::int64_t first_block, std::int64_t word, std::uint64_t* tile) {
-  kernels().transpose64(tile);
+// Writes one word of 64 haplotypes, which eight blocks have.
+void HammingIndex::write_blocks(std::int64_t first_block, std::int64_t word,
+                                const std::uint64_t* tile) {
   const std::int64_t blocks = std::min<std::int64_t>(64 / kLanes, num_blocks() - first_block);
   for (std::int64_t block = 0; block < blocks; ++block) {
-    std::copy(tile + kLanes * block, tile + kLanes * (block + 1),
-              block_word(first_block + block, word));
+    // A copy of constant size is a few instructions.
+    std::memcpy(block_word(first_block + block, word), tile + kLanes * block, 8 * kLanes);
   }
 }
 
@@ -177,6 +178,7 @@ HammingIndex HammingIndex::from_haplotypes(const std::uint64_t* bits, std::int64
     for (std::int64_t first = 0; first < index.num_observed(); first += 64) {
       std::uint64_t tile[64];
       index.take_sites(rows, first, tile);
+      table.transpose64(tile);
       index.write_blocks(64 / kLanes * group, first / 64, tile);
     }
   }
@@ -196,18 +198,15 @@ HammingIndex HammingIndex::from_sites(const std::uint64_t* bits, std::int64_t nu
                                                                step);
                                      }));
 
-  // Eight columns at a time: one cache line of a row of sites.
-  constexpr std::int64_t kColumns = 8;
   for (std::int64_t first = 0; first < index.num_observed(); first += 64) {
     const std::int64_t* order = index.order_.data() + first;
     const std::int64_t count = std::min<std::int64_t>(64, index.num_observed() - first);
-    for (std::int64_t column = 0; column < columns; column += kColumns) {
-      const std::int64_t num_columns = std::min(kColumns, columns - column);
-      std::uint64_t tiles[kColumns][64] = {};
-      for (std::int64_t i = 0; i < count; ++i) {
-        const std::uint64_t* row = bits + order[i] * row_stride + column;
-        for (std::int64_t c = 0; c < num_columns; ++c) tiles[c][i] = row[c];
-      }
+    const std::uint64_t* rows[64];
+    for (std::int64_t i = 0; i < count; ++i) rows[i] = bits + order[i] * row_stride;
+    for (std::int64_t column = 0; column < columns; column += kTileColumns) {
+      const std::int64_t num_columns = std::min<std::int64_t>(kTileColumns, columns - column);
+      std::uint64_t tiles[kTileColumns][64];
+      table.transpose_tiles(rows, count, column, (1u << num_columns) - 1, tiles);
       for (std::int64_t c = 0; c < num_columns; ++c) {
         index.write_blocks(64 / kLanes * (column + c), first / 64, tiles[c]);
       }

@@ -71,6 +71,9 @@ struct LiStephensSums {
   float posterior, backward;
 };
 
+// Words that a cache line has.
+inline constexpr int kTileColumns = 8;
+
 struct KernelTable {
   // Appends the haplotypes below each query's threshold, with their distance, or with the bits of
   // the float32 sum of the weights.
@@ -107,6 +110,11 @@ struct KernelTable {
 
   // Transposes 64 words of 64 bits in place.
   void (*transpose64)(std::uint64_t* words);
+
+  // Transposes words first + c of up to 64 rows, for each c below kTileColumns that is a bit of
+  // `columns`: bit r of word j of tiles[c] is bit j of that word of rows[r], 0 past the last row.
+  void (*transpose_tiles)(const std::uint64_t* const* rows, std::int64_t num_rows,
+                          std::int64_t first, unsigned columns, std::uint64_t (*tiles)[64]);
 
   // Writes keep * before + jump * prior, times the ratio where the alleles differ, to `after`;
   // returns its sum.

@@ -81,6 +81,7 @@ constexpr KernelTable make_table() {
   table.pack_tile = pack_tile;
   table.unpack_row = unpack_row;
   table.transpose64 = transpose64;
+  table.transpose_tiles = transpose_tiles;
   table.li_stephens_forward = li_stephens_forward;
   table.li_stephens_backward = li_stephens_backward;
   table.li_stephens_sums = li_stephens_sums;

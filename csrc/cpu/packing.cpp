@@ -1,7 +1,7 @@
 #include "snvrag/packing.hpp"
 
 #include <algorithm>
-#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "kernel_table.hpp"
@@ -55,21 +55,28 @@ bool pack_any(const std::uint8_t* alleles, std::int64_t num_rows, std::int64_t n
   return seen <= 1;
 }
 
-// Returns indices into `columns`, those of columns in one word together: a tile of 64 x 64 bits then
-// serves all of them.
-std::vector<std::int64_t> by_word(const std::int64_t* columns, std::int64_t num_columns) {
-  std::int64_t most = 0;
-  for (std::int64_t i = 0; i < num_columns; ++i) most = std::max(most, columns[i] / 64);
-  std::vector<std::int64_t> place(static_cast<std::size_t>(most + 2));
+// The columns to gather from one cache line of a row, and where they go.
+struct Line {
+  std::int64_t first_word;
+  unsigned words;  // those of the line that have such a column
+  std::vector<std::pair<std::int64_t, std::int64_t>> columns;  // (64 * word + bit, place)
+};
+
+std::vector<Line> lines_of(const std::int64_t* columns, std::int64_t num_columns) {
+  constexpr std::int64_t kBits = 64 * kTileColumns;
+  std::int64_t most = -1;
+  for (std::int64_t i = 0; i < num_columns; ++i) most = std::max(most, columns[i] / kBits);
+  std::vector<Line> lines(static_cast<std::size_t>(most + 1));
   for (std::int64_t i = 0; i < num_columns; ++i) {
-    ++place[static_cast<std::size_t>(columns[i] / 64 + 1)];
+    Line& line = lines[static_cast<std::size_t>(columns[i] / kBits)];
+    line.first_word = columns[i] / kBits * kTileColumns;
+    line.words |= 1u << (columns[i] % kBits / 64);
+    line.columns.emplace_back(columns[i] % kBits, i);
   }
-  std::partial_sum(place.begin(), place.end(), place.begin());
-  std::vector<std::int64_t> order(static_cast<std::size_t>(num_columns));
-  for (std::int64_t i = 0; i < num_columns; ++i) {
-    order[static_cast<std::size_t>(place[static_cast<std::size_t>(columns[i] / 64)]++)] = i;
-  }
-  return order;
+  lines.erase(std::remove_if(lines.begin(), lines.end(),
+                             [](const Line& line) { return line.columns.empty(); }),
+              lines.end());
+  return lines;
 }
 
 // Calls write(i, w, rows, word) with each word of column columns[i] as a row: `rows` (up to 64) of
@@ -79,22 +86,19 @@ void gather_tiles(const std::uint64_t* bits, std::int64_t row_stride_words, std:
                   std::int64_t num_rows, const std::int64_t* columns, std::int64_t num_columns,
                   Write write) {
   const KernelTable& table = kernels();
-  const std::vector<std::int64_t> order = by_word(columns, num_columns);
+  const std::vector<Line> lines = lines_of(columns, num_columns);
   // One output word at a time: its 64 rows stay in the first-level cache for all columns.
   for (std::int64_t w = 0; w < num_words(num_rows); ++w) {
     const std::int64_t rows = std::min<std::int64_t>(64, num_rows - 64 * w);
-    const std::uint64_t* first = bits + (first_row + 64 * w) * row_stride_words;
-    std::uint64_t tile[64] = {};
-    std::int64_t in_tile = -1;
-    for (const std::int64_t i : order) {
-      const std::int64_t column = columns[i];
-      if (column / 64 != in_tile) {
-        in_tile = column / 64;
-        for (std::int64_t r = 0; r < rows; ++r) tile[r] = first[r * row_stride_words + in_tile];
-        std::fill(tile + rows, tile + 64, 0);
-        table.transpose64(tile);
-      }
-      write(i, w, rows, tile[column % 64]);
+    const std::uint64_t* row[64];
+    for (std::int64_t r = 0; r < rows; ++r) {
+      row[r] = bits + (first_row + 64 * w + r) * row_stride_words;
+    }
+    for (const Line& line : lines) {
+      std::uint64_t tiles[kTileColumns][64];
+      table.transpose_tiles(row, rows, line.first_word, line.words, tiles);
+      for (const auto& [bit, place] : line.columns)
+        write(place, w, rows, tiles[bit / 64][bit % 64]);
     }
   }
 }

@@ -140,6 +140,18 @@ template <int J>
   transpose_round<1>(words, 0x5555555555555555u);
 }
 
+template <class Transpose>
+void transpose_tiles_portable(const std::uint64_t* const* rows, std::int64_t num_rows,
+                              std::int64_t first, unsigned columns, std::uint64_t (*tiles)[64],
+                              Transpose transpose) {
+  for (; columns != 0; columns &= columns - 1) {
+    const int c = __builtin_ctz(columns);
+    for (std::int64_t r = 0; r < num_rows; ++r) tiles[c][r] = rows[r][first + c];
+    for (std::int64_t r = num_rows; r < 64; ++r) tiles[c][r] = 0;
+    transpose(tiles[c]);
+  }
+}
+
 [[maybe_unused]] bool pack_word_portable(const std::uint8_t* alleles, std::uint64_t* bits) {
   std::uint64_t word = 0, seen = 0;
   for (int i = 0; i < 8; ++i) {

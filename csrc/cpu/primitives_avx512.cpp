@@ -168,6 +168,52 @@ void transpose64(std::uint64_t* words) {
   }
 }
 
+// Transposes 8 x 8 words.
+void transpose_words(__m512i (&rows)[8]) {
+  __m512i pairs[8], quads[8];
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = _mm512_unpacklo_epi64(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_epi64(rows[i], rows[i + 1]);
+  }
+  // quads[i] and quads[i + 2] have columns i % 2 + {0, 4} and {2, 6} of rows 4 * (i / 4) + 0 to 3.
+  for (int i = 0; i < 8; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      quads[i + j] = _mm512_shuffle_i64x2(pairs[i + j], pairs[i + j + 2], 0x88);
+      quads[i + j + 2] = _mm512_shuffle_i64x2(pairs[i + j], pairs[i + j + 2], 0xdd);
+    }
+  }
+  for (int j = 0; j < 4; ++j) {
+    rows[j] = _mm512_shuffle_i64x2(quads[j], quads[4 + j], 0x88);
+    rows[4 + j] = _mm512_shuffle_i64x2(quads[j], quads[4 + j], 0xdd);
+  }
+}
+
+// Reads a cache line of each row at once; for few columns, word by word.
+void transpose_tiles(const std::uint64_t* const* rows, std::int64_t num_rows, std::int64_t first,
+                     unsigned columns, std::uint64_t (*tiles)[64]) {
+  constexpr int kFewColumns = 2;
+  if (_mm_popcnt_u32(columns) <= kFewColumns) {
+    transpose_tiles_portable(rows, num_rows, first, columns, tiles, transpose64);
+    return;
+  }
+  const auto wanted = static_cast<__mmask8>(columns);
+  for (std::int64_t group = 0; group < 64; group += 8) {
+    __m512i words[8];
+    for (std::int64_t r = 0; r < 8; ++r) {
+      words[r] = group + r < num_rows ? _mm512_maskz_loadu_epi64(wanted, rows[group + r] + first)
+                                      : _mm512_setzero_si512();
+    }
+    transpose_words(words);
+    for (unsigned left = columns; left != 0; left &= left - 1) {
+      const int c = __builtin_ctz(left);
+      _mm512_storeu_si512(tiles[c] + group, words[c]);
+    }
+  }
+  for (unsigned left = columns; left != 0; left &= left - 1) {
+    transpose64(tiles[__builtin_ctz(left)]);
+  }
+}
+
 bool pack_word(const std::uint8_t* alleles, std::uint64_t* bits) {
   const __m512i bytes = _mm512_loadu_si512(alleles);
   *bits = _mm512_test_epi8_mask(bytes, bytes);

@@ -97,6 +97,10 @@ bool pack_word(const std::uint8_t* alleles, std::uint64_t* bits) {
 }
 void unpack_word(std::uint64_t bits, std::uint8_t* alleles) { unpack_word_portable(bits, alleles); }
 void transpose64(std::uint64_t* words) { transpose64_portable(words); }
+void transpose_tiles(const std::uint64_t* const* rows, std::int64_t num_rows, std::int64_t first,
+                     unsigned columns, std::uint64_t (*tiles)[64]) {
+  transpose_tiles_portable(rows, num_rows, first, columns, tiles, transpose64);
+}
 
 using Floats = float32x4_t;
 

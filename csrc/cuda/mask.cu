@@ -73,8 +73,7 @@ __global__ void __launch_bounds__(kTwisterThreads)
   const std::int64_t start = windows.starts[blockIdx.x], stop = windows.stops[blockIdx.x];
   if (start < 0 || stop > windows.num_sites) return;
   if (threadIdx.x == 0) {
-    auto word = static_cast<std::uint32_t>(rates.seed * 10000u + windows.first_window +
-                                           blockIdx.x);
+    auto word = static_cast<std::uint32_t>(rates.seed * 10000u + windows.first_window + blockIdx.x);
     for (int i = 0; i < kState; ++i) {
       state[i] = word;
       word = 1812433253u * (word ^ (word >> 30)) + static_cast<std::uint32_t>(i + 1);

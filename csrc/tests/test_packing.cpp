@@ -85,6 +85,9 @@ void test_gather(std::int64_t num_rows, std::int64_t num_columns) {
       }
     }
     CHECK(got == naive_pack(chosen, 5, rows));
+    Bytes bytes(5 * rows);
+    gather_alleles(bits.data(), words + 1, start, rows, wanted.data(), 5, rows, bytes.data());
+    CHECK(bytes == chosen);
   }
 }
 

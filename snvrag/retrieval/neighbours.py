@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,8 +83,17 @@ class Retriever:
         The index of a window is built from the mask that the batch itself carries: query and panel
         are masked alike by construction. Haplotypes of the query's own sample are left out.
         """
+        neighbours = self._search.blank(batch)
+        for queries, segment, nearest in self.search(batch):
+            self._search.read(neighbours, queries, segment, nearest)
+        return neighbours
+
+    def search(self, batch: Batch) -> Iterator[tuple[Queries, Segment, Any]]:
+        """Yield the (Q, k) indices of the nearest haplotypes, of each window and segment in turn.
+
+        They are an array of NumPy, or a tensor on the device.
+        """
         weights = None if self._site_weights is None else self._site_weights(batch.panel_af)
-        found = self._search.blank(batch)
         for n, window in enumerate(batch.windows.tolist()):
             origin = int(self.windows.flanked_starts[window])
             num_sites = int(self.windows.flanked_stops[window]) - origin
@@ -96,8 +106,7 @@ class Retriever:
                 start = self._search.clock(wait=wait)
                 nearest = self._search.nearest(queries, segment, index, of_sites)
                 self.statistics.add_search(self._search.clock(wait=wait) - start)
-                self._search.read(found, queries, segment, nearest)
-        return found
+                yield queries, segment, nearest
 
     def segments(self, window: int) -> list[Segment]:
         """Return the fewest segments of a window, of equal length; the outer ones have its flanks.

@@ -36,6 +36,16 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         _core.gather_columns,
         {"bits": np.zeros((70, 2), U8), "start": 0, "stop": 70, "columns": np.arange(9)},
     ),
+    "gather_alleles": (
+        _core.gather_alleles,
+        {
+            "bits": np.zeros((70, 2), U8),
+            "start": 0,
+            "stop": 70,
+            "columns": np.arange(9),
+            "out": np.zeros((9, 70), np.uint8),
+        },
+    ),
     "read_genotypes": (
         _core.read_genotypes,
         {
@@ -180,6 +190,7 @@ FREE = {
     "bits of transpose_bits": {0},
     "bits of gather_columns": {0, 1},
     "columns of gather_columns": {0},
+    "bits of gather_alleles": {0, 1},
     "codes of read_genotypes": {1},
     "queries of match_features": {0},
     "neighbours of match_features": {0},

@@ -175,6 +175,25 @@ def test_gather_columns(simd_level, num_rows):
     assert (_core.gather_columns(spread, 0, num_rows, columns) == pack(alleles[:, columns].T)).all()
 
 
+@pytest.mark.parametrize("num_rows", [1, 64, 100])
+@pytest.mark.parametrize("num_columns", [3, 129, 1300])
+def test_gather_alleles(simd_level, num_rows, num_columns):
+    """Into rows of a wider array, whose other bytes stay; many columns of a word and few."""
+    alleles = random_alleles(num_rows, num_columns)
+    bits = pack(alleles)
+    for columns in (np.array([num_columns - 1]), np.random.default_rng(0).permutation(num_columns)):
+        for start, stop in ((0, num_rows), (num_rows // 2, num_rows), (0, 0)):
+            wide = np.full((len(columns), stop - start + 9), 77, np.uint8)
+            _core.gather_alleles(bits, start, stop, columns, wide[:, 5 : 5 + stop - start])
+            assert (wide[:, 5 : 5 + stop - start] == alleles[start:stop, columns].T).all()
+            assert (wide[:, :5] == 77).all()
+            assert (wide[:, 5 + stop - start :] == 77).all()
+            assert (
+                _core.gather_columns(bits, start, stop, columns)
+                == pack(wide[:, 5 : 5 + stop - start])
+            ).all()
+
+
 # --- genotypes -----------------------------------------------------------------------------------
 
 END = -(2**31) + 1

@@ -69,7 +69,7 @@ class HammingIndex {
   std::int64_t num_index_words() const { return num_head_words_ + num_tail_words_; }
   std::uint64_t* block_word(std::int64_t block, std::int64_t word) const;
   void take_sites(const std::uint64_t* rows, std::int64_t first, std::uint64_t* tile) const;
-  void write_blocks(std::int64_t first_block, std::int64_t word, std::uint64_t* tile);
+  void write_blocks(std::int64_t first_block, std::int64_t word, const std::uint64_t* tile);
   std::vector<std::uint64_t> compact(const HammingQueries& queries) const;
   HammingScan scan_of_all_blocks(const std::int32_t* tables, int head_shift) const;
 
