@@ -184,6 +184,8 @@ def test_wrong_number_of_axes(function, argument):
             call(function, **{argument: value})
 
 
+WRITTEN = {f"{name} of read_genotypes" for name in ("ploidy", "alleles", "missing")}
+WRITTEN.add("out of gather_alleles")
 FREE = {
     "alleles of pack_rows": {0, 1},
     "bits of unpack_rows": {0},
