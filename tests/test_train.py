@@ -294,7 +294,8 @@ def test_training_samples_of_another_file(run, tmp_path, make_panel, write_panel
     other = make_panel(alleles, prefix="x").select_sites(sites)
     path = write_panel_vcf(tmp_path / "train.vcf", other, alleles[:, sites])
     printed = run(tmp_path / "out", "--train", str(path), "--epochs", "1")
-    assert "training: 6 samples, 143 of the panel's 200 sites" in printed.out
+    assert "training: 6 samples, 0 left out" in printed.out
+    assert "  143  sites of the panel: typed" in printed.lines("  143  sites")
     assert checkpoint(tmp_path / "out", "ep0")["history"][0]["train_loss"] > 0
 
 

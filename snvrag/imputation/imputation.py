@@ -16,13 +16,13 @@ from ..errors import InputError
 from ..io.atomic import atomic_file
 from ..io.genetic_map import read_genetic_map
 from ..io.imputed_vcf import ImputedWriter, Provenance, check_output, check_place
+from ..io.matching import MatchSummary
 from ..io.records import DroppedSite
 from ..log import log
 from ..network.device import choose_device
 from ..panel.regions import Region
 from .imputer import Imputer, PanelAndTarget
 from .inputs import Inputs
-from .matching import MatchSummary
 from .options import ImputeOptions
 from .trained import Model, load_model
 

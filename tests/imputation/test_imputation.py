@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from snvrag.errors import InputError
-from snvrag.imputation.matching import Outcome
 from snvrag.io import imputed_vcf
+from snvrag.io.matching import Outcome
 from snvrag.io.prepare import prepare
 
 
@@ -65,7 +65,7 @@ def test_records_agree_with_themselves_and_the_target(files, capsys):
     assert "\n##snvragCommand=the command\n" in header
     lines = capsys.readouterr().out.splitlines()
     assert "   67  matched" in lines
-    assert "  133  sites of the panel: imputed" in lines
+    assert "  133  sites of the panel: not typed" in lines
     assert lines[-1].startswith(f"Wrote {files.output}: 200 sites, 4 samples, ")
     # Better than the frequency alone.
     alleles = files.alleles.reshape(24, 2, 200)
@@ -138,7 +138,7 @@ def test_sites_that_do_not_match_are_reported(files, capsys):
     out = capsys.readouterr().out
     assert "Note: chromosome chr1 of the target is 1 of the panel" in out
     assert "    1  matched with REF and ALT swapped (flipped)\n" in out
-    assert "    1  missing alleles at typed sites, imputed\n" in out
+    assert "    1  missing alleles at typed sites\n" in out
 
 
 def test_samples_of_the_panel_are_not_copied_from(files, capsys):
