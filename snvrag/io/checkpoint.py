@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from .._installation import version_line
 from ..errors import InputError, unreadable
 from .atomic import atomic_file
 
@@ -69,7 +70,7 @@ class _Hashing:
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint, followed by the SHA-256 of its bytes.
+    """Write a checkpoint, with a line of what wrote it, followed by the SHA-256 of its bytes.
 
     Raises
     ------
@@ -81,7 +82,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     try:
         with atomic_file(path) as stream:
             hashing = _Hashing(stream)
-            torch.save({"format": FORMAT, **content}, cast(BinaryIO, hashing))
+            head = {"format": FORMAT, "written_by": version_line()}
+            torch.save({**head, **content}, cast(BinaryIO, hashing))
             stream.write(_TRAILER_START + hashing.digest.hexdigest().encode() + b"\n")
     except RuntimeError as error:  # torch's error for a full disk, of several lines
         cause = str(error).splitlines()[0]
@@ -118,8 +120,8 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise InputError(
-            f"not a checkpoint of this version of snvrag ({FORMAT}), got {found}: use the version "
-            "that wrote it, or train again",
+            f"not a checkpoint of this version of snvrag ({FORMAT}), got {found}"
+            f"{written_by(content)}: use the version that wrote it, or train again",
             argument=argument,
             path=path,
         )
@@ -127,6 +129,12 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
         if name not in content:
             raise damaged(f"damaged, has no {name}")
     return content
+
+
+def written_by(content: Any) -> str:
+    """Return `` written by ...`` with the version line in a checkpoint; "" if it has none."""
+    line = content.get("written_by") if isinstance(content, dict) else None
+    return f" written by {line}" if line else ""
 
 
 def _is_intact(stream: BinaryIO) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+from snvrag import log
+from snvrag._installation import version_line
 from snvrag.errors import InputError
 from snvrag.io import imputed_vcf
 from snvrag.io.matching import Outcome
@@ -105,6 +108,17 @@ def test_prepared_files_are_the_same_and_output_can_be_a_target(files: Any) -> N
         [c.split(":")[0] for c in r[9:]] for r in first
     ]
     assert all("TYPED" in r[7] for r in again)
+
+
+def test_signs_of_life_without_a_terminal(files, capsys, monkeypatch):
+    monkeypatch.setattr(log, "SECONDS_BETWEEN_LINES", 0)
+    files.impute()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == version_line()
+    form = r"Imputing: 200 sites of the panel read, (\d+) windows x samples predicted"
+    done = [int(found[1]) for line in lines if (found := re.fullmatch(form, line))]
+    assert done == sorted(done)
+    assert done[-1] % 4 == 0 < done[-1]
 
 
 def test_sites_that_do_not_match_are_reported(files, capsys):

@@ -9,6 +9,7 @@ import re
 import pytest
 import torch
 
+from snvrag._installation import version_line
 from snvrag.errors import InputError
 from snvrag.io import atomic, checkpoint
 from snvrag.io.checkpoint import (
@@ -39,7 +40,8 @@ def test_what_is_saved_is_loaded(path):
     saved = content(value=0.25)
     save_checkpoint(path, saved)
     loaded = load_checkpoint(path)
-    assert set(loaded) == {"format", *saved}
+    assert set(loaded) == {"format", "written_by", *saved}
+    assert loaded["written_by"] == version_line()
     assert loaded["config"] == saved["config"]
     for content_read in (loaded, torch.load(path, weights_only=True)):  # without this package, too
         assert torch.equal(content_read["model"]["weight"], saved["model"]["weight"])
@@ -153,8 +155,12 @@ def test_another_version_or_something_else(path, monkeypatch):
             load_checkpoint(path)
     with monkeypatch.context() as older:
         older.setattr(checkpoint, "FORMAT", "snvrag checkpoint 1")
+        older.setattr(checkpoint, "version_line", lambda: "snvrag 0.0.9 (commit abc, avx2)")
         save_checkpoint(path, content())
-    words = re.escape(f"of this version of snvrag ({checkpoint.FORMAT})")
+    words = re.escape(
+        f"of this version of snvrag ({checkpoint.FORMAT}), got snvrag checkpoint 1 written by "
+        "snvrag 0.0.9 (commit abc, avx2): use the version that wrote it"
+    )
     with pytest.raises(InputError, match=words) as refused:
         load_checkpoint(path, argument="model")
     assert refused.value.argument == "model"
