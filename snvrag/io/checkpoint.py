@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO, cast
 
 from .._installation import version_line
@@ -21,11 +22,16 @@ _FIELDS = (
     *("timing", "log_bytes"),
 )
 _DAMAGED = "damaged, or not a checkpoint: take an older one"
+_FOREIGN = (
+    "not a checkpoint of snvrag, but another program's file of torch, such as a pickled network of "
+    "V18: train again, into another folder"
+)
 PREFIX = "rag_bert.model."
 """First part of the names of all checkpoints."""
 # A line of 15 + 64 + 1 bytes after the zip archive; readers of zip skip it.
 _TRAILER_START = b"\nsnvrag sha256 "
 _TRAILER_BYTES = len(_TRAILER_START) + 64 + 1
+_ZIP_END, _ZIP_END_BYTES = b"PK\x05\x06", 22
 
 
 class DamagedCheckpointError(InputError):
@@ -100,7 +106,7 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
     DamagedCheckpointError
         If there is no such file, or a byte of it differs from what was written.
     InputError
-        If it cannot be read, or is intact and of another version.
+        If it cannot be read, or is intact and of another version or another program.
     """
     import torch
 
@@ -110,9 +116,13 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
     try:
         with open(path, "rb") as stream:
             if not _is_intact(stream):
+                if _is_foreign(stream):
+                    raise InputError(_FOREIGN, argument=argument, path=path)
                 raise damaged(_DAMAGED)
             stream.seek(0)
             content = torch.load(stream, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except OSError as error:
         raise unreadable(path, error, argument) from error
     except Exception as error:  # pickle, zip and torch raise different errors for damage
@@ -135,6 +145,26 @@ def written_by(content: Any) -> str:
     """Return `` written by ...`` with the version line in a checkpoint; "" if it has none."""
     line = content.get("written_by") if isinstance(content, dict) else None
     return f" written by {line}" if line else ""
+
+
+def _is_foreign(stream: BinaryIO) -> bool:
+    """Return whether a file was written by ``torch.save`` of another program, to its end.
+
+    V18 gives its files the names of these checkpoints. No code of the file is run.
+    """
+    import torch
+
+    if stream.seek(0, 2) < _ZIP_END_BYTES:
+        return False
+    stream.seek(-_ZIP_END_BYTES, 2)
+    if not stream.read().startswith(_ZIP_END):
+        return False
+    stream.seek(0)
+    try:
+        content = torch.load(stream, map_location="cpu", weights_only=True)
+    except UnpicklingError:  # of a class, such as a whole network
+        return True
+    return not (isinstance(content, dict) and "format" in content)
 
 
 def _is_intact(stream: BinaryIO) -> bool:
