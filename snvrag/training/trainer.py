@@ -249,7 +249,7 @@ class Trainer:
         progress.advance(num_batches, lambda: f"[Batch {progress}] Loss: {sums.mean_loss:.4f}")
 
     def _show(self, progress: Progress) -> None:
-        """Read the sums from the device and show them; only this waits for it within an epoch."""
+        """Read the sums from the device and show them; this and a log line that is due wait."""
         self._check_finite()
         sums = self.sums.over(self.ranks)
         loss, recall = sums.mean_loss, sums.metrics.compute()["recall_overall"]
