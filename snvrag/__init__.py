@@ -4,7 +4,7 @@
 ``snvrag train`` trains a model, ``snvrag impute`` imputes a file.
 """
 
-from ._installation import build_info, compiled_package, get_cmake_dir, get_include
+from ._installation import build_info, compiled_package, get_cmake_dir, get_include, version_of
 
 if (_folder := compiled_package()) is not None:  # the modules to come are taken from there
     __path__ = [str(_folder)]
@@ -14,14 +14,7 @@ if (_folder := compiled_package()) is not None:  # the modules to come are taken
 def __getattr__(name: str) -> str:
     if name != "__version__":
         raise AttributeError(f"module 'snvrag' has no attribute {name!r}")
-    # Looked up when asked for: importlib.metadata takes longer to load than all the rest of this
-    # package.
-    from importlib import metadata
-
-    try:
-        return metadata.version("snvrag")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    return version_of("snvrag")  # looked up when asked for, as that takes a while
 
 
 __all__ = ["__version__", "build_info", "get_cmake_dir", "get_include"]

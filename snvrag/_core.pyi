@@ -2,6 +2,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 compiler: str
+commit: str
 
 def pack_rows(alleles: NDArray[np.int8 | np.uint8 | np.bool_]) -> NDArray[np.uint64]: ...
 def unpack_rows(bits: NDArray[np.uint64], num_sites: int) -> NDArray[np.int8]: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from importlib import machinery, util
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,11 @@ def compiled_package() -> Path | None:
 def build_info() -> dict[str, Any]:
     """Return what was built and which instruction set runs.
 
-    The keys are ``version``, ``compiler`` of the CPU extension, ``simd_levels`` (those that this
-    build holds and this machine runs), ``simd_level`` (the one in use; the environment variable
-    ``SNVRAG_SIMD`` chooses another) and ``cuda`` (whether the CUDA extension was built; that a
-    device is there, it does not say).
+    The keys are ``version``, ``commit`` of the checkout that was built (with ``-dirty`` after
+    changes, "unknown" outside of a Git repository), ``compiler`` of the CPU extension,
+    ``simd_levels`` (those that this build holds and this machine runs), ``simd_level`` (the one in
+    use; the environment variable ``SNVRAG_SIMD`` chooses another) and ``cuda`` (whether the CUDA
+    extension was built; that a device is there, it does not say).
 
     Examples
     --------
@@ -43,17 +45,42 @@ def build_info() -> dict[str, Any]:
     >>> "scalar" in snvrag.build_info()["simd_levels"]
     True
     """
-    from importlib import metadata  # slow to load, and importing the kernels passes here
-
     from . import _core
 
     return {
-        "version": metadata.version("snvrag"),
+        "version": version_of("snvrag"),
+        "commit": _core.commit,
         "compiler": _core.compiler,
         "simd_levels": _core.simd_levels(),
         "simd_level": _core.simd_level(),
         "cuda": util.find_spec("snvrag._cuda") is not None,
     }
+
+
+def version_of(distribution: str) -> str:
+    """Return the version of an installed distribution, which is not imported; or "unknown"."""
+    from importlib import metadata  # slow to load, and importing the kernels passes here
+
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def version_line() -> str:
+    """Return one line of the versions, the commit and the instruction set that run.
+
+    Examples
+    --------
+    >>> from snvrag._installation import version_line
+    >>> version_line().startswith("snvrag ")
+    True
+    """
+    info = build_info()
+    return (
+        f"snvrag {info['version']} (commit {info['commit']}, {info['simd_level']}), "
+        f"Python {platform.python_version()}, torch {version_of('torch')}"
+    )
 
 
 def get_include() -> str:

@@ -1,10 +1,12 @@
-"""The log: lines to standard output and to a file."""
+"""The log: lines to standard output and to a file, and the progress of long loops."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,6 +14,9 @@ from tqdm import tqdm
 from .errors import printable, unwritable
 
 log = logging.getLogger("snvrag")
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Least time between two log lines of `Progress`."""
 
 
 class _BarHandler(logging.Handler):
@@ -99,3 +104,38 @@ def _add_handlers(*handlers: logging.Handler) -> None:
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+class Progress:
+    """How far a loop has come: a bar on a terminal; elsewhere a log line from time to time.
+
+    ``total`` is the number of units of work, None if unknown, of which ``done`` are done. Nothing
+    is shown with ``shown`` False, for a process whose log another one writes.
+    """
+
+    def __init__(
+        self, unit: str, total: int | None = None, done: int = 0, *, shown: bool = True
+    ) -> None:
+        self.done, self.total = done, total
+        disable = None if shown else True  # None: on a terminal
+        self.bar = tqdm(unit=unit, total=total, initial=done, disable=disable, leave=False)
+        self._logs = shown and self.bar.disable
+        self._logged_at = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def __str__(self) -> str:
+        return str(self.done) if self.total is None else f"{self.done}/{self.total}"
+
+    def advance(self, count: int, line: Callable[[], str]) -> None:
+        """Count units of work as done; ``line`` is called only if a log line is due."""
+        count = count if self.total is None else min(count, self.total - self.done)
+        self.done += count
+        self.bar.update(count)
+        if self._logs and time.monotonic() - self._logged_at >= SECONDS_BETWEEN_LINES:
+            log.info("%s", line())
+            self._logged_at = time.monotonic()

@@ -85,7 +85,7 @@ def test_records(refused, tmp_path, tiny_vcf):
     write_vcf(path, [("1", 10, "A", "C", "0|1")], samples=["a"])
     refused("--panel", path, words=["--val-fraction must leave", "of the 1 samples"])
     write_vcf(path, [("2", 1000, "A", "G", "0|1 1|1")], ["x", "y"])
-    refused("--train", path, words=[f"--train {path}: chromosome 2, the panel has 1"])
+    refused("--train", path, words=[f"--train {path}: must have the panel's chromosome 1, got 2"])
 
 
 # --- sizes, numbers and names ---------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,15 @@ import pytest
 
 import snvrag
 from snvrag import _core
+from snvrag._installation import version_line
 
 
 def test_build_info():
     info = snvrag.build_info()
-    assert set(info) == {"version", "compiler", "simd_levels", "simd_level", "cuda"}
+    assert set(info) == {"version", "commit", "compiler", "simd_levels", "simd_level", "cuda"}
     assert info["version"] == snvrag.__version__ == metadata.version("snvrag")
     assert info["compiler"] == _core.compiler
+    assert re.fullmatch(r"unknown|[0-9a-f]{7,40}(-dirty)?", info["commit"])
     assert info["simd_level"] in info["simd_levels"]
     assert info["simd_levels"][0] in ("scalar", "neon")
     assert isinstance(info["cuda"], bool)
@@ -33,6 +36,67 @@ def test_build_info_follows_the_level_in_use():
             assert snvrag.build_info()["simd_level"] == level
     finally:
         _core.set_simd_level(before)
+
+
+def test_every_door_prints_its_version_without_torch(tmp_path):
+    script = (
+        "import sys\n"
+        "from importlib import import_module\n"
+        "for name in ('__main__', 'train', 'impute', 'evaluate', 'prepare'):\n"
+        "    try:\n"
+        "        import_module(f'snvrag.{name}').main(['--version'])\n"
+        "    except SystemExit as ended:\n"
+        "        assert not ended.code\n"
+        "print('torch' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    lines = ran.stdout.splitlines()
+    assert lines == [version_line()] * 5 + ["False"]
+    info = snvrag.build_info()
+    assert lines[0] == (
+        f"snvrag {info['version']} (commit {info['commit']}, {info['simd_level']}), "
+        f"Python {sys.version.split()[0]}, torch {metadata.version('torch')}"
+    )
+
+
+@pytest.mark.skipif(not (shutil.which("cmake") and shutil.which("git")), reason="needs CMake, Git")
+def test_the_commit_is_that_of_the_checkout_when_it_is_configured(tmp_path):
+    script = tmp_path / "checkout" / "csrc" / "commit.cmake"
+    script.parent.mkdir(parents=True)
+    shutil.copy(Path(__file__).parents[1] / "csrc" / "commit.cmake", script)
+
+    def git(folder: Path, *arguments: str) -> str:
+        author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        command = ["git", *author, *arguments]
+        return subprocess.run(
+            command, cwd=folder, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def commit(folder: Path, *options: str) -> str:
+        git(folder, "add", ".")
+        git(folder, "commit", "--message", "one", *options)
+        return git(folder, "rev-parse", "--short", "HEAD")
+
+    def configured(*options: str) -> str:
+        command = ["cmake", *options, "-P", str(script)]
+        ran = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert ran.stderr == ""
+        return ran.stdout.strip().removeprefix("-- snvrag: commit ")
+
+    assert configured() == "unknown"
+    git(tmp_path, "init")  # the repository of another project, which has a copy of this one
+    commit(tmp_path)
+    assert configured() == "unknown"
+    git(script.parents[1], "init")
+    assert configured() == "unknown"  # a repository without a commit
+    first = commit(script.parents[1])
+    assert configured() == first
+    second = commit(script.parents[1], "--allow-empty")
+    assert configured() == second != first
+    script.write_text(script.read_text() + "\n")
+    assert configured() == f"{second}-dirty"
+    assert configured("-DCMAKE_DISABLE_FIND_PACKAGE_Git=ON") == "unknown"
 
 
 def test_headers_are_where_get_include_says():

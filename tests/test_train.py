@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from snvrag import log
+from snvrag._installation import version_line
 from snvrag.training import tables
 from snvrag.training.baselines import evaluate_baselines
 from snvrag.training.run import train
@@ -51,6 +53,7 @@ def straight(tmp_path_factory, run):
     place = tmp_path_factory.mktemp("straight")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
+        patch.setattr(log, "SECONDS_BETWEEN_LINES", 0)
         printed = run(place / "deep" / "out", "--plot", "yes")
     return place / "deep" / "out", printed
 
@@ -82,6 +85,32 @@ def test_log_lines(straight):
     for line, row in zip(end[4:7], checkpoint(folder, "ep2")["history"], strict=True):
         assert line.split()[2] == f"{row['recall_overall']:.4f}"
     assert end[7:] == [f"Plot: {folder}/metrics.png"]
+
+
+def test_signs_of_life(straight):
+    """Without a terminal; batches are counted, an optimizer step has two of them."""
+    folder, printed = straight
+    lines = printed.out.splitlines()
+    assert lines[0] == version_line()
+    phases = ("Baselines...", "Epoch ", "[AF-Guided", "Training...", "Validation...", "Time: ")
+    seen = [line for line in lines if line.startswith(phases)]
+    assert [line.split()[0] for line in seen] == ["Baselines...", *_epoch_words() * 3]
+    history = checkpoint(folder, "ep2")["history"]
+    begins = [i for i, line in enumerate(lines) if line == "Training..."]
+    for i, row in zip(begins, history, strict=True):
+        form = r"\[Batch (\d+)/(\d+)\] Loss: ([\d.]+)"
+        found = [re.fullmatch(form, line) for line in lines[i + 1 : i + 12]]
+        groups = [match.groups() for match in found if match]
+        assert [(int(done), int(total)) for done, total, _ in groups] == [
+            *((done, 12) for done in range(2, 13, 2)),
+            *((done, 3) for done in range(1, 4)),
+        ]
+        assert groups[5][2] == f"{row['train_loss']:.4f}"
+        assert groups[8][2] == f"{row['val_loss']:.4f}"
+
+
+def _epoch_words() -> list[str]:
+    return ["Epoch", "[AF-Guided", "Training...", "Validation...", "Time:"]
 
 
 def test_share_hidden_is_the_expected_one(straight, tiny_arguments):
@@ -167,6 +196,15 @@ def test_resumed_for_more_epochs(run, tmp_path):
         "Note: log_every was 10, is 3",
     ]
     assert_same_checkpoint(*(checkpoint(tmp_path / name, "ep2") for name in ("two", "three")))
+
+
+def test_resumed_from_another_version(run, tmp_path):
+    """The log says which; a run of the same version, as in the tests above, has no such note."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("snvrag.io.checkpoint.version_line", lambda: "snvrag 0.0.9 (commit abc)")
+        run(tmp_path, "--epochs", "1")
+    notes = run(tmp_path, "--resume", "auto", "--epochs", "1", "--dry-run").lines("Note: ")
+    assert notes == ["Note: the checkpoint was written by snvrag 0.0.9 (commit abc)"]
 
 
 def test_auto_starts_afresh_where_nothing_is_intact(run, straight, tmp_path):
@@ -294,7 +332,8 @@ def test_training_samples_of_another_file(run, tmp_path, make_panel, write_panel
     other = make_panel(alleles, prefix="x").select_sites(sites)
     path = write_panel_vcf(tmp_path / "train.vcf", other, alleles[:, sites])
     printed = run(tmp_path / "out", "--train", str(path), "--epochs", "1")
-    assert "training: 6 samples, 143 of the panel's 200 sites" in printed.out
+    assert "training: 6 samples, 0 left out" in printed.out
+    assert "  143  sites of the panel: typed" in printed.lines("  143  sites")
     assert checkpoint(tmp_path / "out", "ep0")["history"][0]["train_loss"] > 0
 
 

@@ -27,6 +27,11 @@ LIVELY = ["--dropout", "0.2", "--accumulation", "2", "--batch-size", "7", "--fla
 _BY_CLOCK = {"seconds", "train_seconds", "waited_seconds", "data_share", "log_bytes"}
 # Lines of the log that depend on the machine or on interruptions begin with these.
 _RUN_LINES = (
+    "snvrag ",
+    "Baselines...",
+    "Training...",
+    "Validation...",
+    "[Batch ",
     "JIT cache: ",
     "Time: ",
     "Memory: ",

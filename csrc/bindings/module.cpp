@@ -42,6 +42,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("simd_level", [] { return std::string(simd_level_name(simd_level())); });
   module.def("set_simd_level", &set_simd_level, py::arg("level"));
   module.attr("compiler") = __VERSION__;
+  module.attr("commit") = SNVRAG_COMMIT;
   simd_level();  // raises an unknown SNVRAG_SIMD at import, not at the first search
 }
 

@@ -45,13 +45,13 @@ class Parser(argparse.ArgumentParser):
 
 
 class VersionAction(argparse.Action):
-    """Prints the version; it is looked up when asked for, as that takes longer than parsing."""
+    """Prints the version line; it is made when asked for, as that takes longer than parsing."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print and exit."""
-        import snvrag
+        from .._installation import version_line
 
-        print(f"snvrag {snvrag.__version__}")
+        print(version_line())
         parser.exit()
 
 

@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from ..io.matching import MatchedBlock
 from ..li_stephens.model import LiStephensConfig
 from ..panel.windows import WindowConfig, Windows
-from .matching import MatchedBlock
 
 # Polymorphic sites of a chunk, and bytes of its panel and of its dosages: the smallest decides.
 CHUNK_SITES = 16_384

@@ -5,24 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
-import snvrag
-
+from .._installation import version_line, version_of
 from ..errors import InputError
 from ..io.atomic import atomic_file
 from ..io.genetic_map import read_genetic_map
 from ..io.imputed_vcf import ImputedWriter, Provenance, check_output, check_place
+from ..io.matching import MatchSummary
 from ..io.records import DroppedSite
-from ..log import log
+from ..log import Progress, log
 from ..network.device import choose_device
 from ..panel.regions import Region
 from .imputer import Imputer, PanelAndTarget
 from .inputs import Inputs
-from .matching import MatchSummary
 from .options import ImputeOptions
 from .trained import Model, load_model
 
@@ -44,6 +43,7 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
     """
     started = time.perf_counter()
     _check_outputs(options)
+    log.info("%s", version_line())
     if options.threads:
         torch.set_num_threads(options.threads)
     model = load_model(options.model, choose_device(options.device))
@@ -60,12 +60,18 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
             inputs.target.ploidy == 1,
             chrom=inputs.panel.chrom,
             contig_length=inputs.panel.contig_length,
-            provenance=Provenance(snvrag.__version__, command, model.sha256),
+            provenance=Provenance(version_of("snvrag"), command, model.sha256),
             threads=torch.get_num_threads(),
         )
-        bar = tqdm(desc="windows x samples", disable=None, leave=False)
-        with writer, bar:
-            for block in imputer.run(inputs.matched(summary), bar.update, region):
+        progress = Progress(" windows x samples")
+
+        def state() -> str:
+            sites = f"{summary.num_panel_sites} sites of the panel read"
+            return f"Imputing: {sites}, {progress} windows x samples predicted"
+
+        with writer, progress:
+            advance = partial(progress.advance, line=state)
+            for block in imputer.run(inputs.matched(summary), advance, region):
                 writer.write(
                     block.position, block.ids, block.alleles, block.typed, block.hap_dosage
                 )

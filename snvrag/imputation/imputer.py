@@ -17,6 +17,7 @@ from ..batches.keys import Key
 from ..batches.masks import MaskConfig
 from ..errors import InputError
 from ..io.imputed_columns import SCALE
+from ..io.matching import MatchedBlock
 from ..li_stephens.model import LiStephensModel
 from ..network.device import holds_panel
 from ..panel.genetic_map import GeneticMap
@@ -25,7 +26,6 @@ from ..panel.regions import Region
 from ..panel.windows import Windows
 from ..retrieval.neighbours import Retriever
 from .chunks import Chunk, WindowPlan, cut_chunks
-from .matching import MatchedBlock
 from .trained import Model
 
 # Samples times windows that go through the network at once, by kind of device.

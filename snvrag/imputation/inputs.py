@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import InputError
-from ..io.reading import HaplotypeReader, open_haplotypes
+from ..io.matching import MatchedBlock, MatchSummary, match_blocks
+from ..io.reading import HaplotypeReader, open_haplotypes, open_target
 from ..io.records import DroppedSite, UnphasedGenotypeError
-from ..panel.regions import NoChromosomeError, plain_chrom
-from .matching import MatchedBlock, MatchSummary, match_blocks
 from .options import ImputeOptions
 
 # Read on each side of a region, so that its ends are predicted as within the chromosome: some
@@ -36,29 +34,17 @@ class Inputs:
         ``on_dropped`` is called with every record of the target that is dropped. Raises InputError
         if a file cannot be read or is refused, or if the chromosomes differ.
         """
-
-        def open_target(region: str | None) -> HaplotypeReader:
-            with _hint_at_unphased():
-                return open_haplotypes(
-                    options.target,
-                    region=region,
-                    missing="keep",
-                    unphased="hide" if options.allow_unphased else "refuse",
-                    on_drop=on_dropped,
-                )
-
         region = None if options.place is None else options.place.with_flanks(_FLANK_BP).text
         panel = open_haplotypes(options.panel, region=region)
-        if region is None and _has_index(options.target):
-            try:
-                target = open_target(panel.chrom)
-            except NoChromosomeError:
-                target = open_target(None)  # so that the error below names its chromosome
-        else:
-            target = open_target(region)
-        if plain_chrom(panel.chrom) != plain_chrom(target.chrom):
-            problem = f"must have the panel's chromosome {panel.chrom}, got {target.chrom}"
-            raise InputError(problem, argument="target", path=options.target)
+        with _hint_at_unphased():
+            target = open_target(
+                options.target,
+                panel.chrom,
+                region=region,
+                missing="keep",
+                unphased="hide" if options.allow_unphased else "refuse",
+                on_drop=on_dropped,
+            )
         return cls(options, panel, target)
 
     def matched(self, summary: MatchSummary) -> Iterator[MatchedBlock]:
@@ -92,10 +78,6 @@ class Inputs:
             argument="target",
             path=self.options.target,
         )
-
-
-def _has_index(path: str) -> bool:
-    return any(Path(path + suffix).exists() for suffix in (".tbi", ".csi"))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import torch
 
 from ..config.options import from_table
 from ..errors import InputError
-from ..io.checkpoint import load_checkpoint
+from ..io.checkpoint import load_checkpoint, written_by
 from ..li_stephens.model import LiStephensConfig
 from ..network.options import NetworkConfig
 from ..network.transformer import ImputationNetwork
@@ -71,7 +71,8 @@ def load_model(path: str | Path, device: torch.device) -> Model:
         amp = bool(tables["run"]["amp"])
     except (RuntimeError, TypeError, KeyError, InputError) as error:
         raise InputError(
-            "of another version of snvrag: its weights do not fit this network",
+            f"of another version of snvrag{written_by(content)}: its weights do not fit this "
+            "network",
             argument="model",
             path=path,
         ) from error

@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO, cast
 
+from .._installation import version_line
 from ..errors import InputError, unreadable
 from .atomic import atomic_file
 
@@ -20,11 +22,16 @@ _FIELDS = (
     *("timing", "log_bytes"),
 )
 _DAMAGED = "damaged, or not a checkpoint: take an older one"
+_FOREIGN = (
+    "not a checkpoint of snvrag, but another program's file of torch, such as a pickled network of "
+    "V18: train again, into another folder"
+)
 PREFIX = "rag_bert.model."
 """First part of the names of all checkpoints."""
 # A line of 15 + 64 + 1 bytes after the zip archive; readers of zip skip it.
 _TRAILER_START = b"\nsnvrag sha256 "
 _TRAILER_BYTES = len(_TRAILER_START) + 64 + 1
+_ZIP_END, _ZIP_END_BYTES = b"PK\x05\x06", 22
 
 
 class DamagedCheckpointError(InputError):
@@ -69,7 +76,7 @@ class _Hashing:
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint, followed by the SHA-256 of its bytes.
+    """Write a checkpoint, with a line of what wrote it, followed by the SHA-256 of its bytes.
 
     Raises
     ------
@@ -81,7 +88,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     try:
         with atomic_file(path) as stream:
             hashing = _Hashing(stream)
-            torch.save({"format": FORMAT, **content}, cast(BinaryIO, hashing))
+            head = {"format": FORMAT, "written_by": version_line()}
+            torch.save({**head, **content}, cast(BinaryIO, hashing))
             stream.write(_TRAILER_START + hashing.digest.hexdigest().encode() + b"\n")
     except RuntimeError as error:  # torch's error for a full disk, of several lines
         cause = str(error).splitlines()[0]
@@ -98,7 +106,7 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
     DamagedCheckpointError
         If there is no such file, or a byte of it differs from what was written.
     InputError
-        If it cannot be read, or is intact and of another version.
+        If it cannot be read, or is intact and of another version or another program.
     """
     import torch
 
@@ -108,9 +116,13 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
     try:
         with open(path, "rb") as stream:
             if not _is_intact(stream):
+                if _is_foreign(stream):
+                    raise InputError(_FOREIGN, argument=argument, path=path)
                 raise damaged(_DAMAGED)
             stream.seek(0)
             content = torch.load(stream, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except OSError as error:
         raise unreadable(path, error, argument) from error
     except Exception as error:  # pickle, zip and torch raise different errors for damage
@@ -118,8 +130,8 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise InputError(
-            f"not a checkpoint of this version of snvrag ({FORMAT}), got {found}: use the version "
-            "that wrote it, or train again",
+            f"not a checkpoint of this version of snvrag ({FORMAT}), got {found}"
+            f"{written_by(content)}: use the version that wrote it, or train again",
             argument=argument,
             path=path,
         )
@@ -127,6 +139,32 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
         if name not in content:
             raise damaged(f"damaged, has no {name}")
     return content
+
+
+def written_by(content: Any) -> str:
+    """Return `` written by ...`` with the version line in a checkpoint; "" if it has none."""
+    line = content.get("written_by") if isinstance(content, dict) else None
+    return f" written by {line}" if line else ""
+
+
+def _is_foreign(stream: BinaryIO) -> bool:
+    """Return whether a file was written by ``torch.save`` of another program, to its end.
+
+    V18 gives its files the names of these checkpoints. No code of the file is run.
+    """
+    import torch
+
+    if stream.seek(0, 2) < _ZIP_END_BYTES:
+        return False
+    stream.seek(-_ZIP_END_BYTES, 2)
+    if not stream.read().startswith(_ZIP_END):
+        return False
+    stream.seek(0)
+    try:
+        content = torch.load(stream, map_location="cpu", weights_only=True)
+    except UnpicklingError:  # of a class, such as a whole network
+        return True
+    return not (isinstance(content, dict) and "format" in content)
 
 
 def _is_intact(stream: BinaryIO) -> bool:

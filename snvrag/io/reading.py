@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, unreadable
 from ..panel.panel import Panel
-from ..panel.regions import Region
+from ..panel.regions import NoChromosomeError, Region, plain_chrom
 from ..panel.site_block import SiteBlock
 from .prepared import PreparedReader, is_prepared
 from .records import BlockBuilder, DroppedSite, Missing, ReadReport, RecordSource, Unphased
@@ -129,6 +130,29 @@ def open_haplotypes(
         return PreparedReader(path, place)
     source = _open_source(path, place)
     return RecordReader(source, missing=missing, unphased=unphased, on_drop=on_drop, region=place)
+
+
+def open_target(
+    path: str | Path, chrom: str, *, region: str | None = None, argument: str = "target", **how: Any
+) -> HaplotypeReader:
+    """Open a file to be matched with a panel at the panel's chromosome, ``chr`` or not.
+
+    Without a region, a VCF or BCF with an index is read at the chromosome alone. ``how`` are the
+    other arguments of `open_haplotypes`. Raises as that does, and InputError, which names
+    ``argument``, if the file has another chromosome.
+    """
+    open_at = partial(open_haplotypes, path, **how)
+    if region is None and any(Path(f"{path}{suffix}").exists() for suffix in (".tbi", ".csi")):
+        try:
+            target = open_at(region=chrom)
+        except NoChromosomeError:
+            target = open_at()  # so that the error below names its chromosome
+    else:
+        target = open_at(region=region)
+    if plain_chrom(target.chrom) != plain_chrom(chrom):
+        problem = f"must have the panel's chromosome {chrom}, got {target.chrom}"
+        raise InputError(problem, argument=argument, path=path)
+    return target
 
 
 def open_prepared(path: str | Path) -> PreparedReader:

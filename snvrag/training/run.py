@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from .._installation import version_line
 from ..errors import unwritable
 from ..io.atomic import write_text
 from ..log import close_log, log, no_log, open_log
@@ -36,7 +37,7 @@ def train(config: Config) -> list[dict[str, Any]]:
         torch.set_num_threads(config.run.threads)
     ranks = Ranks.start(config.run.rank_timeout)
     trainer, resumed, warnings = _prepare(config, ranks)
-    lines = [f"Warning: {warning}" for warning in warnings]
+    lines = [version_line(), *(f"Warning: {warning}" for warning in warnings)]
     if resumed is not None:
         lines += _resumed_lines(trainer, resumed)
     if config.run.dry_run:
@@ -103,6 +104,9 @@ def _resumed_lines(trainer: Trainer, resumed: Resumed) -> list[str]:
     config, content = trainer.config, resumed.content
     place = f", batch {trainer.num_batches_done}" if trainer.num_batches_done else ""
     lines = [f"Resumed from {resumed.path}: continuing at epoch index {trainer.epoch}{place}"]
+    writer = content.get("written_by", "an earlier version of snvrag")
+    if writer != version_line():
+        lines.append(f"Note: the checkpoint was written by {writer}")
     lines += [f"Note: {change}" for change in noted_changes(resumed, config)]
     if "epochs" in config.changes(content["config"]) and config.training.final_rate < 1:
         lines.append("Note: the learning rate follows the new number of epochs")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,12 +13,15 @@ from ..batches.dataset import Targets
 from ..demo import DEMO_PANEL, DEMO_POPULATIONS, demo_file
 from ..errors import InputError
 from ..io.genetic_map import read_genetic_map
-from ..io.reading import read_panel
+from ..io.matching import MatchSummary, match_blocks
+from ..io.reading import open_target, read_panel
 from ..io.sample_tables import read_names, read_populations
-from ..kernels import align_sites
 from ..panel.genetic_map import GeneticMap
 from ..panel.panel import Panel
+from ..panel.site_block import SiteBlock
 from .options import Config, DataConfig
+
+_SITES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -155,39 +158,41 @@ def _training_targets(
 ) -> tuple[Targets, list[str]]:
     """Read the samples of another file at the panel's sites; return them and lines about them."""
     path = str(config.train)
-
-    def refusal(message: str) -> InputError:
-        return InputError(message, argument="train", path=path)
-
-    others, read = read_panel(path, region=config.region, verify=True)
-    lines = [str(read)]
-    if others.chrom != panel.chrom:
-        raise refusal(f"chromosome {others.chrom}, the panel has {panel.chrom}")
+    reader = open_target(path, panel.chrom, region=config.region, argument="train")
     held_names = set(held.samples)
-    kept = [i for i, name in enumerate(others.samples) if name not in held_names]
+    kept = [i for i, name in enumerate(reader.samples) if name not in held_names]
     if not kept:
-        raise refusal("all its samples are held out for validation")
-    if len(kept) < others.num_samples:
-        lines.append(
-            f"training: {others.num_samples - len(kept)} samples left out, held for validation"
-        )
-        others = others.select_samples(kept)
+        problem = "all its samples are held out for validation"
+        raise InputError(problem, argument="train", path=path)
+    summary = MatchSummary()
+    matched = match_blocks(
+        _site_blocks(panel), reader.blocks(), reader.ploidy, reader.chrom, summary
+    )
+    columns = [(block.typed, block.target_bits) for block in matched]
+    present, bits = (np.concatenate(column) for column in zip(*columns, strict=True))
+    if not summary.num_typed_sites:
+        raise InputError("no site in common with the panel", argument="train", path=path)
+    others = Panel(panel.chrom, panel.position, panel.alleles, reader.samples, bits)
+    others = others.select_samples(kept)
     others = others.with_populations(populations.of(others.samples))
-    index = align_sites(panel.position, others.position, panel.alleles, others.alleles)
-    present = index >= 0
-    num_present = int(present.sum())
-    if num_present == 0:
-        raise refusal("no site in common with the panel")
-    bits = np.zeros((panel.num_sites, others.site_bits.shape[1]), np.uint64)
-    bits[present] = others.site_bits[index[present]]
-    aligned = replace(others, position=panel.position, alleles=panel.alleles, site_bits=bits)
     own = {name: i for i, name in enumerate(panel.samples)}
     panel_sample = np.array([own.get(name, -1) for name in others.samples], np.int64)
-    lines.append(
-        f"training: {others.num_samples} samples, {num_present} of the panel's "
-        f"{panel.num_sites} sites, {others.num_sites - num_present} sites not in the panel dropped"
-    )
-    return Targets(aligned, present, panel_sample, _population_index(aligned, panel)), lines
+    lines = [str(reader.report)]
+    if reader.chrom != panel.chrom:
+        lines.append(f"Note: chromosome {reader.chrom} of {path} is {panel.chrom} of the panel")
+    num_held = len(reader.samples) - len(kept)
+    lines += [
+        f"training: {others.num_samples} samples, {num_held} left out that are held for validation",
+        "Sites of the training file, and sites of the panel:",
+        *summary.lines(),
+    ]
+    return Targets(others, present, panel_sample, _population_index(others, panel)), lines
+
+
+def _site_blocks(panel: Panel) -> Iterator[SiteBlock]:
+    whole = SiteBlock(panel.position, panel.alleles, ["."] * panel.num_sites, panel.site_bits)
+    for start in range(0, panel.num_sites, _SITES_AT_ONCE):
+        yield whole.slice(start, start + _SITES_AT_ONCE)
 
 
 def _population_index(targets: Panel, panel: Panel) -> NDArray[np.int64]:

@@ -44,7 +44,7 @@ def find_checkpoint(config: Config) -> tuple[Resumed | None, list[str]]:
 
     None is a fresh start; each damaged checkpoint that was skipped has a warning. Raises
     `InputError` if the named checkpoint is missing or damaged, or a checkpoint cannot be read or is
-    of another version: a fresh start would overwrite it.
+    of another version or program: a fresh start would overwrite it.
     """
     if not config.run.resume:
         return None, []

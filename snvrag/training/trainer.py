@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..batches.device import DeviceHaplotypes
 from ..batches.keys import VALIDATION_SEED
 from ..config.options import to_tables
 from ..errors import InputError
 from ..io.checkpoint import checkpoint_path, save_checkpoint, step_path
-from ..log import log, log_bytes
+from ..log import Progress, log, log_bytes
 from ..network.device import choose_device, holds_panel, require_compiler
 from ..network.transformer import ImputationNetwork
 from ..panel.windows import Windows
@@ -125,6 +124,7 @@ class Trainer:
     def fit(self) -> None:
         """Train to the end; raise as `snvrag.training.run.train`, or if a loss is not finite."""
         with listening(self.requests), closing_workers(self.train_loader, self.val_loader):
+            log.info("Baselines...")
             masks = self.val_loader.dataset.masks
             baselines = evaluate_baselines(self.data, self.windows, masks, self.ranks)
             while not self.is_done:
@@ -150,12 +150,13 @@ class Trainer:
         self.network.train()
         self.clock.tick(training=False)
         groups = loader.groups(self.epoch, config.training.accumulation, self.num_batches_done)
-        with self._progress_bar() as bar:
+        log.info("Training...")
+        with self._progress(loader, self.num_batches_done) as progress:
             for group in self.clock.waiting(groups):
                 self.take_step(group)
-                bar.update()
+                self._advance(progress, len(group), self.sums)
                 if self.step % config.run.log_every == 0:
-                    self._show(bar)
+                    self._show(progress)
                 self._answer_requests()
         self._check_finite()
         self.clock.tick(training=True)
@@ -212,10 +213,13 @@ class Trainer:
         loader.retriever.begin_epoch(VALIDATION_SEED)
         self.network.eval()
         sums = EpochSums(self.device)
-        for batch, neighbours in loader.batches(VALIDATION_SEED):
-            for part, prediction, loss in self.runner.forward(batch, neighbours):
-                sums.add_batch(loss, prediction, part)
-            self._answer_requests()
+        log.info("Validation...")
+        with self._progress(loader) as progress:
+            for batch, neighbours in loader.batches(VALIDATION_SEED):
+                for part, prediction, loss in self.runner.forward(batch, neighbours):
+                    sums.add_batch(loss, prediction, part)
+                self._advance(progress, self.ranks.size, sums)
+                self._answer_requests()
         sums = sums.over(self.ranks)
         return sums.mean_loss, sums.metrics.compute()
 
@@ -251,19 +255,22 @@ class Trainer:
 
     # --- reports ----------------------------------------------------------------------------------
 
-    def _progress_bar(self) -> tqdm[Any]:
-        done = -(-self.num_batches_done // self.config.training.accumulation)
-        shown = None if self.ranks.is_writer else True  # None: on a terminal
-        return tqdm(
-            total=self.steps_per_epoch, initial=done, unit="step", disable=shown, leave=False
-        )
+    def _progress(self, loader: Loader, done: int = 0) -> Progress:
+        return Progress("batch", len(loader.sampler), done, shown=self.ranks.is_writer)
 
-    def _show(self, bar: tqdm[Any]) -> None:
-        """Read the sums from the device and show them; only this waits for it within an epoch."""
+    def _advance(self, progress: Progress, num_batches: int, sums: EpochSums) -> None:
+        """Count batches as done; the loss in a log line is the mean so far, of this rank's share.
+
+        So it needs no answer from other ranks, and only the device of this one is waited for.
+        """
+        progress.advance(num_batches, lambda: f"[Batch {progress}] Loss: {sums.mean_loss:.4f}")
+
+    def _show(self, progress: Progress) -> None:
+        """Read the sums from the device and show them; this and a log line that is due wait."""
         self._check_finite()
         sums = self.sums.over(self.ranks)
         loss, recall = sums.mean_loss, sums.metrics.compute()["recall_overall"]
-        bar.set_postfix(loss=f"{loss:.4f}", recall=f"{recall:.4f}")
+        progress.bar.set_postfix(loss=f"{loss:.4f}", recall=f"{recall:.4f}")
         rate = float(self.optimizer.param_groups[0]["lr"])
         self.scalars.write(self.step, {"loss": loss, "recall": recall, "rate": rate})
 

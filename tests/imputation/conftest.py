@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from panel_files import convert_vcf, write_vcf
 from snvrag.imputation.imputation import impute_file
-from snvrag.imputation.matching import MatchSummary
 from snvrag.imputation.options import ImputeOptions
 from snvrag.io import htslib
+from snvrag.io.matching import MatchSummary
 from snvrag.log import close_log, open_console
 
 FILES = ("panel", "target", "model", "output")

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from snvrag.imputation.chunks import Chunk, WindowPlan, cut_chunks
-from snvrag.imputation.matching import MatchedBlock
+from snvrag.io.matching import MatchedBlock
 from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.panel.windows import WindowConfig
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+from snvrag import log
+from snvrag._installation import version_line
 from snvrag.errors import InputError
-from snvrag.imputation.matching import Outcome
 from snvrag.io import imputed_vcf
+from snvrag.io.matching import Outcome
 from snvrag.io.prepare import prepare
 
 
@@ -65,7 +68,7 @@ def test_records_agree_with_themselves_and_the_target(files, capsys):
     assert "\n##snvragCommand=the command\n" in header
     lines = capsys.readouterr().out.splitlines()
     assert "   67  matched" in lines
-    assert "  133  sites of the panel: imputed" in lines
+    assert "  133  sites of the panel: not typed" in lines
     assert lines[-1].startswith(f"Wrote {files.output}: 200 sites, 4 samples, ")
     # Better than the frequency alone.
     alleles = files.alleles.reshape(24, 2, 200)
@@ -107,6 +110,17 @@ def test_prepared_files_are_the_same_and_output_can_be_a_target(files: Any) -> N
     assert all("TYPED" in r[7] for r in again)
 
 
+def test_signs_of_life_without_a_terminal(files, capsys, monkeypatch):
+    monkeypatch.setattr(log, "SECONDS_BETWEEN_LINES", 0)
+    files.impute()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == version_line()
+    form = r"Imputing: 200 sites of the panel read, (\d+) windows x samples predicted"
+    done = [int(found[1]) for line in lines if (found := re.fullmatch(form, line))]
+    assert done == sorted(done)
+    assert done[-1] % 4 == 0 < done[-1]
+
+
 def test_sites_that_do_not_match_are_reported(files, capsys):
     position = [1000 + 37 * s for s in range(6)]
     rows = [
@@ -138,7 +152,7 @@ def test_sites_that_do_not_match_are_reported(files, capsys):
     out = capsys.readouterr().out
     assert "Note: chromosome chr1 of the target is 1 of the panel" in out
     assert "    1  matched with REF and ALT swapped (flipped)\n" in out
-    assert "    1  missing alleles at typed sites, imputed\n" in out
+    assert "    1  missing alleles at typed sites\n" in out
 
 
 def test_samples_of_the_panel_are_not_copied_from(files, capsys):

@@ -15,8 +15,8 @@ from snvrag.batches.batch import Neighbours
 from snvrag.errors import InputError
 from snvrag.imputation.chunks import WindowPlan
 from snvrag.imputation.imputer import ImputedBlock, Imputer, PanelAndTarget, repeat_neighbours
-from snvrag.imputation.matching import MatchedBlock
 from snvrag.imputation.trained import Model
+from snvrag.io.matching import MatchedBlock
 from snvrag.kernels import oracle
 from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.network.options import NetworkConfig

@@ -9,6 +9,7 @@ import re
 import pytest
 import torch
 
+from snvrag._installation import version_line
 from snvrag.errors import InputError
 from snvrag.io import atomic, checkpoint
 from snvrag.io.checkpoint import (
@@ -39,7 +40,8 @@ def test_what_is_saved_is_loaded(path):
     saved = content(value=0.25)
     save_checkpoint(path, saved)
     loaded = load_checkpoint(path)
-    assert set(loaded) == {"format", *saved}
+    assert set(loaded) == {"format", "written_by", *saved}
+    assert loaded["written_by"] == version_line()
     assert loaded["config"] == saved["config"]
     for content_read in (loaded, torch.load(path, weights_only=True)):  # without this package, too
         assert torch.equal(content_read["model"]["weight"], saved["model"]["weight"])
@@ -119,7 +121,16 @@ def test_any_damage_is_found(path):
     def flipped(place):
         return intact[:place] + bytes([intact[place] ^ 1 << place % 8]) + intact[place + 1 :]
 
-    ends = [0, 1, 4, 100, *range(500, len(intact), len(intact) // 15), len(intact) - 1]
+    whole_archive = len(intact) - checkpoint._TRAILER_BYTES
+    ends = [
+        0,
+        1,
+        4,
+        whole_archive,
+        100,
+        *range(500, len(intact), len(intact) // 15),
+        len(intact) - 1,
+    ]
     places = {*range(0, len(intact), 97), *range(len(intact) - 90, len(intact))}
     places.add(intact.index(b"\x00\x00\x80\x3f" * 100) + 150)  # 1.0, in the weights
     damaged = [intact[:end] for end in ends] + [flipped(place) for place in sorted(places)]
@@ -144,17 +155,32 @@ def test_no_file(tmp_path, path, monkeypatch):
     assert not isinstance(refused.value, DamagedCheckpointError)
 
 
+def test_files_of_other_programs(path):
+    """A whole network, as V18 saves it, or its weights: under the same names, and not damaged."""
+    for other in (torch.nn.Linear(2, 2), {"state_dict": {}}, [1, 2], torch.zeros(3)):
+        torch.save(other, path)
+        with pytest.raises(InputError, match="not a checkpoint of snvrag, but") as refused:
+            load_checkpoint(path)
+        assert not isinstance(refused.value, DamagedCheckpointError)
+        assert refused.value.argument == "resume"
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(DamagedCheckpointError):
+            load_checkpoint(path)
+
+
 def test_another_version_or_something_else(path, monkeypatch):
     """One of another version is no reason to take an older one of the same run."""
-    others = ({"format": None}, {"state_dict": {}}, [1, 2], torch.zeros(3), torch.nn.Linear(2, 2))
-    for other in others:
-        torch.save({**content(), **other} if isinstance(other, dict) else other, path)
-        with pytest.raises(InputError, match="not a checkpoint"):
-            load_checkpoint(path)
+    torch.save({"format": None, **content()}, path)
+    with pytest.raises(InputError, match="not a checkpoint"):
+        load_checkpoint(path)
     with monkeypatch.context() as older:
         older.setattr(checkpoint, "FORMAT", "snvrag checkpoint 1")
+        older.setattr(checkpoint, "version_line", lambda: "snvrag 0.0.9 (commit abc, avx2)")
         save_checkpoint(path, content())
-    words = re.escape(f"of this version of snvrag ({checkpoint.FORMAT})")
+    words = re.escape(
+        f"of this version of snvrag ({checkpoint.FORMAT}), got snvrag checkpoint 1 written by "
+        "snvrag 0.0.9 (commit abc, avx2): use the version that wrote it"
+    )
     with pytest.raises(InputError, match=words) as refused:
         load_checkpoint(path, argument="model")
     assert refused.value.argument == "model"

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from snvrag._installation import version_line
 from snvrag.training import dry_run
 from snvrag.training.distributed import Ranks
 from snvrag.training.dry_run import activation_bytes, plan_lines
@@ -50,7 +51,7 @@ def test_what_is_left_of_a_run(dry, tiny_arguments, tiny_model):
     options = ["--batch-size", "16", "--accumulation", "1", "--epochs", "5"]
     text = dry("--resume", "auto", *options, output=output)
     start = f"Resumed from {output}/rag_bert.model.ep2: continuing at epoch index 3\n"
-    assert text.startswith(start)
+    assert text.startswith(f"{version_line()}\n{start}")
     assert "Note: epochs was 3, is 5" in text
     assert "epochs: 2 to train, at most 10 steps in all" in text
     assert written() == before

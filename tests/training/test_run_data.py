@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import unpack
-from panel_files import make_panel, write_panel_vcf, write_vcf
+from panel_files import convert_vcf, make_panel, write_panel_vcf, write_vcf
 from snvrag.errors import InputError
+from snvrag.io import htslib
 from snvrag.training.run_data import held_out, load_run_data
 from training_runs import configure
 
@@ -156,33 +157,68 @@ def site(index: int) -> int:
     return 1000 + 37 * index
 
 
-def test_training_file_is_aligned_by_position_and_alleles(load, train_file):
+def test_training_file_is_aligned_as_a_target_of_impute(load, train_file):
     path = train_file(
-        ("1", 5, "A", "G", "0|1 0|1 0|1 0|1"),  # not in the panel
-        ("1", site(3), "A", "C", "1|1 1|1 1|1 1|1"),  # another ALT there
-        ("1", site(3), "A", "G", "0|1 1|0 1|1 0|0"),
-        ("1", site(4), "G", "A", "1|1 1|1 1|1 1|1"),  # REF and ALT the other way round
-        ("1", site(199), "A", "G", "1|0 0|0 1|1 0|1"),
+        ("chr1", 5, "A", "G", "0|1 0|1 0|1 0|1"),  # not in the panel
+        ("chr1", site(3), "A", "C", "1|1 1|1 1|1 1|1"),  # another ALT there
+        ("chr1", site(3), "A", "G", "0|1 1|0 1|1 0|0"),
+        ("chr1", site(4), "G", "A", "1|1 0|1 1|1 1|0"),  # REF and ALT the other way round
+        ("chr1", site(5), "T", "C", "1|1 0|1 1|1 1|0"),  # on the other strand
+        ("chr1", site(199), "G", "A", "1|1 1|1 1|1 1|1"),  # once more, swapped
+        ("chr1", site(199), "A", "G", "1|0 0|0 1|1 0|1"),
     )
     data = load("--train", path)
     train = data.train
     assert train.haplotypes.samples == ("x", "s7", "y")
-    assert np.flatnonzero(train.present).tolist() == [3, 199]
+    assert np.flatnonzero(train.present).tolist() == [3, 4, 199]
     alleles = alleles_of(train.haplotypes)
     assert alleles[:, 3].tolist() == [0, 1, 1, 0, 0, 0]
+    assert alleles[:, 4].tolist() == [0, 0, 1, 0, 0, 1]
     assert alleles[:, 199].tolist() == [1, 0, 0, 0, 0, 1]
     assert not alleles[:, ~train.present].any()
     assert train.panel_sample.tolist() == [-1, data.panel.samples.index("s7"), -1]
     assert train.haplotypes.num_sites == data.panel.num_sites
-    text = "\n".join(data.report)
-    assert "1 samples left out, held for validation" in text
-    assert "2 of the panel's 200 sites, 3 sites not in the panel dropped" in text
+    assert train.haplotypes.chrom == data.panel.chrom
+    at = data.report.index(f"Note: chromosome chr1 of {path} is 1 of the panel")
+    assert data.report[at - 1] == f"{path}: 7 records, 7 kept"
+    assert data.report[at + 1 :] == (
+        "training: 3 samples, 1 left out that are held for validation",
+        "Sites of the training file, and sites of the panel:",
+        "    2  matched",
+        "    1  matched with REF and ALT swapped (flipped)",
+        "    1  position not in the panel",
+        "    1  other alleles than the panel's",
+        "    1  on the other strand (complementary alleles)",
+        "    1  duplicate of another site",
+        "    3  sites of the panel: typed",
+        "  197  sites of the panel: not typed",
+    )
+
+
+def test_ambiguous_sites_of_a_training_file_are_dropped(load, train_file, tmp_path):
+    """By its name, not as one that the panel lacks. In its own order of alleles it is kept."""
+    genotypes = " ".join(["0|1"] * 24)
+    records = [("1", 10, "A", "T", genotypes), ("1", 20, "C", "G", genotypes)]
+    panel = write_vcf(tmp_path / "panel.vcf", records, [f"s{i}" for i in range(24)])
+    path = train_file(("1", 10, "T", "A", "0|1 0|1 0|1 0|1"), ("1", 20, "C", "G", "0|1 " * 4))
+    data = load("--train", path, panel=panel)
+    assert data.train.present.tolist() == [False, True]
+    name = "strand-ambiguous (A/T or C/G) with REF and ALT swapped"
+    assert f"  1  {name}" in data.report
+
+
+def test_a_training_file_of_several_chromosomes_is_read_at_the_panels(load, train_file, tmp_path):
+    """Where it has an index, as a target of impute is."""
+    sites = [("1", site(3), "A", "G", "0|1 0|1 0|1 0|1"), ("2", 5, "A", "G", "0|1 0|1 0|1 0|1")]
+    path = convert_vcf(train_file(*sites), tmp_path / "train.bcf", "wb")
+    htslib.build_index(path, 14)
+    assert np.flatnonzero(load("--train", path).train.present).tolist() == [3]
 
 
 def test_training_file_refused(load, train_file):
     for chrom, position, samples, words in (
         ("1", 5, ("x", "y"), "no site in common"),
-        ("2", site(3), ("x", "y"), "chromosome 2, the panel has 1"),
+        ("2", site(3), ("x", "y"), "must have the panel's chromosome 1, got 2"),
         ("1", site(3), ("s0", "s6"), "held out for validation"),
     ):
         path = train_file((chrom, position, "A", "G", "0|1 0|1"), samples=samples)

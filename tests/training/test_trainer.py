@@ -7,10 +7,12 @@ import signal
 
 import pytest
 
+from snvrag import log
 from snvrag.batches.keys import VALIDATION_SEED
 from snvrag.io.checkpoint import load_checkpoint
 from snvrag.li_stephens.model import LiStephensModel
 from snvrag.training import trainer as trainer_module
+from snvrag.training.distributed import Ranks
 from snvrag.training.signals import Requests, TrainingInterrupted
 from training_runs import checkpoint_names, make_trainer
 
@@ -74,6 +76,19 @@ def test_baselines_ask_no_li_stephens_model(trainer, monkeypatch):
         next(trainer.val_loader.batches(VALIDATION_SEED))
     with pytest.raises(AskedError):  # of the first step, after the baselines
         trainer.fit()
+
+
+def test_only_the_rank_that_writes_reads_the_loss_for_a_line(trainer, monkeypatch):
+    """It waits for the device; and every rank has as many batches as there are ranks."""
+    monkeypatch.setattr(log, "SECONDS_BETWEEN_LINES", 0)
+    for rank, lines in ((0, ["[Batch 2/5] Loss: 0.0000"]), (1, [])):
+        trainer.ranks = Ranks(rank, 2)
+        logged: list[str] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(log.log, "info", lambda form, text, to=logged: to.append(form % text))
+            with trainer._progress(trainer.train_loader) as progress:
+                trainer._advance(progress, trainer.ranks.size, trainer.sums if rank == 0 else None)
+        assert logged == lines
 
 
 def test_switching_epochs_makes_no_mask(trainer, monkeypatch):

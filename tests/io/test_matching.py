@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from snvrag.imputation.matching import (
+from snvrag.io.matching import (
     MatchedBlock,
     MatchSummary,
     Outcome,

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..io.records import DroppedSite
 from ..kernels import align_sites
 from ..panel.regions import Region
 from ..panel.site_block import SiteBlock
+from .records import DroppedSite
 
 _COMPLEMENT = np.zeros(128, "U1")
 _COMPLEMENT[[ord(base) for base in "ACGT"]] = list("TGCA")
@@ -59,7 +59,7 @@ class MatchSummary:
     num_panel_sites, num_typed_sites : int
         Number of the panel's sites, and of those that the target has.
     num_missing : int
-        Number of alleles missing from the target at typed sites; they are imputed.
+        Number of alleles missing from the target at typed sites.
     on_dropped : callable, optional
         Called with every `DroppedSite`, in order of position.
     region : Region, optional
@@ -98,9 +98,10 @@ class MatchSummary:
         rows = [
             *((o.text, self.outcomes[o]) for o in Outcome if self.outcomes[o] or not o),
             ("sites of the panel: typed", self.num_typed_sites),
-            ("sites of the panel: imputed", self.num_panel_sites - self.num_typed_sites),
-            ("missing alleles at typed sites, imputed", self.num_missing),
+            ("sites of the panel: not typed", self.num_panel_sites - self.num_typed_sites),
         ]
+        if self.num_missing:
+            rows.append(("missing alleles at typed sites", self.num_missing))
         width = max(len(str(count)) for _, count in rows)
         return [f"  {count:>{width}}  {text}" for text, count in rows]
 
