@@ -30,6 +30,11 @@ class _Tensors:
         """Return the samples ``start`` to ``stop`` only; windows stay as they are."""
         return self._map(lambda tensor: tensor[start:stop], keep=_BY_WINDOW)
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all tensors, in bytes."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
+
     def pin_memory(self: T) -> T:
         """Return them in page-locked memory."""
         return self._map(lambda tensor: tensor.pin_memory())
