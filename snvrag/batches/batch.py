@@ -30,6 +30,11 @@ class _Tensors:
         """Return the samples ``start`` to ``stop`` only; windows stay as they are."""
         return self._map(lambda tensor: tensor[start:stop], keep=_BY_WINDOW)
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all tensors, in bytes."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
+
     def _map(self: T, change: Callable[[Tensor], Tensor], keep: tuple[str, ...] = ()) -> T:
         """Return a copy with all tensors changed, but for those to keep."""
         values = dict(vars(self))

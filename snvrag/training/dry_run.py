@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from ..batches.batch import Batch, Neighbours
 from ..batches.keys import Key
-from .step import BatchRunner
+from .memory import pass_bytes
+from .progress import peak_bytes, resident_bytes
 from .trainer import Trainer
 
 _MB = 1e6
@@ -48,54 +47,87 @@ def size_line(trainer: Trainer) -> str:
 
 
 def _memory_lines(trainer: Trainer) -> list[str]:
-    config, panel = trainer.config, trainer.data.panel
+    """Return the memory of this process by its parts, and in all."""
+    config, device = trainer.config, trainer.device
     parameters = list(trainer.network.parameters())
     trained_bytes = sum(p.nbytes for p in parameters if p.requires_grad)
-    num_samples = -(-config.training.batch_size // trainer.ranks.size)
-    batch = trainer.train_loader.dataset[Key(trainer.epoch, 0, 0)]
-    retriever = trainer.train_loader.retriever
-    neighbours = retriever.retrieve(batch)
-    index_bytes = retriever.num_bytes  # of the one window of this batch
-    all_bytes = index_bytes * len(trainer.windows)
-    budget_bytes = config.retrieval.cache_mb * 2**20
-    trainer.network.train()
-    sample_bytes = activation_bytes(trainer.runner, batch, neighbours)
+    batch, neighbours = _two_samples(trainer)
+    loaded_bytes = resident_bytes()  # with all that the first batch has loaded
+    if device.type == "cpu":  # what has a line of its own
+        loaded_bytes -= sum(p.nbytes for p in parameters) + _moment_bytes(trainer)
+    window_bytes = trainer.train_loader.retriever.num_bytes // batch.windows.size
+    all_bytes = window_bytes * len(trainer.windows)
+    budget_bytes = int(config.retrieval.cache_mb * 2**20)
+    cache_bytes = min(all_bytes, max(budget_bytes, window_bytes))
     over = ": over its budget, so the least recently used leave" if all_bytes > budget_bytes else ""
-    return [
-        f"memory, panel: {panel.site_bits.nbytes / _MB:.1f} MB of alleles",
-        f"memory, JIT cache: {min(all_bytes, max(budget_bytes, index_bytes)) / _MB:.1f} MB"
-        f" ({index_bytes / _MB:.2f} MB a window{over})",
+    num_samples = -(-config.training.batch_size // trainer.ranks.size)
+    # The next batches are made when the pass is over, so one optimizer step's are there in it.
+    num_batches = config.training.accumulation
+    sample_bytes = (batch.num_bytes + neighbours.num_bytes) / batch.num_samples
+    batches_bytes = num_batches * num_samples * sample_bytes
+    li_stephens_bytes, *li_stephens_lines = _li_stephens(trainer, num_samples)
+    network_bytes = _pass_bytes(trainer, batch, neighbours, num_samples)
+    lines = [
+        f"memory, Python with its libraries and the panel: {loaded_bytes / _MB:.0f} MB, "
+        f"{trainer.data.panel.site_bits.nbytes / _MB:.1f} MB of it alleles of the panel",
+        f"memory, JIT cache: {cache_bytes / _MB:.1f} MB"
+        f" ({window_bytes / _MB:.2f} MB a window{over})",
         f"memory, {sum(p.numel() for p in parameters)} parameters, gradients and optimizer: "
         f"{4 * trained_bytes / _MB:.1f} MB; a checkpoint: {3 * trained_bytes / _MB:.1f} MB",
-        *_li_stephens_lines(trainer, num_samples),
-        f"memory, activations of a batch: about {num_samples * sample_bytes / _MB:.0f} MB",
+        *li_stephens_lines,
+        f"memory, batches of a step: {batches_bytes / _MB:.1f} MB",
+        f"memory, forward and backward pass of a batch: about {network_bytes / _MB:.0f} MB",
     ]
+    on_host = loaded_bytes + cache_bytes + li_stephens_bytes + batches_bytes
+    on_device = 4 * trained_bytes + network_bytes
+    beside = ""
+    if device.type == "cpu":
+        on_host += on_device
+    else:
+        beside = f", {on_device / _MB:.0f} MB on {device}"
+    in_all = max(on_host, peak_bytes())  # reading the panel may have taken more
+    return [*lines, f"memory, in all: about {in_all / _MB:.0f} MB resident{beside}"]
 
 
-def activation_bytes(runner: BatchRunner, batch: Batch, neighbours: Neighbours) -> int:
-    """Run a batch; return the bytes that are kept for the backward pass, without the parameters."""
-    owned = {parameter.untyped_storage().data_ptr() for parameter in runner.network.parameters()}
-    kept: dict[int, int] = {}
+def _two_samples(trainer: Trainer) -> tuple[Batch, Neighbours]:
+    """Return two samples over two windows, or over one where there is one.
 
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in owned:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        # The graph lives until the list is deleted, so no address is counted twice.
-        graph = list(runner.forward(batch, neighbours))
-    del graph
-    return sum(kept.values())
+    The first window has one flank only, so it may be padded, as most batches are.
+    """
+    loader, epoch = trainer.train_loader, trainer.epoch
+    other = Key(
+        epoch,
+        min(1, len(trainer.windows) - 1),
+        min(1, trainer.data.train.haplotypes.num_samples - 1),
+    )
+    batch = loader.make([Key(epoch, 0, 0), other])
+    return batch, loader.retriever.retrieve(batch)
 
 
-def _li_stephens_lines(trainer: Trainer, num_samples: int) -> list[str]:
-    """Return the memory of the Li-Stephens models for a batch; nothing without them."""
+def _moment_bytes(trainer: Trainer) -> int:
+    """Return the memory of the optimizer's moments, which it has after a resume."""
+    states = trainer.optimizer.state_dict()["state"].values()
+    return sum(tensor.nbytes for state in states for tensor in state.values())
+
+
+def _pass_bytes(trainer: Trainer, batch: Batch, neighbours: Neighbours, num_samples: int) -> float:
+    """Return the memory of the larger pass, of training or of validation.
+
+    Without ranks that of training is: they share its batches, and take those of validation whole.
+    """
+    runner, size = trainer.runner, trainer.config.training.batch_size
+    training = pass_bytes(runner, batch, neighbours, num_samples)
+    if size == num_samples:
+        return training
+    return max(training, pass_bytes(runner, batch, neighbours, size, training=False))
+
+
+def _li_stephens(trainer: Trainer, num_samples: int) -> tuple[Any, ...]:
+    """Return the memory of the Li-Stephens models for a batch, and a line; 0 without them."""
     config, windows = trainer.config, trainer.windows
     model = trainer.train_loader.dataset.li_stephens
     if model is None:
-        return []
+        return (0,)
     middle = len(windows) // 2  # the outer windows have one flank only
     start, stop = model.with_flank(
         int(windows.flanked_starts[middle]), int(windows.flanked_stops[middle])
@@ -105,8 +137,11 @@ def _li_stephens_lines(trainer: Trainer, num_samples: int) -> list[str]:
     working_bytes = threads * model.thread_bytes(stop - start)
     # The answer of each model, all of them side by side, and their part of the batch.
     num_answers = 2 * num_samples * model.num_models
-    answer_bytes = 4 * num_answers * (2 * (stop - start) + windows.length)
-    return [
-        f"memory, Li-Stephens models: at most {(working_bytes + answer_bytes) / _MB:.1f} MB "
+    total_bytes = working_bytes + 4 * num_answers * (2 * (stop - start) + windows.length)
+    line = (
+        f"memory, Li-Stephens models: at most {total_bytes / _MB:.1f} MB "
         f"(over {stop - start} sites, threads: {threads})"
-    ]
+    )
+    if config.run.workers:  # which work in processes of their own
+        return 0, f"{line}, in the worker processes"
+    return total_bytes, line

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -113,6 +114,17 @@ class EpochClock:
     def __str__(self) -> str:
         share = f"{100 * self.data_share:.1f}%"
         return f"{self.seconds:.1f} s, {share} of the training time spent waiting for data"
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process in bytes: now, or the largest so far if there is
+    no /proc.
+    """
+    try:
+        num_pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return peak_bytes()
+    return num_pages * resource.getpagesize()
 
 
 def peak_bytes() -> int:

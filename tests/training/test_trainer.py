@@ -6,15 +6,17 @@ import os
 import signal
 
 import pytest
+import torch
 
 from snvrag import log
 from snvrag.batches.keys import VALIDATION_SEED
 from snvrag.io.checkpoint import load_checkpoint
+from snvrag.kernels import HammingIndex, li_stephens_dosage
 from snvrag.li_stephens.model import LiStephensModel
 from snvrag.training import trainer as trainer_module
 from snvrag.training.distributed import Ranks
 from snvrag.training.signals import Requests, TrainingInterrupted
-from training_runs import checkpoint_names, make_trainer
+from training_runs import checkpoint_names, make_trainer, run_train
 
 
 @pytest.fixture
@@ -99,3 +101,33 @@ def test_switching_epochs_makes_no_mask(trainer, monkeypatch):
 
     monkeypatch.setattr("snvrag.batches.masks.af_guided_mask", fail)
     assert 0 <= trainer._begin_epoch() < 0.1
+
+
+def test_every_search_and_model_has_the_threads_of_the_run(tiny_arguments, tmp_path, monkeypatch):
+    """--threads is what each kernel of training and validation is given, and torch has."""
+    seen = set()
+
+    def recorded(kernel):
+        def call(*args, **options):
+            seen.add((options["threads"], torch.get_num_threads()))
+            return kernel(*args, **options)
+
+        return call
+
+    monkeypatch.setattr(HammingIndex, "search", recorded(HammingIndex.search))
+    model = "snvrag.li_stephens.model.li_stephens_dosage"
+    monkeypatch.setattr(model, recorded(li_stephens_dosage))
+    evaluate = trainer_module.evaluate_baselines
+
+    def baselines(*args):
+        result = evaluate(*args)
+        seen.clear()
+        return result
+
+    monkeypatch.setattr(trainer_module, "evaluate_baselines", baselines)
+    for threads in (1, 3):
+        folder = str(tmp_path / str(threads))
+        once = ["--epochs", "1", "--threads", str(threads), "--output", folder]
+        run_train([*tiny_arguments, *once])
+        assert seen == {(threads, threads)}
+        seen.clear()
