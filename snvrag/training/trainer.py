@@ -62,7 +62,10 @@ class Trainer:
         self.device = choose_device(config.run.device, ranks.local_rank if ranks.size > 1 else None)
         on_gpu = self.device.type == "cuda"
         self.windows = Windows.split(
-            data.panel.num_sites, config.windows.window_size, config.windows.flank
+            data.panel.num_sites,
+            config.windows.window_size,
+            config.windows.flank,
+            equal=config.windows.equal_windows,
         )
         config.masks.check_windows(len(self.windows))
         self.train_loader, self.val_loader = (
