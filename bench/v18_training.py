@@ -3,8 +3,8 @@
 The two haplotypes of a sample pass through the network one after the other; attention forms its
 L x L matrix, with dropout; the heads end in a softmax, which the loss takes once more; the index of
 a window is the panel's flattened embeddings in float32, searched with `torch.cdist` and `topk`; the
-host reads loss and calls of every step. The frequency encoding, the sinusoid and the focal loss are
-those of snvrag.
+host reads loss and calls of every step. The frequency encoding, the sinusoid, the heads' layers and
+the focal loss are those of snvrag.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from snvrag.batches.batch import Batch
+from snvrag.network.heads import v18_genotype_head, v18_haplotype_head
 from snvrag.network.layers import FrequencyEncoding, sinusoid
 from snvrag.network.loss import focal_loss
 from snvrag.network.options import NetworkConfig
@@ -105,15 +106,11 @@ class Network(nn.Module):
         self.layers = nn.ModuleList(
             Layer(width, size.heads, size.dropout) for _ in range(size.layers)
         )
-        self.haplotype = nn.Sequential(
-            nn.Linear(width + 2, width), nn.GELU(), nn.Linear(width, 2), nn.Softmax(-1)
-        )
-        self.genotype = nn.Sequential(
-            nn.Linear(2 * width + 3, width), nn.GELU(), nn.Linear(width, 3), nn.Softmax(-1)
-        )
+        self.haplotype = v18_haplotype_head(width).append(nn.Softmax(-1))
+        self.genotype = v18_genotype_head(size.dropout).append(nn.Softmax(-1))
 
     def forward(self, batch: Batch, retrieved: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return probabilities of the alleles of both haplotypes, and of the genotype.
+        """Return probabilities of the alleles of both haplotypes, and of the ordered genotype.
 
         ``retrieved`` are the (B, 2, K, L) alleles of the neighbours.
         """
@@ -122,7 +119,7 @@ class Network(nn.Module):
         maf = torch.minimum(batch.af, 1 - batch.af).clamp_min(1e-6)
         rarity = torch.log1p(1 / maf).clamp_max(3.0)[..., None]
         tokens = batch.tokens
-        hidden, probabilities = [], []
+        probabilities = []
         for h in range(2):
             x = self.embedding(tokens[:, h], batch.af, relative_position)
             near = [
@@ -135,9 +132,8 @@ class Network(nn.Module):
             x = x + self.scale * rarity * self.fuse(torch.cat([x, pooled], -1))
             for layer in self.layers:
                 x = layer(x)
-            hidden.append(x)
             probabilities.append(self.haplotype(torch.cat([x, frequencies], -1)))
-        both = torch.cat([*hidden, batch.genotype_frequency], -1)
+        both = torch.cat([*probabilities, batch.genotype_frequency], -1)
         return probabilities, self.genotype(both)
 
 
@@ -184,7 +180,7 @@ class Loop:
         with autocast:
             haplotypes, genotypes = self.network(batch, retrieved)
         alleles = batch.alleles.long()
-        loss = 4 * focal_loss(genotypes, alleles.sum(1), self.gamma)
+        loss = 4 * focal_loss(genotypes, 2 * alleles[:, 0] + alleles[:, 1], self.gamma)
         for h in range(2):
             loss = loss + 3 * focal_loss(haplotypes[h], alleles[:, h], self.gamma)
         mean = (loss * scored).sum() / scored.sum()

@@ -238,6 +238,7 @@ IMPUTE: dict[str, Turn] = {
 AS_TRAINED: dict[str, Turn] = {
     "window_size": turn(40, "plan"),
     "flank": turn(9, "plan"),
+    "equal_windows": turn(False, "", "plan result"),  # imputation cuts windows as it reads
     "retrieval": turn("dense", "result"),  # whose network has other weights
     "k": turn(3, "near features"),
     "segment_size": turn(16, "near features"),

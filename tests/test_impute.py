@@ -11,6 +11,7 @@ import pytest
 
 from snvrag.impute import main
 from snvrag.io import imputed_vcf
+from training_runs import run_train
 
 
 @pytest.fixture
@@ -31,6 +32,16 @@ def test_a_file_is_imputed(arguments, tmp_path, capsys):
     assert f"\n##snvragCommand=snvrag impute {' '.join(arguments())} --report " in text
     assert text.count("\n1\t") == 200
     assert f"Wrote {tmp_path / 'out.vcf'}: 200 sites, 24 samples" in capsys.readouterr().out
+
+
+def test_a_model_of_v18_imputes(arguments, tmp_path, tiny_arguments):
+    """Although its last window was short: imputation cuts its own."""
+    small = ["--width", "16", "--heads", "2", "--epochs", "1", "--output", str(tmp_path / "run")]
+    run_train([*tiny_arguments, "--preset", "v18", "--layers", "1", *small])
+    model = tmp_path / "run" / "rag_bert.model.best"
+    assert "equal_windows = false" in (tmp_path / "run" / "config.toml").read_text()
+    assert main(arguments(model=model)) == 0
+    assert (tmp_path / "out.vcf").read_text().count("\n1\t") == 200
 
 
 def test_errors_are_one_line(arguments, tmp_path, capsys):

@@ -106,7 +106,7 @@ def check_same(one: Path, other: Path) -> None:
         ("payload", 4000, 7, ALWAYS, 3),
         # before a line of the log, a flush to the disk, a renaming, a link
         ("file", 60, 7, ALWAYS, 5),
-        # in validation, which is done again
+        # in validation, which is done again, or in that of the untrained network
         ("validation", 8, 2, ALWAYS, 9),
         ("step", 9, 3, ["--workers", "2"], 6),
     ],
@@ -154,14 +154,21 @@ def test_stopped_by_signals(parent, straight, tmp_path):
     check_same(straight, folder)
 
 
-@pytest.mark.parametrize(("kind", "left"), [("validation", "step"), ("end", "ep0")])
-def test_stopped_after_the_last_step_of_an_epoch(parent, straight, tmp_path, kind, left):
+@pytest.mark.parametrize(
+    ("kind", "kill_at", "left", "done"),
+    [
+        ("validation", 2, "step", (-1, 0)),  # of the untrained network, in three batches
+        ("validation", 4, "step", (-1, 12)),
+        ("end", 1, "ep0", (0, 0)),
+    ],
+)
+def test_stopped_outside_of_training(parent, straight, tmp_path, kind, kill_at, left, done):
     """Nothing is trained twice: what is saved is the whole epoch, validated or not yet."""
     folder = tmp_path / "run"
-    assert parent.run(folder, kind=kind, kill_at=1, signal_number=signal.SIGTERM) == 143
+    assert parent.run(folder, kind=kind, kill_at=kill_at, signal_number=signal.SIGTERM) == 143
     content = checkpoint(folder, left)
-    done = (content["epoch"], content["num_batches_done"])
-    assert done == ((-1, 12) if left == "step" else (0, 0))
+    assert (content["epoch"], content["num_batches_done"]) == done
+    assert bool(content["baselines"]) == (kill_at != 2)
     assert ("step" in checkpoint_names(folder)) == (left == "step")
     assert parent.run(folder) == 0
     check_same(straight, folder)

@@ -36,7 +36,9 @@ class MaskConfig(Options):
         0.05, "ALT frequency below which a site is rare", least=0, most=1
     )
     mask_generator: Generator = option(
-        "philox", "random numbers that masks are drawn from; mt19937 gives V18's own masks"
+        "philox",
+        "random numbers that masks are drawn from; mt19937 gives V18's own masks",
+        v18="mt19937",
     )
 
     def validation(self) -> MaskConfig:

@@ -15,11 +15,11 @@ from .._installation import version_line
 from ..errors import InputError, unreadable
 from .atomic import atomic_file
 
-FORMAT = "snvrag checkpoint 3"
+FORMAT = "snvrag checkpoint 4"
 _FIELDS = (
     *("format", "epoch", "step", "num_batches_done", "config", "fingerprints", "num_ranks"),
-    *("model", "optimizer", "random_state", "early_stopping", "sums", "clock", "history"),
-    *("timing", "log_bytes"),
+    *("model", "optimizer", "random_state", "early_stopping", "sums", "clock", "baselines"),
+    *("history", "timing", "log_bytes"),
 )
 _DAMAGED = "damaged, or not a checkpoint: take an older one"
 _FOREIGN = (

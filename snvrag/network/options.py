@@ -44,6 +44,13 @@ class NetworkConfig(Options):
         formerly="copying",
         v18=False,
     )
+    output_heads: Literal["plain", "v18"] = option(
+        "plain",
+        "layers after the transformer: one hidden layer for haplotypes and one for genotypes, from "
+        "the same features (plain), or V18's, which infer genotypes from the haplotypes' "
+        "probabilities (v18)",
+        v18="v18",
+    )
 
     @property
     def needs_features(self) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..batches.batch import ALT, NUM_MATCH_FEATURES, PAD, REF, Batch, Neighbours
+from .heads import merge_heterozygotes, v18_genotype_head, v18_haplotype_head
 from .layers import Block, DistanceWeights, LocalWeights, RankWeights, SiteEmbedding, SiteScale
 from .options import NetworkConfig
 
@@ -76,12 +77,16 @@ class ImputationNetwork(nn.Module):
         # padded; None while they are not compiled.
         self._padded_rows: dict[bool, int] | None = None
         self.norm = nn.LayerNorm(width)
-        self.haplotype_head = nn.Sequential(
-            nn.Linear(width + 2, width), nn.GELU(), nn.Linear(width, 2)
-        )
-        self.genotype_head = nn.Sequential(
-            nn.Linear(2 * width + 3, width), nn.GELU(), nn.Linear(width, 3)
-        )
+        if config.output_heads == "v18":
+            self.haplotype_head = v18_haplotype_head(width)
+            self.genotype_head = v18_genotype_head(config.dropout)
+        else:
+            self.haplotype_head = nn.Sequential(
+                nn.Linear(width + 2, width), nn.GELU(), nn.Linear(width, 2)
+            )
+            self.genotype_head = nn.Sequential(
+                nn.Linear(2 * width + 3, width), nn.GELU(), nn.Linear(width, 3)
+            )
         if config.neighbour_prior:  # start from the copied alleles
             # Share of the panel's frequency in a copied allele: no neighbour is ever fully trusted.
             self.af_mixture = nn.Parameter(torch.tensor(-4.0))
@@ -138,13 +143,20 @@ class ImputationNetwork(nn.Module):
         x = self.norm(self._transform(x, both_valid)).reshape(num_samples, 2, *x.shape[1:])
         per_haplotype = frequencies[:, None].expand(-1, 2, -1, -1)
         haplotypes = self.haplotype_head(torch.cat([x, per_haplotype], -1)).float()
-        first, second = x[:, 0], x[:, 1]
-        both = torch.cat([first + second, (first - second).abs(), batch.genotype_frequency], -1)
-        genotypes = self.genotype_head(both).float()
         if self.config.neighbour_prior:
             haplotypes = haplotypes + self.prior_scale * self._prior(copied, batch)
-        genotypes = genotypes + _genotype_log_probability(haplotypes)
-        return Prediction(haplotypes, genotypes)
+        return Prediction(haplotypes, self._genotypes(x, haplotypes, batch.genotype_frequency))
+
+    def _genotypes(self, x: Tensor, haplotypes: Tensor, frequency: Tensor) -> Tensor:
+        """(B, L, 3) logits from (B, 2, L, D) features and (B, 2, L, 2) logits of haplotypes."""
+        if self.config.output_heads == "v18":
+            first, second = haplotypes.softmax(-1).unbind(1)
+            seen = torch.cat([first, second, frequency], -1)
+            return merge_heterozygotes(self.genotype_head(seen).float())
+        first, second = x[:, 0], x[:, 1]
+        seen = torch.cat([first + second, (first - second).abs(), frequency], -1)
+        genotypes: Tensor = self.genotype_head(seen).float()
+        return genotypes + _genotype_log_probability(haplotypes)
 
     @property
     def retrieval_weights(self) -> Callable[[Tensor], Tensor] | None:

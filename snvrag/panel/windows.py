@@ -17,8 +17,14 @@ class WindowConfig(Options):
 
     title = "Windows"
 
-    window_size: int = option(1020, "most sites in a window; windows are of equal length", least=1)
+    window_size: int = option(1020, "most sites in a window", least=1)
     flank: int = option(0, "sites read on each side of a window, but not predicted there", least=0)
+    equal_windows: bool = option(
+        True,
+        "windows of nearly equal length; no: each has the most sites, and the last what is left, "
+        "as V18's",
+        v18=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,14 @@ class Windows:
     flanked_stops: NDArray[np.int64]
 
     @classmethod
-    def split(cls, num_sites: int, window_size: int, flank: int = 0) -> Windows:
+    def split(
+        cls, num_sites: int, window_size: int, flank: int = 0, *, equal: bool = True
+    ) -> Windows:
         """Divide ``num_sites`` sites into the fewest windows of at most ``window_size`` sites.
 
-        Their lengths differ by one at the most, so that no window at the end is short. Raises
-        InputError if a window is larger than the panel.
+        If ``equal``, their lengths differ by one at the most, so that no window at the end is
+        short; else all but the last have ``window_size`` sites. Raises InputError if a window is
+        larger than the panel.
         """
         if window_size > num_sites:
             raise InputError(
@@ -51,7 +60,8 @@ class Windows:
                 argument="window_size",
             )
         count = -(-num_sites // window_size)
-        cuts = np.arange(count + 1, dtype=np.int64) * num_sites // count
+        cuts = np.arange(count + 1, dtype=np.int64)
+        cuts = cuts * num_sites // count if equal else np.minimum(cuts * window_size, num_sites)
         starts, stops = cuts[:-1], cuts[1:]
         return cls(
             starts, stops, np.maximum(starts - flank, 0), np.minimum(stops + flank, num_sites)

@@ -43,11 +43,11 @@ class EpochSums:
         af = batch.panel_af[batch.window_row]
         self.metrics.update(prediction.hap_dosage, batch.alleles, batch.scored, af)
 
-    def add(self, other: EpochSums, bad: Tensor) -> None:
+    def add(self, other: EpochSums, bad: Tensor | None = None) -> None:
         """Add other sums; where ``bad``, a scalar on the device, is not 0, add nothing."""
         parts = other._tensors()
         for name, total in self._tensors().items():
-            total += torch.where(bad == 0, parts[name], 0)
+            total += parts[name] if bad is None else torch.where(bad == 0, parts[name], 0)
 
     def over(self, ranks: Ranks) -> EpochSums:
         """Return the sums over all ranks, each of which must call this."""
@@ -92,6 +92,10 @@ class EpochClock:
         if training:
             self.train_seconds += now - self._last_tick
         self._last_tick = now
+
+    def skip(self) -> None:
+        """Leave out the time since the last tick."""
+        self._last_tick = time.perf_counter()
 
     def waiting(self, items: Iterable[T]) -> Iterator[T]:
         """Yield items; add the time until each is there to `waited_seconds`."""

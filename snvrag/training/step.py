@@ -73,6 +73,22 @@ class BatchRunner:
             set_random_state(self.device, state)
             self._split_further(max(batch.num_samples for batch, _ in group))
 
+    @torch.no_grad()
+    def evaluate(self, batch: Batch, neighbours: Neighbours) -> EpochSums:
+        """Return the sums of a batch; after an out-of-memory error, with twice the micro-batches.
+
+        `InputError` if the memory is too small for one sample.
+        """
+        while True:
+            sums = EpochSums(self.device)
+            try:
+                for part, prediction, loss in self.forward(batch, neighbours):
+                    sums.add_batch(loss, prediction, part)
+                return sums
+            except torch.cuda.OutOfMemoryError:
+                pass  # leave this block first: its error keeps tensors alive
+            self._split_further(batch.num_samples)
+
     def _accumulate(self, group: Group, num_scored: Tensor) -> tuple[EpochSums, Tensor]:
         sums = EpochSums(self.device)
         losses = torch.zeros(len(group), device=self.device)

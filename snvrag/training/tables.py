@@ -32,9 +32,11 @@ _SUMMARY = {
     **{"F1 rare": "f1_rare", "R2 rare": "r2_rare", "F1 rare ALT": "f1_rare_alt"},
     **{"F1 common": "f1_common", "R2 common": "r2_common"},
 }
-# What is drawn: metrics by the title of their axes, strata by their colour.
+# What is drawn: metrics by the title of their axes, strata by their colour, baselines by the style
+# of their lines.
 _PLOTTED = {"recall": "ALT recall", "f1": "ALT F1", "r2": "dosage R2"}
 _COLORS = {"overall": "#1f4e79", "rare": "#c0504d", "common": "#4f9d69"}
+_STYLES = {"nearest haplotype": ":", "Li-Stephens model alone": "--"}
 
 
 def metrics_lines(results: dict[str, float]) -> list[str]:
@@ -50,11 +52,7 @@ def metrics_lines(results: dict[str, float]) -> list[str]:
 
 def summary_table(history: History, baselines: Baselines) -> list[str]:
     """Return the table of all epochs beside the baselines, line by line."""
-    rows = {
-        "allele frequency alone": baselines["allele frequency"],
-        "nearest haplotype": baselines["nearest haplotype"],
-        **{f"epoch {row['epoch'] + 1}": row for row in history},
-    }
+    rows = {**baselines, **{f"epoch {row['epoch'] + 1}": row for row in history}}
     lines = [f"{'':<24}" + "".join(f"{title:>12}" for title in _SUMMARY)]
     for name, results in rows.items():
         values = (results[column] for column in _SUMMARY.values())
@@ -94,23 +92,27 @@ def plot_metrics(path: Path, history: History, baselines: Baselines) -> bool:
 def metrics_figure(history: History, baselines: Baselines) -> Any:
     """Return a figure of recall, F1 and R2 by epoch, or None where matplotlib is missing.
 
-    Dotted lines of the same colours show the nearest haplotype's.
+    Epoch 0 is the untrained network. Level lines of the same colours show the nearest haplotype and
+    the Li-Stephens model alone.
     """
     figure = empty_figure(12, 4.1)
     if figure is None:
         return None
-    epochs = [row["epoch"] + 1 for row in history]
-    nearest = baselines["nearest haplotype"]
+    epochs = [0, *(row["epoch"] + 1 for row in history)]
+    rows = [baselines["untrained network"], *history]
     for axes, (metric, title) in zip(figure.subplots(1, 3), _PLOTTED.items(), strict=True):
         for stratum, color in _COLORS.items():
             column = f"{metric}_{stratum}"
-            values = [row[column] for row in history]
+            values = [row[column] for row in rows]
             axes.plot(epochs, values, color=color, marker="o", markersize=4, label=stratum)
-            axes.axhline(nearest[column], color=color, linestyle=":", linewidth=1.2)
+            for name, style in _STYLES.items():
+                level = baselines[name][column]
+                axes.axhline(level, color=color, linestyle=style, linewidth=1.2)
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
-    axes.plot([], [], color="grey", linestyle=":", label="nearest haplotype")
-    add_legend(figure, axes, 4)
+    for name, style in _STYLES.items():
+        axes.plot([], [], color="grey", linestyle=style, label=name)
+    add_legend(figure, axes, len(_COLORS) + len(_STYLES))
     return figure

@@ -50,6 +50,8 @@ class Trainer:
         Of the epoch so far; the sums of this rank's share.
     scalars : Scalars
         Curves; not written unless opened.
+    baselines : dict
+        Metrics of each baseline, the untrained network among them; empty until `fit`.
     history, timing : list of dict
         A row for each finished epoch: its results, and its times. The results are the same on every
         machine and whether or not the run was interrupted.
@@ -63,7 +65,10 @@ class Trainer:
         self.device = choose_device(config.run.device, ranks.local_rank if ranks.size > 1 else None)
         on_gpu = self.device.type == "cuda"
         self.windows = Windows.split(
-            data.panel.num_sites, config.windows.window_size, config.windows.flank
+            data.panel.num_sites,
+            config.windows.window_size,
+            config.windows.flank,
+            equal=config.windows.equal_windows,
         )
         config.masks.check_windows(len(self.windows))
         self.network = self._make_network()
@@ -98,6 +103,7 @@ class Trainer:
         self.sums = EpochSums(self.device)
         self.clock = EpochClock()
         self.scalars = Scalars()
+        self.baselines: tables.Baselines = {}
         self.history: list[dict[str, Any]] = []
         self.timing: list[dict[str, Any]] = []
         self.requests = Requests()
@@ -124,9 +130,12 @@ class Trainer:
     def fit(self) -> None:
         """Train to the end; raise as `snvrag.training.run.train`, or if a loss is not finite."""
         with listening(self.requests), closing_workers(self.train_loader, self.val_loader):
-            log.info("Baselines...")
-            masks = self.val_loader.dataset.masks
-            baselines = evaluate_baselines(self.data, self.windows, masks, self.ranks)
+            if not self.baselines:
+                log.info("Baselines...")
+                self.baselines = evaluate_baselines(
+                    self.config, self.data, self.val_loader, self.runner, self._answer_requests
+                )
+                self.clock.skip()
             while not self.is_done:
                 self._train_epoch()
                 self._end_epoch(*self._validate())
@@ -137,7 +146,7 @@ class Trainer:
             log.info("Early stopping: %s", self.stopping)
         plot = self.folder / "metrics.png" if self.config.run.plot else None
         if self.ranks.is_writer:
-            tables.log_summary(self.history, baselines, plot)
+            tables.log_summary(self.history, self.baselines, plot)
 
     @property
     def is_done(self) -> bool:
@@ -206,7 +215,6 @@ class Trainer:
         self.step += 1
         self.num_batches_done += len(group)
 
-    @torch.no_grad()
     def _validate(self) -> tuple[float, dict[str, float]]:
         """Return the mean loss and the metrics at the hidden sites of validation."""
         loader = self.val_loader
@@ -216,8 +224,7 @@ class Trainer:
         log.info("Validation...")
         with self._progress(loader) as progress:
             for batch, neighbours in loader.batches(VALIDATION_SEED):
-                for part, prediction, loss in self.runner.forward(batch, neighbours):
-                    sums.add_batch(loss, prediction, part)
+                sums.add(self.runner.evaluate(batch, neighbours))
                 self._advance(progress, self.ranks.size, sums)
                 self._answer_requests()
         sums = sums.over(self.ranks)
@@ -354,6 +361,7 @@ class Trainer:
             "early_stopping": asdict(self.stopping),
             "sums": sums,
             "clock": asdict(self.clock),
+            "baselines": self.baselines,
             "history": self.history,
             "timing": self.timing,
             "log_bytes": log_bytes(),
@@ -371,6 +379,7 @@ class Trainer:
         self.step = int(content["step"])
         self.num_batches_done = int(content["num_batches_done"])
         self.stopping = EarlyStopping(**content["early_stopping"])
+        self.baselines = content["baselines"]
         self.history = [dict(row) for row in content["history"]]
         self.timing = [dict(row) for row in content["timing"]]
         self.clock = EpochClock(**content["clock"])

@@ -10,19 +10,28 @@ from helpers import mosaic_haplotypes, own_targets
 from panel_files import make_panel
 from snvrag.batches.dataset import Targets, WindowDataset
 from snvrag.batches.keys import VALIDATION_SEED, Key
-from snvrag.batches.masks import MaskConfig
-from snvrag.panel.windows import Windows
-from snvrag.training.baselines import evaluate_baselines
+from snvrag.li_stephens.model import LiStephensConfig, LiStephensModel
+from snvrag.training import baselines
 from snvrag.training.metrics import Metrics
 from snvrag.training.run_data import RunData
+from training_runs import make_trainer
 
 NUM_SITES = 120
 ALLELES = mosaic_haplotypes(60, NUM_SITES, seed=31)
-MASKS = MaskConfig(mask_rates=(0.5,), epochs_per_rate=1)
+SMALL = ["--width", "8", "--heads", "2", "--layers", "1", "--span", "0", "--threads", "1"]
 
 
+def evaluated(data: RunData, *arguments: str):
+    """Return the baselines of a run, and its trainer."""
+    trainer = make_trainer([*arguments, *SMALL], data)
+    parts = (trainer.config, trainer.data, trainer.val_loader, trainer.runner)
+    return baselines.evaluate_baselines(*parts), trainer
+
+
+@pytest.mark.parametrize("preset", ["small", "v18"])
 @pytest.mark.parametrize("own", [True, False])
-def test_against_copying_by_hand(own):
+def test_against_baselines_by_hand(own, preset):
+    """With V18's network, which has no Li-Stephens models, they are those of the defaults."""
     reference, others = ALLELES[:48], ALLELES[48:]
     panel = make_panel(reference)
     present = np.arange(NUM_SITES) % 5 != 0
@@ -32,11 +41,14 @@ def test_against_copying_by_hand(own):
         else Targets(make_panel(others * present), present, np.full(6, -1), np.zeros(6, np.int64))
     )
     truth = reference if own else others
-    windows = Windows.split(NUM_SITES, 50, 15)
-    got = evaluate_baselines(RunData(panel, targets, targets), windows, MASKS)
+    options = ("--preset", preset, "--window-size", "50", "--flank", "15", "--segment-size", "20")
+    got, trainer = evaluated(RunData(panel, targets, targets), *options)
 
-    dataset = WindowDataset(panel, targets, windows, MASKS)
-    nearest, frequency = Metrics(torch.device("cpu")), Metrics(torch.device("cpu"))
+    windows = trainer.windows
+    models = LiStephensModel(panel, LiStephensConfig())
+    masks = trainer.config.masks.validation()
+    dataset = WindowDataset(panel, targets, windows, masks, models)
+    expected = {name: Metrics(torch.device("cpu")) for name in list(got)[:3]}
     for window in range(len(windows)):
         start, stop = windows.flanked_starts[window], windows.flanked_stops[window]
         sites = slice(0, stop - start)
@@ -50,13 +62,53 @@ def test_against_copying_by_hand(own):
             if own:
                 distance[:, 2 * sample : 2 * sample + 2] = np.inf
             copied = reference[distance.argmin(1), start:stop].astype(np.float32)
+            answers = {
+                "allele frequency alone": af.expand(1, 2, -1),
+                "nearest haplotype": torch.from_numpy(copied)[None],
+                "Li-Stephens model alone": batch.li_stephens[:, :, 0, sites],
+            }
             alleles = torch.from_numpy(query.astype(np.uint8))[None]
-            scored = batch.scored[:, sites]
-            nearest.update(torch.from_numpy(copied)[None], alleles, scored, af)
-            frequency.update(af.expand(1, 2, -1), alleles, scored, af)
-    assert got["nearest haplotype"] == pytest.approx(nearest.compute(), rel=1e-9, nan_ok=True)
-    assert got["allele frequency"] == pytest.approx(frequency.compute(), rel=1e-9, nan_ok=True)
-    assert got["nearest haplotype"]["f1_overall"] > got["allele frequency"]["f1_overall"]
+            for name, metrics in expected.items():
+                metrics.update(answers[name], alleles, batch.scored[:, sites], af)
+    for name, metrics in expected.items():
+        assert got[name] == pytest.approx(metrics.compute(), rel=1e-9, nan_ok=True), name
+    f1 = [got[name]["f1_overall"] for name in expected]
+    assert f1 == sorted(f1)
+    _, untrained = trainer._validate()
+    assert got["untrained network"] == pytest.approx(untrained, rel=0, abs=0, nan_ok=True)
+
+
+def test_no_random_number_is_drawn():
+    """So that a run trains as it would without baselines."""
+    panel = make_panel(ALLELES)
+    targets = own_targets(panel)
+    options = ("--window-size", "60", "--dropout", "0.5", "--seed", "3")
+    trainer = make_trainer([*options, *SMALL], RunData(panel, targets, targets))
+    before = torch.get_rng_state()
+    evaluated(trainer.data, *options)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_one_index_is_held_and_searched_with_the_threads_of_the_run(monkeypatch):
+    made = []
+
+    class Retriever(baselines.Retriever):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+        def retrieve(self, batch):
+            found = super().retrieve(batch)
+            assert len(self.cache) == 1
+            return found
+
+    monkeypatch.setattr(baselines, "Retriever", Retriever)
+    panel = make_panel(ALLELES)
+    targets = own_targets(panel)
+    evaluated(RunData(panel, targets, targets), "--window-size", "30", "--batch-size", "40")
+    (retriever,) = made
+    assert retriever.threads == 1
+    assert retriever.statistics.num_builds == 4
 
 
 def test_the_frequency_calls_alt_above_one_half():
@@ -64,11 +116,10 @@ def test_the_frequency_calls_alt_above_one_half():
     num_sites = alleles.shape[1]
     panel = make_panel(alleles)
     targets = Targets(panel, np.ones(num_sites, bool), np.full(30, -1), np.zeros(30, np.int64))
-    windows = Windows.split(num_sites, num_sites)
-    masks = MaskConfig(mask_rates=(1.0,), rare_rate=1.0)
-    result = evaluate_baselines(RunData(panel, targets, targets), windows, masks)
+    options = ("--window-size", str(num_sites), "--val-rate", "1", "--rare-rate", "1")
+    result, _ = evaluated(RunData(panel, targets, targets), *options)
     called = np.broadcast_to(alleles.mean(0) > 0.5, alleles.shape)
-    frequency = result["allele frequency"]
+    frequency = result["allele frequency alone"]
     assert frequency["recall_overall"] == pytest.approx(called[alleles == 1].mean())
     assert frequency["precision_overall"] == pytest.approx(alleles[called].mean())
     assert frequency["recall_rare_alt"] == 0

@@ -252,7 +252,7 @@ def test_every_key_is_processed_once(spread):
     assert counts[0] == counts[1] + counts[2]
     training = {key: n for key, n in counts[0].items() if key.mask_seed != VALIDATION_SEED}
     assert training == {Key(e, w, s): 1 for e in range(2) for w in range(4) for s in range(20)}
-    assert all(n > 100 for n in (counts[1].total(), counts[2].total()))
+    assert all(n > 90 for n in (counts[1].total(), counts[2].total()))
 
 
 def test_only_rank_0_writes(spread):
@@ -457,7 +457,8 @@ def test_loss_of_one_rank_that_is_not_finite_ends_all(tiny_arguments, tmp_path):
         loss, calls = step.imputation_loss, iter(range(1000))
 
         def broken(*some: Any) -> torch.Tensor:
-            return loss(*some) * (torch.nan if rank == 1 and next(calls) == 5 else 1)
+            breaks = rank == 1 and torch.is_grad_enabled() and next(calls) == 5
+            return loss(*some) * (torch.nan if breaks else 1)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(step, "imputation_loss", broken)

@@ -33,6 +33,7 @@ def test_v18s_network():
     assert (config.retrieval.k, config.network.weighting) == (1, "rank")
     assert (config.li_stephens.li_stephens, config.network.neighbour_prior) == (False, False)
     assert (config.windows.window_size, config.network.span) == (1020, 0)
+    assert (config.windows.equal_windows, config.network.output_heads) == (False, "v18")
     assert (config.training.focal_gamma, config.training.warmup_steps) == (2.0, 15_000)
     assert parsed("--preset", "small") == Config()
 

@@ -21,7 +21,12 @@ def results(base: float) -> dict[str, float]:
 
 
 HISTORY = [{"epoch": epoch, **results(0.2 + 0.3 * epoch)} for epoch in range(2)]
-BASELINES = {"allele frequency": results(0.01), "nearest haplotype": results(0.8)}
+BASELINES = {
+    "allele frequency alone": results(0.01),
+    "nearest haplotype": results(0.8),
+    "Li-Stephens model alone": results(0.82),
+    "untrained network": results(0.4),
+}
 
 
 def column_of(title: str) -> str:
@@ -49,27 +54,31 @@ def test_summary_table():
     for name, values, row in zip(lines[1:], cells[1:], rows, strict=True):
         assert values == [f"{row[column]:.4f}" for column in columns], name
     names = [line[:24].strip() for line in lines[1:]]
-    assert names == ["allele frequency alone", "nearest haplotype", "epoch 1", "epoch 2"]
+    assert names == [*BASELINES, "epoch 1", "epoch 2"]
 
 
 def test_figure():
-    """Lines over epochs, and the nearest haplotype's dotted in the same colour."""
+    """Lines over epochs from the untrained network on, and levels in the same colours."""
     panels = tables.metrics_figure(HISTORY, BASELINES).axes
     titles = [axes.get_title() for axes in panels]
     assert [title.split()[-1] for title in titles] == ["recall", "F1", "R2"]
     for axes, title in zip(panels, titles, strict=True):
         metric = title.split()[-1].lower()
         every = axes.get_lines()
-        dotted = {
-            line.get_color(): line.get_ydata() for line in every if line.get_linestyle() == ":"
+        levels = {
+            (line.get_linestyle(), line.get_color()): line.get_ydata()
+            for line in every
+            if line.get_linestyle() != "-"
         }
         strata = [line for line in every if line.get_label() in STRATA]
         assert len({line.get_color() for line in strata}) == len(strata) == 3
         for line in strata:
             column = f"{metric}_{line.get_label()}"
-            assert list(line.get_xdata()) == [1, 2]
-            assert list(line.get_ydata()) == [row[column] for row in HISTORY]
-            assert set(dotted[line.get_color()]) == {BASELINES["nearest haplotype"][column]}
+            assert list(line.get_xdata()) == [0, 1, 2]
+            rows = [BASELINES["untrained network"], *HISTORY]
+            assert list(line.get_ydata()) == [row[column] for row in rows]
+            for style, name in ((":", "nearest haplotype"), ("--", "Li-Stephens model alone")):
+                assert set(levels[style, line.get_color()]) == {BASELINES[name][column]}
 
 
 def test_log_summary(tmp_path, monkeypatch):

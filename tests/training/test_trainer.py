@@ -16,7 +16,13 @@ from snvrag.li_stephens.model import LiStephensModel
 from snvrag.training import trainer as trainer_module
 from snvrag.training.distributed import Ranks
 from snvrag.training.signals import Requests, TrainingInterrupted
-from training_runs import checkpoint_names, make_trainer, run_train
+from training_runs import (
+    assert_same_checkpoint,
+    checkpoint,
+    checkpoint_names,
+    make_trainer,
+    run_train,
+)
 
 
 @pytest.fixture
@@ -49,8 +55,8 @@ def test_a_signal_that_comes_late_is_answered_a_step_later(trainer, tmp_path):
         (tmp_path / "rag_bert.model.step").unlink(missing_ok=True)
 
 
-def test_a_signal_before_the_first_step(trainer, tmp_path, monkeypatch):
-    """While baselines are evaluated: it is answered after the first step."""
+def test_a_signal_before_the_first_step(trainer, tiny_arguments, tmp_path, monkeypatch):
+    """While baselines are evaluated: they are evaluated anew when the run continues."""
     evaluate = trainer_module.evaluate_baselines
 
     def interrupted(*arguments):
@@ -61,23 +67,26 @@ def test_a_signal_before_the_first_step(trainer, tmp_path, monkeypatch):
     with pytest.raises((TrainingInterrupted, KeyboardInterrupt)) as ended:
         trainer.fit()
     assert ended.type is TrainingInterrupted
-    assert load_checkpoint(tmp_path / "rag_bert.model.step")["step"] == 1
+    content = load_checkpoint(tmp_path / "rag_bert.model.step")
+    assert (content["step"], content["baselines"]) == (0, {})
+    monkeypatch.undo()
+    options = ["--output", str(tmp_path), "--epochs", "1"]
+    run_train([*tiny_arguments, *options, "--resume", "auto"])
+    resumed = checkpoint(tmp_path, "ep0")
+    run_train([*tiny_arguments, *options, "--overwrite"])
+    assert_same_checkpoint(checkpoint(tmp_path, "ep0"), resumed)
 
 
-def test_baselines_ask_no_li_stephens_model(trainer, monkeypatch):
-    """It would take as long as that of a whole validation, at every start."""
-
-    class AskedError(Exception):
-        pass
-
-    def fail(*_, **__):
-        raise AskedError
-
-    monkeypatch.setattr(LiStephensModel, "dosage", fail)
-    with pytest.raises(AskedError):
-        next(trainer.val_loader.batches(VALIDATION_SEED))
-    with pytest.raises(AskedError):  # of the first step, after the baselines
-        trainer.fit()
+def test_baselines_are_those_of_before_in_a_resumed_run(tiny_arguments, tmp_path, monkeypatch):
+    """The untrained network is gone, and the others need not be computed again."""
+    arguments = [*tiny_arguments, "--output", str(tmp_path)]
+    first = run_train([*arguments, "--epochs", "1"]).out.splitlines()
+    monkeypatch.delattr(trainer_module, "evaluate_baselines")
+    resumed = run_train([*arguments, "--epochs", "2", "--resume", "auto"]).out.splitlines()
+    start = first.index("Validation, hidden sites, by epoch and beside the baselines:")
+    rows = first[start + 1 : start + 7]  # titles, four baselines, the first epoch
+    assert [row[:11] for row in rows[3:]] == ["Li-Stephens", "untrained n", "epoch 1    "]
+    assert [line for line in resumed if line in rows] == rows
 
 
 def test_only_the_rank_that_writes_reads_the_loss_for_a_line(trainer, monkeypatch):
