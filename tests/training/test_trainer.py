@@ -9,10 +9,8 @@ import pytest
 import torch
 
 from snvrag import log
-from snvrag.batches.keys import VALIDATION_SEED
 from snvrag.io.checkpoint import load_checkpoint
 from snvrag.kernels import HammingIndex, li_stephens_dosage
-from snvrag.li_stephens.model import LiStephensModel
 from snvrag.training import trainer as trainer_module
 from snvrag.training.distributed import Ranks
 from snvrag.training.signals import Requests, TrainingInterrupted
@@ -113,7 +111,7 @@ def test_switching_epochs_makes_no_mask(trainer, monkeypatch):
 
 
 def test_every_search_and_model_has_the_threads_of_the_run(tiny_arguments, tmp_path, monkeypatch):
-    """--threads is what each kernel of training and validation is given, and torch has."""
+    """So are torch and the baselines."""
     seen = set()
 
     def recorded(kernel):
@@ -126,14 +124,6 @@ def test_every_search_and_model_has_the_threads_of_the_run(tiny_arguments, tmp_p
     monkeypatch.setattr(HammingIndex, "search", recorded(HammingIndex.search))
     model = "snvrag.li_stephens.model.li_stephens_dosage"
     monkeypatch.setattr(model, recorded(li_stephens_dosage))
-    evaluate = trainer_module.evaluate_baselines
-
-    def baselines(*args):
-        result = evaluate(*args)
-        seen.clear()
-        return result
-
-    monkeypatch.setattr(trainer_module, "evaluate_baselines", baselines)
     for threads in (1, 3):
         folder = str(tmp_path / str(threads))
         once = ["--epochs", "1", "--threads", str(threads), "--output", folder]
