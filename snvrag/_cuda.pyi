@@ -16,6 +16,7 @@ def af_guided_masks(
     rate: float,
     rare_rate: float,
     rare_threshold: float,
+    mersenne_twister: bool,
     stream: int,
 ) -> None: ...
 def hamming_index_build(

@@ -159,5 +159,5 @@ def test_a_pass_is_linear_in_the_samples(tiny_arguments):
     existing = [*trainer.network.parameters(), *(p.grad for p in trainer.network.parameters())]
     existing += [field for field in fields if isinstance(field, torch.Tensor)]
     with PeakBytes(trainer.device, existing, lambda size: 1.6 * size) as measured:
-        trainer.runner.backward([(batch, neighbours)], 1)
+        trainer.runner.backward([(batch, neighbours)], batch.num_scored)
     assert said == pytest.approx(measured.peak, rel=0.02)

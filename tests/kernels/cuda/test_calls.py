@@ -125,5 +125,3 @@ def test_errors(gpu, rng):
     mask = {"seed": 1, "window": 0, "rate": 0.5}
     with pytest.raises(TypeError, match=r"af must be .*, got dtype float32"):
         kernels.af_guided_mask(gpu.put(np.zeros(3, np.float32)), **mask)
-    with pytest.raises(ValueError, match="generator must be 'philox'"):
-        kernels.af_guided_mask(gpu.put(np.zeros(3)), **mask, generator="mt19937")

@@ -66,10 +66,22 @@ class Extension:
         return 8 + num_sites
 
     def af_guided_masks(
-        self, af, starts, stops, mask, seed, first_window, rate, rare_rate, rare_threshold, stream
+        self,
+        af,
+        starts,
+        stops,
+        mask,
+        seed,
+        first_window,
+        rate,
+        rare_rate,
+        rare_threshold,
+        mersenne_twister,
+        stream,
     ):
         assert stream == 7
         rates = {"rate": rate, "rare_rate": rare_rate, "rare_threshold": rare_threshold}
+        rates["generator"] = "mt19937" if mersenne_twister else "philox"
         for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
             mask[start:stop] = oracle.af_guided_mask(
                 af[start:stop], seed=seed, window=first_window + i, **rates
@@ -171,8 +183,9 @@ def test_masks(fake, rng):
     rates = {"rate": 0.3, "rare_rate": 0.9, "rare_threshold": 0.2}
     got = kernels.af_guided_masks(Array(af), *ends, seed=3, first_window=9, **rates)
     assert (got.values == kernels.af_guided_masks(af, *ends, seed=3, first_window=9, **rates)).all()
-    with pytest.raises(ValueError, match="generator must be 'philox' for a CUDA array"):
-        kernels.af_guided_mask(Array(af), seed=1, window=0, rate=0.5, generator="mt19937")
+    v18 = {"seed": 1, "window": 0, "rate": 0.5, "generator": "mt19937"}
+    got = kernels.af_guided_mask(Array(af), **v18)
+    assert (got.values == kernels.af_guided_mask(af, **v18)).all()
     with pytest.raises(ValueError, match="rate must be from 0 to 1, got 2"):
         kernels.af_guided_mask(Array(af), seed=1, window=0, rate=2)
 
