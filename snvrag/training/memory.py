@@ -1,10 +1,9 @@
-"""The memory of a pass through the network: bounded, and foretold from one and two samples."""
+"""The memory of a pass through the network, foretold from one and two samples."""
 
 from __future__ import annotations
 
-import ctypes
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,27 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..batches.batch import Batch, Neighbours
 from .step import BatchRunner
 
-# Blocks of this size or more are mapped one by one, and given back when they are freed. Smaller
-# ones lie in the allocator's heap, with gaps between them: passes of such blocks alone took 1.5 to
-# 1.9 times the memory that torch asked for.
-_MAPPED_BYTES = 2**22
+# What the allocator of the CPU takes over what torch asks for: glibc puts blocks of up to 32 MiB on
+# its heap, beside whatever outlives them, and the gaps grow for many steps. Passes of four networks
+# took 1.4 to 1.7 times what torch asked for. (Mapping large blocks one by one, by mallopt, left no
+# gaps and made steps half as long again, by the page faults.)
 _WITH_GAPS = 1.6
-_KEPT_BYTES = 2**26  # of the heap's free end; what glibc's own rule comes to
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
-
-
-def map_large_blocks() -> None:
-    """Let glibc's malloc map large blocks one by one; do nothing with another C library.
-
-    By itself it raises its threshold to 32 MiB when it sees such blocks freed. The tensors of a
-    step then share the heap with whatever outlives them, as gradients and the optimizer's moments,
-    and gaps between them grow for many steps: the peak of V18's network was twice what torch asked
-    for.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)
-        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -49,17 +32,13 @@ class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         Only tensors on devices of this type count.
     existing
         Tensors made before, which do not count.
-    weigh
-        Function of the bytes of a block that returns the bytes to count for it.
     """
 
-    def __init__(
-        self, device: torch.device, existing: Iterable[Tensor], weigh: Callable[[int], float]
-    ) -> None:
+    def __init__(self, device: torch.device, existing: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = self._live = 0.0
-        self._device, self._weigh = device, weigh
-        self._blocks = {tensor.untyped_storage().data_ptr(): 0.0 for tensor in existing}
+        self.peak = self._live = 0
+        self._device = device
+        self._blocks = {tensor.untyped_storage().data_ptr(): 0 for tensor in existing}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -74,7 +53,7 @@ class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _count(self, storage: torch.UntypedStorage) -> None:
         place = storage.data_ptr()
         if place not in self._blocks:
-            self._blocks[place] = size = self._weigh(storage.nbytes())
+            self._blocks[place] = size = storage.nbytes()
             self._live += size
             self.peak = max(self.peak, self._live)
             weakref.finalize(storage, self._forget, place)
@@ -114,15 +93,9 @@ def pass_bytes(
         *(field for field in fields if isinstance(field, Tensor)),
     ]
 
-    gaps = _WITH_GAPS if runner.device.type == "cpu" else 1.0
-
     def peak(count: int) -> float:
-        def weigh(num_bytes: int) -> float:
-            is_mapped = num_bytes * num_samples >= count * _MAPPED_BYTES
-            return num_bytes * (1.0 if is_mapped else gaps)
-
         part = batch.rows(0, count), neighbours.rows(0, count)
-        with PeakBytes(runner.device, existing, weigh) as measured:
+        with PeakBytes(runner.device, existing) as measured:
             if training:
                 runner.backward([part], part[0].num_scored)
             else:
@@ -133,4 +106,5 @@ def pass_bytes(
     one = peak(1)
     two = peak(2) if min(num_samples, batch.num_samples) > 1 else one
     network.zero_grad(set_to_none=True)
-    return one + (two - one) * (num_samples - 1)
+    gaps = _WITH_GAPS if runner.device.type == "cpu" else 1.0
+    return gaps * (one + (two - one) * (num_samples - 1))

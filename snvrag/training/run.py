@@ -12,7 +12,6 @@ from ..io.atomic import write_text
 from ..log import close_log, log, no_log, open_log
 from .distributed import Ranks
 from .dry_run import plan_lines, size_line
-from .memory import map_large_blocks
 from .options import Config
 from .run_data import load_run_data
 from .run_folder import (
@@ -34,7 +33,6 @@ def train(config: Config) -> list[dict[str, Any]]:
     `TrainingInterrupted` when SIGTERM or SIGINT ended it, after a checkpoint was saved, and
     `LostRankError` if another process of the run has ended.
     """
-    map_large_blocks()
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     ranks = Ranks.start(config.run.rank_timeout)
