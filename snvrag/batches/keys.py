@@ -135,6 +135,12 @@ class KeySampler:
             return self.num_windows * -(-self.num_samples // self.batch_size)
         return -(-self.num_windows * self.num_samples // self.batch_size)
 
+    @property
+    def most_samples(self) -> int:
+        """Samples of the largest batch."""
+        together = 1 if self.shuffle == "window" else self.num_windows
+        return min(self.batch_size, self.num_samples * together)
+
     def batches(self, mask_seed: int, first: int = 0) -> Iterator[list[Key]]:
         """Yield the batches of an epoch from number ``first`` on.
 

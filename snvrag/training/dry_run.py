@@ -60,7 +60,7 @@ def _memory_lines(trainer: Trainer) -> list[str]:
     budget_bytes = int(config.retrieval.cache_mb * 2**20)
     cache_bytes = min(all_bytes, max(budget_bytes, window_bytes))
     over = ": over its budget, so the least recently used leave" if all_bytes > budget_bytes else ""
-    num_samples = -(-config.training.batch_size // trainer.ranks.size)
+    num_samples = -(-trainer.train_loader.sampler.most_samples // trainer.ranks.size)
     # The next batches are made when the pass is over, so one optimizer step's are there in it.
     num_batches = config.training.accumulation
     sample_bytes = (batch.num_bytes + neighbours.num_bytes) / batch.num_samples
@@ -115,9 +115,9 @@ def _pass_bytes(trainer: Trainer, batch: Batch, neighbours: Neighbours, num_samp
 
     Without ranks that of training is: they share its batches, and take those of validation whole.
     """
-    runner, size = trainer.runner, trainer.config.training.batch_size
+    runner, size = trainer.runner, trainer.val_loader.sampler.most_samples
     training = pass_bytes(runner, batch, neighbours, num_samples)
-    if size == num_samples:
+    if trainer.ranks.size == 1:
         return training
     return max(training, pass_bytes(runner, batch, neighbours, size, training=False))
 
