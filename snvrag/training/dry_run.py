@@ -40,9 +40,12 @@ def size_line(trainer: Trainer) -> str:
     flanks = f", flanks of {config.flank}" if config.flank else ""
     num_parameters = sum(p.numel() for p in trainer.network.parameters())
     ranks = f"; batches are split over {size} ranks" if size > 1 else ""
+    place = str(trainer.device)
+    if place != "cpu" and trainer.train_loader.resident is None:
+        place += ", retrieval on the CPU, as this build lacks the CUDA extension"
     return (
         f"windows: {len(trainer.windows)} of at most {config.window_size} sites{flanks}; "
-        f"network: {num_parameters} parameters on {trainer.device}{ranks}"
+        f"network: {num_parameters} parameters on {place}{ranks}"
     )
 
 

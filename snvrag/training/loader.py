@@ -26,7 +26,7 @@ from ..panel.windows import Windows
 from ..retrieval.cache import IndexCache
 from ..retrieval.neighbours import Retriever, SiteWeights
 from .distributed import ALONE, Ranks
-from .options import Config
+from .options import Config, RunConfig
 from .run_data import RunData
 from .signals import ignore_signals, kill, signals_blocked
 
@@ -99,14 +99,17 @@ class Loader:
             self._of_worker = _HostPart(self.dataset)
         self._epoch_keys = _EpochKeys()
         self.workers: set[BaseProcess] = set()
-        num_workers = config.run.workers
+        self.loader = self._make_loader(config.run)
+
+    def _make_loader(self, config: RunConfig) -> DataLoader[Any]:
+        num_workers = config.workers
         with _more_workers_than_cores():
-            self.loader: DataLoader[Any] = DataLoader(
+            return DataLoader(
                 self._of_worker,
                 batch_sampler=self._epoch_keys,
                 collate_fn=as_batch,
                 num_workers=num_workers,
-                multiprocessing_context=config.run.start_method if num_workers else None,
+                multiprocessing_context=config.start_method if num_workers else None,
                 persistent_workers=num_workers > 0,
                 worker_init_fn=ignore_signals,
                 # Without a generator of its own it would draw from the one that dropout uses.
