@@ -72,10 +72,14 @@ def test_an_interrupted_run_leaves_nothing(arguments, tmp_path, monkeypatch, num
         os.kill(os.getpid(), number)
 
     monkeypatch.setattr(imputed_vcf.ImputedWriter, "write", interrupted)
+    # A job in the background of a shell inherits that Ctrl-C is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         ended = main(arguments(output=tmp_path / "out.bcf", report=tmp_path / "r.tsv"))
     except SystemExit as stopped:
         ended = stopped.code
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended == code
     assert list(tmp_path.iterdir()) == []
 
