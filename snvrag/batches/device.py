@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import InputError
 from ..panel.panel import Panel
 from .batch import PAD, Batch
 from .dataset import WindowDataset
@@ -41,14 +42,22 @@ class DeviceHaplotypes:
     ----------
     panel : Panel
     site_bits : (S, ceil(H / 64)) int64
-        As `Panel.site_bits`.
+        As `Panel.site_bits`. `InputError` if the device has too little memory.
     pairs : (num_samples + 1, 2) int64
         The haplotypes of each sample; in the last row, so that of sample -1, -1.
     """
 
     def __init__(self, panel: Panel, device: torch.device) -> None:
         self.panel, self.device = panel, device
-        self.site_bits = upload(panel.site_bits.view(np.int64), device)
+        try:
+            self.site_bits = upload(panel.site_bits.view(np.int64), device)
+        except torch.cuda.OutOfMemoryError as error:
+            size = panel.site_bits.nbytes / 1e6
+            raise InputError(
+                f"must have memory for {size:.0f} MB of haplotypes, got {device}, which has less: "
+                "choose a region, or the CPU",
+                argument="device",
+            ) from error
         samples = np.append(np.arange(panel.num_samples), -1)
         self.pairs = upload(panel.own_haplotypes(samples), device)
 

@@ -11,10 +11,12 @@ import torch
 import helpers
 import panel_files
 from emulated_cuda import DeviceReads
+from snvrag.batches import device as device_module
 from snvrag.batches.dataset import Targets, WindowDataset
 from snvrag.batches.device import DeviceDataset, DeviceHaplotypes
 from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskConfig
+from snvrag.errors import InputError
 from snvrag.panel.windows import Windows
 
 NUM_SITES = 150
@@ -80,3 +82,12 @@ def test_batches_are_those_of_the_host(device, make_targets, haploid, generator)
         assert reads.seen == []
         assert_equal(got, expected)
     assert_equal(on_device.__getitems__([]), dataset.__getitems__([]))
+
+
+def test_too_little_memory_for_the_panel(device, monkeypatch):
+    def full(*_arguments):
+        raise torch.cuda.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(device_module, "upload", full)
+    with pytest.raises(InputError, match="must have memory for 0 MB of haplotypes, got c"):
+        DeviceHaplotypes(panel_of(False), device)
