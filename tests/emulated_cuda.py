@@ -50,8 +50,11 @@ def build(folder: Path) -> ModuleType:
 
 
 def load(path: Path) -> ModuleType:
-    """Return the compiled module, as that of the package."""
-    spec = importlib.util.spec_from_file_location("snvrag._cuda", path)
+    """Return the compiled module.
+
+    Under the name of the package's own, pybind11 would return that one, if it has been imported.
+    """
+    spec = importlib.util.spec_from_file_location("emulated._cuda", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
