@@ -135,10 +135,7 @@ def estimate_rates(
     prior = _checks.not_negative("prior", prior)
     _checks.check_copied(exclude, num_haplotypes)
     given, mismatch = _checks.cumulative_rho(cumulative_rho), _checks.mismatch(mismatch)
-    expected = f"a contiguous bool ({len(given)},) array"
-    observed = _checks.array("observed", observed, np.bool_, (len(given),), expected)
-    sites = np.flatnonzero(observed)
-    first_jump, first_mismatch, rho = -np.expm1(-np.diff(given[sites])), mismatch, given
+    rho, share = given, mismatch
     log_likelihood = np.zeros(iterations)
     for i in range(iterations):
         switches, mismatches, num_alleles, likelihoods = _core.li_stephens_events(
@@ -147,7 +144,7 @@ def estimate_rates(
             num_haplotypes,
             observed,
             rho,
-            mismatch,
+            share,
             exclude,
             missing,
             threads,
@@ -155,12 +152,14 @@ def estimate_rates(
         log_likelihood[i] = likelihoods.sum()
         if num_alleles == 0:
             continue
+        sites = np.flatnonzero(observed)
+        first_jump = -np.expm1(-np.diff(given[sites]))
         jump = (switches + prior * first_jump) / (len(queries) + prior)
         rho = _with_rho_between(given, sites, -np.log1p(-np.minimum(jump, MOST_JUMP)))
         weight = prior * len(sites)
-        share = (mismatches + weight * first_mismatch) / (num_alleles + weight)
-        mismatch = min(max(share, LEAST_MISMATCH), 0.5)
-    return Rates(rho.copy(), mismatch, log_likelihood)
+        share = (mismatches + weight * mismatch) / (num_alleles + weight)
+        share = min(max(share, LEAST_MISMATCH), 0.5)
+    return Rates(rho.copy(), share, log_likelihood)
 
 
 def _with_rho_between(
@@ -168,11 +167,10 @@ def _with_rho_between(
 ) -> NDArray[np.float64]:
     """Return ``given`` with the (T - 1,) rho between the T observed sites replaced."""
     steps = np.diff(given, prepend=given[0])
-    interval = np.repeat(np.arange(len(rho)), np.diff(sites))  # of the sites after the first
     inside = steps[sites[0] + 1 : sites[-1] + 1]
     span, count = np.diff(given[sites]), np.diff(sites)
-    even = (rho / count)[interval]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scaled = inside * (rho / span)[interval]
-    inside[...] = np.where(span[interval] > 0, scaled, even)
-    return given[0] + np.cumsum(steps)
+    inside[np.repeat(span == 0, count)] = 1  # evenly
+    inside /= np.repeat(np.where(span == 0, count, span), count)
+    inside *= np.repeat(rho, count)
+    steps[0] = given[0]
+    return steps.cumsum()

@@ -158,6 +158,18 @@ def test_missing_alleles(simd_level, share):
     assert all_missing.mismatch == problem.mismatch
 
 
+@pytest.mark.parametrize("step", [0.0, 5e-324, 1e-300])
+def test_sites_at_hardly_any_distance(simd_level, step):
+    """Intervals of no distance are divided evenly, and learn from a least probability."""
+    problem = Problem(40, 60, 5)
+    problem.cumulative_rho = 3 * step * np.arange(60)
+    got = problem.learn(iterations=60)
+    assert np.isfinite(got.cumulative_rho).all()
+    assert (np.diff(got.cumulative_rho) >= 0).all()
+    flat = problem.learn(iterations=1).log_likelihood
+    assert got.log_likelihood[-1] > flat[0] + 1
+
+
 @pytest.mark.parametrize("mismatch", [0.5, 1e-4, 1e-6])
 def test_an_error_of_any_size(simd_level, mismatch):
     problem = Problem(65, 130)
