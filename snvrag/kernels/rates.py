@@ -39,7 +39,7 @@ def estimate_rates(
     exclude: NDArray[np.int64] | None = None,
     missing: NDArray[np.uint64] | None = None,
     iterations: int = 15,
-    prior: float = 5.0,
+    prior: float = 10.0,
     threads: int | None = None,
 ) -> Rates:
     """Learn rho between observed sites, and mismatch, for the model of `li_stephens_dosage`.
@@ -105,6 +105,9 @@ def estimate_rates(
     haplotypes; memory: 8 sqrt(T) bytes for each haplotype and thread, and 512 T bytes. Answers do
     not depend on the number of threads; those of different instruction sets agree to about 1e-4.
     Ctrl-C ends a long call.
+    The defaults were chosen by the loss at hidden sites of held-out samples, on simulated panels
+    and on parts of two panels of the 1000 Genomes Project, with 50 to 400 queries. Without a prior,
+    rates fit the queries too closely.
     Source: Dempster, Laird and Rubin, J. R. Stat. Soc. B 39:1, 1977; Li and Stephens, Genetics
     165:2213, 2003; Li et al., Genet. Epidemiol. 34:816, 2010 (MaCH).
 
