@@ -43,6 +43,17 @@ def li_stephens_dosage(
     missing: NDArray[np.uint64] | None,
     threads: int | None,
 ) -> NDArray[np.float32]: ...
+def li_stephens_events(
+    queries: NDArray[np.uint64],
+    site_bits: NDArray[np.uint64],
+    num_haplotypes: int,
+    observed: NDArray[np.bool_],
+    cumulative_rho: NDArray[np.float64],
+    mismatch: float,
+    exclude: NDArray[np.int64] | None,
+    missing: NDArray[np.uint64] | None,
+    threads: int | None,
+) -> tuple[NDArray[np.float64], float, int, NDArray[np.float64]]: ...
 def topk_l2(
     queries: NDArray[np.float32],
     database: NDArray[np.float32],

@@ -45,15 +45,18 @@ def test_l2_search():
 
 
 def test_li_stephens():
-    dosage = kernels.li_stephens_dosage(
-        BITS[2:],
-        kernels.pack_haplotypes(ALLELES.T),
-        num_haplotypes=3,
-        observed=np.array([True, True, False, False]),
-        cumulative_rho=np.zeros(4),
-        mismatch=1e-6,
-    )
+    model = {
+        "site_bits": kernels.pack_haplotypes(ALLELES.T),
+        "num_haplotypes": 3,
+        "observed": np.array([True, True, False, False]),
+        "cumulative_rho": np.zeros(4),
+        "mismatch": 1e-6,
+    }
+    dosage = kernels.li_stephens_dosage(BITS[2:], **model)
     np.testing.assert_allclose(dosage, ALLELES[2:], atol=1e-5)
+    rates = kernels.estimate_rates(BITS, **model)
+    assert rates.mismatch < 1e-5
+    assert rates.cumulative_rho.max() < 1e-3
 
 
 def test_prepare(tiny_vcf, tmp_path, capsys):

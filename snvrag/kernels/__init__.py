@@ -5,7 +5,7 @@ disk.
 
 Arrays are NumPy's. The masks and the searches also take CUDA arrays (of torch or CuPy): they then
 run on the device, on the caller's current stream, and return CUDA arrays. Packing, alignment and
-`li_stephens_dosage` run on the CPU alone.
+the Li-Stephens model (`li_stephens_dosage`, `estimate_rates`) run on the CPU alone.
 
 All functions may be called from several threads at once, and several threads may search one
 `HammingIndex`, which is immutable once built. Calls run without the GIL, and the compiled modules
@@ -18,14 +18,17 @@ from .alignment import align_sites
 from .li_stephens import li_stephens_dosage
 from .masking import af_guided_mask, af_guided_masks
 from .packing import pack_haplotypes, unpack_haplotypes
+from .rates import Rates, estimate_rates
 from .retrieval import HammingIndex, TopK, topk_hamming, topk_l2
 
 __all__ = [
     "HammingIndex",
+    "Rates",
     "TopK",
     "af_guided_mask",
     "af_guided_masks",
     "align_sites",
+    "estimate_rates",
     "li_stephens_dosage",
     "pack_haplotypes",
     "topk_hamming",

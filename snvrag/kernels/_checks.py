@@ -6,6 +6,7 @@ range of sizes and indices. The kind of an array whose values are checked is che
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any, NoReturn
 
@@ -72,6 +73,14 @@ def fraction(name: str, value: object) -> float:
     number = real_number(name, value)
     if not 0 <= number <= 1:
         value_error(name, "from 0 to 1", value)
+    return number
+
+
+def not_negative(name: str, value: object) -> float:
+    """Return ``value`` as a float if it is a finite number from 0."""
+    number = real_number(name, value)
+    if not 0 <= number < math.inf:
+        value_error(name, "finite and not negative", value)
     return number
 
 

@@ -27,6 +27,18 @@ def index() -> Any:
 
 
 FOUND = {"k": 2, "exclude": np.full((3, 2), -1), "threads": 1}
+LI_STEPHENS: dict[str, Any] = {
+    "queries": np.zeros((3, 2), U8),
+    "site_bits": np.zeros((L, 2), U8),
+    "num_haplotypes": 70,
+    "observed": np.ones(L, bool),
+    "cumulative_rho": np.arange(L) * 0.1,
+    "mismatch": 0.01,
+    "exclude": np.full((3, 2), -1),
+    "missing": np.zeros((3, 2), U8),
+    "threads": 1,
+}
+LI_STEPHENS_FUNCTIONS = ("li_stephens_dosage", "li_stephens_events")
 # Every raw function with good arguments, one of which each test spoils.
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "pack_rows": (_core.pack_rows, {"alleles": np.zeros((5, L), np.int8)}),
@@ -91,29 +103,21 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             **FOUND,
         },
     ),
-    "li_stephens_dosage": (
-        _core.li_stephens_dosage,
-        {
-            "queries": np.zeros((3, 2), U8),
-            "site_bits": np.zeros((L, 2), U8),
-            "num_haplotypes": 70,
-            "observed": np.ones(L, bool),
-            "cumulative_rho": np.arange(L) * 0.1,
-            "mismatch": 0.01,
-            "exclude": np.full((3, 2), -1),
-            "missing": np.zeros((3, 2), U8),
-            "threads": 1,
-        },
-    ),
+    "li_stephens_dosage": (_core.li_stephens_dosage, LI_STEPHENS),
+    "li_stephens_events": (_core.li_stephens_events, LI_STEPHENS),
 }
 
 ARRAYS = [(f, a) for f, (_, good) in CALLS.items() for a, v in good.items() if np.ndim(v)]
 NUMBERS = [(f, a) for f, (_, good) in CALLS.items() for a, v in good.items() if not np.ndim(v)]
 OPTIONAL = {
-    *((f, a) for f in ("topk_l2", "search", "li_stephens_dosage") for a in ("exclude", "threads")),
+    *(
+        (f, a)
+        for f in ("topk_l2", "search", *LI_STEPHENS_FUNCTIONS)
+        for a in ("exclude", "threads")
+    ),
     *((f, "observed") for f in ("from_haplotypes", "from_sites")),
     ("search", "weights"),
-    ("li_stephens_dosage", "missing"),
+    *((f, "missing") for f in LI_STEPHENS_FUNCTIONS),
 }
 FLOATS = {"decay_sites", "mismatch"}
 
@@ -200,6 +204,7 @@ FREE = {
     "exclude of topk_l2": {1},
     "exclude of search": {1},
     "exclude of li_stephens_dosage": {1},
+    "exclude of li_stephens_events": {1},
     "panel of from_haplotypes": {0},
 }
 
@@ -295,13 +300,14 @@ def test_gathered_rows_and_columns_out_of_range():
 
 
 @pytest.mark.parametrize("value", [-2, 70, 2**31, 2**32, 2**63 - 1, -(2**63)])
-@pytest.mark.parametrize("function", ["search", "topk_l2", "li_stephens_dosage"])
+@pytest.mark.parametrize("function", ["search", "topk_l2", *LI_STEPHENS_FUNCTIONS])
 def test_an_excluded_index_out_of_range_excludes_nothing(function, value):
     """The public functions refuse it; here it must not lead to any memory."""
     exclude = np.full((3, 2), -1)
     expected = call(function, exclude=exclude)
     exclude[2, 1] = value
-    assert np.array_equal(call(function, exclude=exclude), expected)
+    got = call(function, exclude=exclude)
+    assert all(map(np.array_equal, got, expected))
 
 
 def test_everything_excluded():
@@ -309,6 +315,7 @@ def test_everything_excluded():
     for function in ("search", "topk_l2"):
         assert [x.shape for x in call(function, k=9, exclude=exclude)] == [(3, 9)] * 2
     assert call("li_stephens_dosage", exclude=exclude).shape == (3, L)
+    assert call("li_stephens_events", exclude=exclude)[0].shape == (L - 1,)
 
 
 def test_weights_and_rho_of_any_value():
@@ -316,8 +323,10 @@ def test_weights_and_rho_of_any_value():
         distances, indices = call("search", weights=np.full(L, value, np.float32))
         assert np.isnan(distances).all()
         assert indices.tolist() == [[0, 1]] * 3
-        assert call("li_stephens_dosage", cumulative_rho=np.full(L, value)).shape == (3, L)
+        for function in LI_STEPHENS_FUNCTIONS:
+            call(function, cumulative_rho=np.full(L, value))
     assert call("li_stephens_dosage", cumulative_rho=-np.arange(L) * 1.0).shape == (3, L)
+    assert call("li_stephens_events", cumulative_rho=-np.arange(L) * 1.0)[0].shape == (L - 1,)
 
 
 def test_genotypes_do_not_write_where_they_may_not():

@@ -8,47 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import frozen, pack
+from mosaic_problem import MosaicProblem
 from snvrag.kernels import li_stephens_dosage, oracle
 
 # Of a probability; sums of float32 over a few hundred haplotypes and sites.
 TOLERANCE = 2e-5
 
 
-class Problem:
-    """A panel of mosaics, and queries that copy it with errors."""
-
-    def __init__(self, num_haplotypes, num_sites, num_queries=3, *, share=0.5, seed=0, step=0.05):
-        random = np.random.default_rng([num_haplotypes, num_sites, seed])
-        founders = random.integers(0, 2, (4, num_sites))
-        segment = np.cumsum(random.random((num_haplotypes + num_queries, num_sites)) < 0.05, 1)
-        alleles = founders[(segment + np.arange(len(segment))[:, None]) % 4, np.arange(num_sites)]
-        alleles = (alleles ^ (random.random(alleles.shape) < 0.03)).astype(np.int8)
-        self.panel, self.queries = alleles[:num_haplotypes], alleles[num_haplotypes:]
-        self.observed = random.random(num_sites) < share
-        self.cumulative_rho = np.cumsum(random.exponential(step, num_sites))
-        self.mismatch = 0.01
-        self.exclude = None
-        self.missing = None
+class Problem(MosaicProblem):
+    """The kernel's and the twin's answer."""
 
     def run(self, **changes):
-        given = {
-            "queries": pack(self.queries),
-            "site_bits": pack(self.panel.T),
-            "num_haplotypes": len(self.panel),
-            "observed": self.observed,
-            "cumulative_rho": self.cumulative_rho,
-            "mismatch": self.mismatch,
-            "exclude": self.exclude,
-            "missing": None if self.missing is None else pack(self.missing),
-            **changes,
-        }
-        return li_stephens_dosage(given.pop("queries"), given.pop("site_bits"), **given)
+        return li_stephens_dosage(**self.arguments(**changes))
 
     def expected(self):
         rows = []
         model = (self.cumulative_rho, self.mismatch)
-        for q, query in enumerate(self.queries):
-            exclude = () if self.exclude is None else tuple(self.exclude[q].tolist())
+        for q, (query, exclude) in enumerate(zip(self.queries, self.excluded(), strict=True)):
             seen = self.observed & (True if self.missing is None else self.missing[q] == 0)
             rows.append(oracle.li_stephens_dosage(query, self.panel, seen, *model, exclude))
         return np.array(rows).reshape(len(self.queries), self.panel.shape[1])

@@ -28,6 +28,7 @@ LONG = {
     "weighted hamming": "index.search(queries[:500], 1, threads=1, weights=weights)",
     "l2": "topk_l2(vectors[:8_000], vectors, 1, threads=1)",
     "li_stephens": "li_stephens_dosage(queries, bits[:1024], **model(1024), threads=1)",
+    "rates": "estimate_rates(queries, bits[:1024], **model(1024), threads=1)",
     "li_stephens of one query": "li_stephens_dosage(row, bits, **model(128_000), threads=1)",
 }
 
@@ -35,7 +36,7 @@ INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np
 from snvrag import _core
-from snvrag.kernels import HammingIndex, li_stephens_dosage, topk_l2
+from snvrag.kernels import HammingIndex, estimate_rates, li_stephens_dosage, topk_l2
 
 # Background jobs of a shell ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -180,6 +181,9 @@ def test_what_is_checked_may_change_meanwhile():
         lambda: af_guided_masks(af, starts, stops, seed=0, rate=0.5),
         lambda: index.search(bits[:1], 1, exclude, None, 1),
         lambda: _core.li_stephens_dosage(
+            bits[:1], bits[:128, :1], 41, observed, np.zeros(128), 0.01, exclude, None, 1
+        ),
+        lambda: _core.li_stephens_events(
             bits[:1], bits[:128, :1], 41, observed, np.zeros(128), 0.01, exclude, None, 1
         ),
     )

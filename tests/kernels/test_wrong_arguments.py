@@ -32,6 +32,17 @@ def one_other(size: int, value: float, place: int) -> np.ndarray:
 MASK: dict[str, Any] = {"af": np.full(10, 0.5), "seed": 1, "rate": 0.5}
 WINDOWS = {"starts": np.array([0, 5]), "stops": np.array([5, 10])}
 FOUND = {"k": 2, "exclude": np.full((2, 1), -1), "threads": 1}
+LI_STEPHENS: dict[str, Any] = {
+    "queries": bits(3),
+    "site_bits": bits(70),
+    "num_haplotypes": 66,
+    "observed": np.ones(70, bool),
+    "cumulative_rho": np.zeros(70),
+    "mismatch": 0.01,
+    "exclude": np.full((3, 1), -1),
+    "missing": bits(3),
+    "threads": 1,
+}
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "pack": (kernels.pack_haplotypes, {"alleles": np.zeros((2, 3), np.int8)}),
     "unpack": (kernels.unpack_haplotypes, {"bits": bits(3), "num_sites": 128}),
@@ -63,20 +74,8 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"site_bits": bits(5), "num_haplotypes": 70, "observed": np.ones(5, bool)},
     ),
     "l2": (kernels.topk_l2, {"queries": floats(2), "database": floats(6), **FOUND}),
-    "dosage": (
-        kernels.li_stephens_dosage,
-        {
-            "queries": bits(3),
-            "site_bits": bits(70),
-            "num_haplotypes": 66,
-            "observed": np.ones(70, bool),
-            "cumulative_rho": np.zeros(70),
-            "mismatch": 0.01,
-            "exclude": np.full((3, 1), -1),
-            "missing": bits(3),
-            "threads": 1,
-        },
-    ),
+    "dosage": (kernels.li_stephens_dosage, LI_STEPHENS),
+    "rates": (kernels.estimate_rates, {**LI_STEPHENS, "iterations": 2, "prior": 1.0}),
     "features": (
         _core.match_features,
         {
@@ -106,6 +105,14 @@ FLOATS = "a float32 (rows, dimensions) array with contiguous rows"
 EXCLUDE = "an int64 (Q, E) array with contiguous rows"
 AF = "a float64 (L,) array of frequencies from 0 to 1"
 ALLELES = "an (S, 2) array of strings (REF, ALT) or of integer codes"
+LI_STEPHENS_ARRAYS = {
+    "queries": BITS,
+    "site_bits": BITS,
+    "observed": "a contiguous bool (70,) array",
+    "cumulative_rho": "a contiguous float64 (S,) array",
+    "exclude": EXCLUDE,
+    "missing": BITS,
+}
 ARRAYS = {
     "pack": {"alleles": "an int8, uint8 or bool (rows, columns) array"},
     "unpack": {"bits": BITS},
@@ -127,14 +134,8 @@ ARRAYS = {
     },
     "from sites": {"site_bits": BITS, "observed": "a contiguous bool (5,) array"},
     "l2": {"queries": FLOATS, "database": FLOATS, "exclude": EXCLUDE},
-    "dosage": {
-        "queries": BITS,
-        "site_bits": BITS,
-        "observed": "a contiguous bool (70,) array",
-        "cumulative_rho": "a contiguous float64 (S,) array",
-        "exclude": EXCLUDE,
-        "missing": BITS,
-    },
+    "dosage": LI_STEPHENS_ARRAYS,
+    "rates": LI_STEPHENS_ARRAYS,
     "features": {
         "queries": BITS,
         "neighbours": BITS,
@@ -194,6 +195,13 @@ NUMBERS = {
     "from sites": {"num_haplotypes": int},
     "l2": {"k": int, "threads": int},
     "dosage": {"num_haplotypes": int, "mismatch": float, "threads": int},
+    "rates": {
+        "num_haplotypes": int,
+        "mismatch": float,
+        "iterations": int,
+        "prior": float,
+        "threads": int,
+    },
 }
 
 
@@ -254,6 +262,36 @@ SEARCH: list[Row] = [
     ({"exclude": np.zeros((3, 1), np.int64)}, V, EXCLUDE_2, "shape (3, 1)"),
     ({"exclude": np.array([[0], [6]])}, V, f"{EXCLUDED} 6", "6 for query 1"),
     ({"exclude": np.array([[-2], [0]])}, V, f"{EXCLUDED} 6", "-2 for query 0"),
+]
+LI_STEPHENS_VALUES: list[Row] = [
+    ({"site_bits": bits(70, 1)}, V, "of 2 words a row (66 haplotypes)", "1"),
+    ({"num_haplotypes": 200}, V, "site_bits must be of 4 words a row (200 haplotypes)", "2"),
+    ({"num_haplotypes": 0}, V, HAPLOTYPES, "0"),
+    ({"num_haplotypes": 2**32}, V, HAPLOTYPES, f"{2**32}"),
+    ({"queries": bits(3, 3)}, V, "of 2 words a row (70 sites)", "3"),
+    ({"queries": bits(3, 4)[:, :2]}, T, BITS, NOT_ADJACENT),
+    ({"queries": bits(6)[::2]}, T, BITS, NOT_ADJACENT),
+    ({"observed": np.ones(69, bool)}, V, ARRAYS["dosage"]["observed"], "shape (69,)"),
+    ({"cumulative_rho": np.zeros(71)}, V, "a contiguous float64 (70,) array", "shape (71,)"),
+    ({"cumulative_rho": one_other(70, -1.0, 9)}, V, FINITE, "-1.0 at 9"),
+    ({"cumulative_rho": one_other(70, 2.0, 9)}, V, FINITE, "0.0 at 10"),
+    ({"cumulative_rho": one_other(70, np.inf, 69)}, V, FINITE, "inf at 69"),
+    ({"cumulative_rho": one_other(70, NAN, 0)}, V, FINITE, "nan at 0"),
+    ({"cumulative_rho": np.full(70, -np.inf)}, V, FINITE, "-inf at 0"),
+    *(({"mismatch": value}, V, MISMATCH, f"{value}") for value in (0.0, -0.1, 0.51, NAN)),
+    ({"exclude": np.zeros((2, 1), int)}, V, EXCLUDE_3, "shape (2, 1)"),
+    ({"exclude": np.full((3, 1), 66)}, V, f"{EXCLUDED} 66", "66 for query 0"),
+    ({"exclude": np.full((3, 1), -2)}, V, f"{EXCLUDED} 66", "-2 for query 0"),
+    (
+        {"exclude": np.arange(198).reshape(3, 66) % 66},
+        V,
+        "such that a haplotype is left",
+        "all 66",
+    ),
+    ({"missing": bits(3, 1)}, V, "of 2 words a row (70 sites)", "1"),
+    ({"missing": bits(2)}, V, "of as many rows as queries", "2"),
+    ({"missing": bits(6)[::2]}, T, BITS, NOT_ADJACENT),
+    ({"threads": 0}, V, THREADS, "0"),
 ]
 VALUES: dict[str, list[Row]] = {
     "pack": [
@@ -330,35 +368,11 @@ VALUES: dict[str, list[Row]] = {
         ({"database": floats(0)}, V, f"rows of database must be {HAPLOTYPES}", "0"),
         ({"queries": floats(2, 4)}, V, "of 3 dimensions, as database", "4"),
     ],
-    "dosage": [
-        ({"site_bits": bits(70, 1)}, V, "of 2 words a row (66 haplotypes)", "1"),
-        ({"num_haplotypes": 200}, V, "site_bits must be of 4 words a row (200 haplotypes)", "2"),
-        ({"num_haplotypes": 0}, V, HAPLOTYPES, "0"),
-        ({"num_haplotypes": 2**32}, V, HAPLOTYPES, f"{2**32}"),
-        ({"queries": bits(3, 3)}, V, "of 2 words a row (70 sites)", "3"),
-        ({"queries": bits(3, 4)[:, :2]}, T, BITS, NOT_ADJACENT),
-        ({"queries": bits(6)[::2]}, T, BITS, NOT_ADJACENT),
-        ({"observed": np.ones(69, bool)}, V, ARRAYS["dosage"]["observed"], "shape (69,)"),
-        ({"cumulative_rho": np.zeros(71)}, V, "a contiguous float64 (70,) array", "shape (71,)"),
-        ({"cumulative_rho": one_other(70, -1.0, 9)}, V, FINITE, "-1.0 at 9"),
-        ({"cumulative_rho": one_other(70, 2.0, 9)}, V, FINITE, "0.0 at 10"),
-        ({"cumulative_rho": one_other(70, np.inf, 69)}, V, FINITE, "inf at 69"),
-        ({"cumulative_rho": one_other(70, NAN, 0)}, V, FINITE, "nan at 0"),
-        ({"cumulative_rho": np.full(70, -np.inf)}, V, FINITE, "-inf at 0"),
-        *(({"mismatch": value}, V, MISMATCH, f"{value}") for value in (0.0, -0.1, 0.51, NAN)),
-        ({"exclude": np.zeros((2, 1), int)}, V, EXCLUDE_3, "shape (2, 1)"),
-        ({"exclude": np.full((3, 1), 66)}, V, f"{EXCLUDED} 66", "66 for query 0"),
-        ({"exclude": np.full((3, 1), -2)}, V, f"{EXCLUDED} 66", "-2 for query 0"),
-        (
-            {"exclude": np.arange(198).reshape(3, 66) % 66},
-            V,
-            "such that a haplotype is left",
-            "all 66",
-        ),
-        ({"missing": bits(3, 1)}, V, "of 2 words a row (70 sites)", "1"),
-        ({"missing": bits(2)}, V, "of as many rows as queries", "2"),
-        ({"missing": bits(6)[::2]}, T, BITS, NOT_ADJACENT),
-        ({"threads": 0}, V, THREADS, "0"),
+    "dosage": LI_STEPHENS_VALUES,
+    "rates": [
+        *LI_STEPHENS_VALUES,
+        ({"iterations": 0}, V, "from 1 to 1000000", "0"),
+        *(({"prior": value}, V, NOT_NEGATIVE, f"{value}") for value in (-0.5, NAN, float("inf"))),
     ],
     "features": [
         ({"num_sites": 129}, V, "queries must be of 3 words a row (129 sites)", "2"),
