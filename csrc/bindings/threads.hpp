@@ -40,6 +40,7 @@ inline int choose_threads(const py::object& threads, double operations) {
   if (!threads.is_none()) return static_cast<int>(count(threads, 1, 4096, "threads"));
   // With fewer than a few million word operations, a thread costs more than it saves.
   const double useful = operations / 4e6;
+  if (useful < 2) return 1;  // asking for the number of cores reads a file
   const unsigned machine = std::max(1u, std::thread::hardware_concurrency());
   return static_cast<int>(std::clamp(useful, 1.0, static_cast<double>(machine)));
 }

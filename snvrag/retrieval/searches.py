@@ -101,6 +101,8 @@ class HostSearch:
     ) -> None:
         self._panel, self._config, self._threads = panel, config, threads
         self._num_features = num_features
+        # In the last row, that of sample -1, -1.
+        self._pairs = panel.own_haplotypes(np.append(np.arange(panel.num_samples), -1))
 
     def blank(self, batch: Batch) -> Neighbours:
         """Return padding where a window is shorter than the batch; otherwise nothing is set."""
@@ -110,7 +112,7 @@ class HostSearch:
         """Return views of the batch."""
         rows = slice(int(batch.row_starts[n]), int(batch.row_starts[n + 1]))
         alleles: NDArray[np.uint8] = batch.alleles.numpy()[rows]
-        own = self._panel.own_haplotypes(batch.panel_sample.numpy()[rows])
+        own = self._pairs[batch.panel_sample.numpy()[rows]]
         return Queries(
             rows,
             origin,
