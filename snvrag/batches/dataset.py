@@ -137,21 +137,21 @@ class WindowDataset(Dataset[Batch]):
         columns["genotype_frequency"][rows, sites] = genotype_frequency
         columns["scored"][rows, sites] = known & (af > 0) & (af < 1)
         if self.li_stephens is not None:
-            columns["li_stephens"][rows, ..., sites] = self._li_stephens(mask_seed, part)
+            dosage = self._dosage(self.li_stephens, mask_seed, part)
+            columns["li_stephens"][rows, ..., sites] = dosage
 
     def li_stephens_of(self, keys: Sequence[Key]) -> NDArray[np.float32]:
         """Return the field ``li_stephens`` of the batch of some keys; there must be a model."""
-        layout = Layout.of(keys, self.windows)
-        out: NDArray[np.float32] = self._blank(layout)["li_stephens"]
+        model, layout = self.li_stephens, Layout.of(keys, self.windows)
+        assert model is not None
+        out = np.zeros((layout.samples.size, 2, model.num_models, layout.length), np.float32)
         for part in layout.parts():
-            dosage = self._li_stephens(layout.mask_seed, part)
+            dosage = self._dosage(model, layout.mask_seed, part)
             out[part.rows, ..., : part.stop - part.start] = dosage
         return out
 
-    def _li_stephens(self, mask_seed: int, part: Part) -> NDArray[np.float32]:
+    def _dosage(self, model: LiStephensModel, mask_seed: int, part: Part) -> NDArray[np.float32]:
         """Return the (n, 2, C, stop - start) probabilities of the models for a window's samples."""
-        model = self.li_stephens
-        assert model is not None
         first, last = model.with_flank(part.start, part.stop)
         observed = ~self._hidden(mask_seed, first, last)
         dosage = li_stephens_dosage(model, self.targets, part.samples, first, last, observed)

@@ -7,6 +7,7 @@ Nothing is copied to the host, and nothing waits for the device: what decides wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,11 @@ class DeviceHaplotypes:
         samples = np.append(np.arange(panel.num_samples), -1)
         self.pairs = upload(panel.own_haplotypes(samples), device)
 
+    @cached_property
+    def position(self) -> Tensor:
+        """(S,) int64: `Panel.position`."""
+        return upload(self.panel.position, self.device)
+
     def alleles(self, samples: Tensor, start: int, stop: int) -> Tensor:
         """Return (n, 2, L) uint8 alleles of samples; of sample -1, those of any haplotype."""
         haplotypes = self.pairs[samples].clamp_min(0).flatten()
@@ -86,7 +92,6 @@ class DeviceDataset:
             self._missing_bits = upload(targets.missing_bits.view(np.int64), device)
         self._af = upload(panel.af, device)
         self._alt_count = upload(panel.alt_count, device)
-        self._position = upload(panel.position, device)
         self._present = upload(targets.present, device)
         own = targets.panel_sample
         population = np.where(own >= 0, panel.sample_population[own], targets.population)
@@ -143,7 +148,7 @@ class DeviceDataset:
         hidden = self._hidden(mask_seed, start, stop)
         columns["hidden"][part.n, sites] = hidden
         columns["panel_af"][part.n, sites] = self._af[start:stop].float()
-        position = self._position[start:stop]
+        position = self._reference.position[start:stop]
         span = (position[-1] - position[0]).clamp_min(1)
         relative = (position - position[0]).double() / span
         columns["relative_position"][part.n, sites] = relative.float()

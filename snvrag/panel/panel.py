@@ -153,8 +153,13 @@ class Panel:
 
     def own_haplotypes(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return `haplotypes_of` samples, and -1 twice for a sample -1, which the panel lacks."""
-        own: NDArray[np.int64] = np.where(samples[:, None] < 0, -1, self.haplotypes_of(samples))
+        own: NDArray[np.int64] = self._pairs[samples]
         return own
+
+    @cached_property
+    def _pairs(self) -> NDArray[np.int64]:
+        """(num_samples + 1, 2) int64: the haplotypes of each sample, and -1 in the last row."""
+        return np.append(self.haplotypes_of(np.arange(self.num_samples)), [[-1, -1]], axis=0)
 
     def haplotype_bits(
         self, haplotypes: NDArray[np.int64], start: int, stop: int

@@ -16,7 +16,7 @@ from ..panel.panel import Panel
 from ..panel.windows import Windows
 from .cache import CacheStatistics, IndexCache
 from .options import RetrievalConfig
-from .searches import DeviceSearch, HostSearch, Queries, Search, Segment
+from .searches import DeviceSearch, HostSearch, Queries, Search, Segment, blank_neighbours
 
 SiteWeights = Callable[[Tensor], Tensor]
 """Weights of sites in the search, (N, L) from the ALT frequencies of N windows in the panel."""
@@ -59,13 +59,17 @@ class Retriever:
     ) -> None:
         self.panel, self.windows, self.config = panel, windows, config
         self.threads = threads
-        self.cache = cache or IndexCache(config.cache_mb * 2**20)
+        self.cache = IndexCache(config.cache_mb * 2**20) if cache is None else cache
         self.statistics = CacheStatistics()
         self._site_weights = site_weights
-        num_features = NUM_MATCH_FEATURES if with_features else 0
-        self._search: Search = HostSearch(panel, config, num_features, threads)
-        if resident is not None:
-            self._search = DeviceSearch(resident, config, num_features)
+        # Of its entries in the cache; an id would be that of another retriever one day.
+        self._owner = object()
+        self._num_features = NUM_MATCH_FEATURES if with_features else 0
+        self._search: Search
+        if resident is None:
+            self._search = HostSearch(panel, config, self._num_features, threads)
+        else:
+            self._search = DeviceSearch(resident, config, self._num_features)
 
     @property
     def num_bytes(self) -> int:
@@ -74,7 +78,7 @@ class Retriever:
 
     def begin_epoch(self, mask_seed: int) -> None:
         """Drop the indexes of other masks and start the counts anew."""
-        self.statistics = CacheStatistics(num_dropped=self.cache.drop_stale(id(self), mask_seed))
+        self.statistics = CacheStatistics(num_dropped=self.cache.drop_stale(self._owner, mask_seed))
 
     @torch.no_grad()
     def retrieve(self, batch: Batch) -> Neighbours:
@@ -83,7 +87,7 @@ class Retriever:
         The index of a window is built from the mask that the batch itself carries: query and panel
         are masked alike by construction. Haplotypes of the query's own sample are left out.
         """
-        neighbours = self._search.blank(batch)
+        neighbours = blank_neighbours(batch, self.config.k, self._num_features)
         for queries, segment, nearest in self.search(batch):
             self._search.read(neighbours, queries, segment, nearest)
         return neighbours
@@ -127,7 +131,7 @@ class Retriever:
         self, mask_seed: int, window: int, queries: Queries, segments: list[Segment]
     ) -> list[HammingIndex]:
         """Return an index for each segment, from the cache or built now."""
-        key = (id(self), mask_seed, window)
+        key = (self._owner, mask_seed, window)
         indexes = self.cache.find(key, queries.observed, self._search.same)
         if indexes is not None:
             self.statistics.num_hits += 1

@@ -69,9 +69,6 @@ class Queries:
 class Search(Protocol):
     """What retrieval does where the panel is."""
 
-    def blank(self, batch: Batch) -> Neighbours:
-        """Return the neighbours of a batch, to be filled in."""
-
     def queries(self, batch: Batch, n: int, origin: int, num_sites: int) -> Queries:
         """Return the queries of the n-th window of a batch."""
 
@@ -101,18 +98,12 @@ class HostSearch:
     ) -> None:
         self._panel, self._config, self._threads = panel, config, threads
         self._num_features = num_features
-        # In the last row, that of sample -1, -1.
-        self._pairs = panel.own_haplotypes(np.append(np.arange(panel.num_samples), -1))
-
-    def blank(self, batch: Batch) -> Neighbours:
-        """Return padding where a window is shorter than the batch; otherwise nothing is set."""
-        return _blank(batch, self._config.k, self._num_features)
 
     def queries(self, batch: Batch, n: int, origin: int, num_sites: int) -> Queries:
         """Return views of the batch."""
         rows = slice(int(batch.row_starts[n]), int(batch.row_starts[n + 1]))
         alleles: NDArray[np.uint8] = batch.alleles.numpy()[rows]
-        own = self._pairs[batch.panel_sample.numpy()[rows]]
+        own = self._panel.own_haplotypes(batch.panel_sample.numpy()[rows])
         return Queries(
             rows,
             origin,
@@ -182,11 +173,6 @@ class DeviceSearch:
     ) -> None:
         self._resident, self._config = resident, config
         self._num_features = num_features
-        self._position = torch.from_numpy(resident.panel.position).to(resident.device)
-
-    def blank(self, batch: Batch) -> Neighbours:
-        """Return padding where a window is shorter than the batch; otherwise nothing is set."""
-        return _blank(batch, self._config.k, self._num_features)
 
     def queries(self, batch: Batch, n: int, origin: int, num_sites: int) -> Queries:
         """Return views of the batch."""
@@ -238,7 +224,7 @@ class DeviceSearch:
                 queries.alleles[:, seen],
                 near,
                 queries.observed[seen],
-                self._position[segment.flanked],
+                self._resident.position[segment.flanked],
                 self._config.decay_sites,
             )
             found.features[queries.rows].flatten(0, 1)[..., sites] = features[..., kept]
@@ -259,7 +245,8 @@ def pack_alleles(alleles: Tensor) -> Tensor:
     return words
 
 
-def _blank(batch: Batch, k: int, num_features: int) -> Neighbours:
+def blank_neighbours(batch: Batch, k: int, num_features: int) -> Neighbours:
+    """Return padding where a window is shorter than the batch; otherwise nothing is set."""
     num_samples, length, device = batch.num_samples, batch.alleles.shape[-1], batch.alleles.device
     shape = (num_samples, 2, k, length)
     of_features = (num_samples, 2, k, num_features, length)

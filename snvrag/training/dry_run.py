@@ -81,8 +81,13 @@ def _memory_lines(trainer: Trainer) -> list[str]:
         f"memory, batches of a step: {batches_bytes / _MB:.1f} MB",
         f"memory, forward and backward pass of a batch: about {network_bytes / _MB:.0f} MB",
     ]
-    on_host = loaded_bytes + cache_bytes + li_stephens_bytes + batches_bytes
+    on_host = loaded_bytes + li_stephens_bytes
     on_device = 4 * trained_bytes + network_bytes
+    resident = trainer.train_loader.resident
+    if resident is None:
+        on_host += cache_bytes + batches_bytes
+    else:
+        on_device += cache_bytes + batches_bytes + resident.site_bits.nbytes
     beside = ""
     if device.type == "cpu":
         on_host += on_device

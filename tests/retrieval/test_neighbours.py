@@ -181,6 +181,15 @@ def test_cache_threads_and_features_change_no_neighbour(setting, targets, option
         assert second.features.shape[3] == 0
 
 
+def test_retrievers_share_a_cache_and_no_entry(setting, targets):
+    """It is empty at first, as that of a run is."""
+    cache = IndexCache(float("inf"))
+    for count in range(1, 4):
+        dataset, retriever = setting(targets, cache=cache)
+        retriever.retrieve(dataset.__getitems__([Key(0, 0, 0)]))
+        assert (retriever.statistics.num_builds, len(cache)) == (1, count)
+
+
 # --- embeddings -----------------------------------------------------------------------------------
 
 

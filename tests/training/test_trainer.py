@@ -130,3 +130,9 @@ def test_every_search_and_model_has_the_threads_of_the_run(tiny_arguments, tmp_p
         run_train([*tiny_arguments, *once])
         assert seen == {(threads, threads)}
         seen.clear()
+
+
+def test_training_and_validation_share_the_budget(trainer):
+    caches = [loader.retriever.cache for loader in (trainer.train_loader, trainer.val_loader)]
+    assert caches[0] is caches[1]
+    assert caches[0].budget_bytes == trainer.config.retrieval.cache_mb * 2**20
