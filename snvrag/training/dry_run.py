@@ -59,7 +59,7 @@ def _memory_lines(trainer: Trainer) -> list[str]:
     if device.type == "cpu":  # what has a line of its own
         loaded_bytes -= sum(p.nbytes for p in parameters) + _moment_bytes(trainer)
     window_bytes = trainer.train_loader.retriever.num_bytes // batch.windows.size
-    all_bytes = window_bytes * len(trainer.windows)
+    all_bytes = 2 * window_bytes * len(trainer.windows)  # of training and of validation
     budget_bytes = int(config.retrieval.cache_mb * 2**20)
     cache_bytes = min(all_bytes, max(budget_bytes, window_bytes))
     over = ": over its budget, so the least recently used leave" if all_bytes > budget_bytes else ""
