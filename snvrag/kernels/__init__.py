@@ -15,6 +15,7 @@ long search.
 """
 
 from .alignment import align_sites
+from .evidence import EVIDENCE, li_stephens_evidence
 from .li_stephens import li_stephens_dosage
 from .masking import af_guided_mask, af_guided_masks
 from .packing import pack_haplotypes, unpack_haplotypes
@@ -22,6 +23,7 @@ from .rates import Rates, estimate_rates
 from .retrieval import HammingIndex, TopK, topk_hamming, topk_l2
 
 __all__ = [
+    "EVIDENCE",
     "HammingIndex",
     "Rates",
     "TopK",
@@ -30,6 +32,7 @@ __all__ = [
     "align_sites",
     "estimate_rates",
     "li_stephens_dosage",
+    "li_stephens_evidence",
     "pack_haplotypes",
     "topk_hamming",
     "topk_l2",
