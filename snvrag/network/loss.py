@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..batches.batch import Batch
-from .transformer import Prediction
+from ..batches.batch import Batch, EvidenceBatch
+from .prediction import Prediction
 
 HAPLOTYPE_WEIGHT = 3.0
 GENOTYPE_WEIGHT = 4.0
@@ -25,14 +25,16 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
     return -((-torch.expm1(log_p)).clamp_min(1e-7) ** gamma) * log_p
 
 
-def imputation_loss(prediction: Prediction, batch: Batch, gamma: float) -> Tensor:
-    """Return the sum over scored sites of 3 + 3 parts of haplotype loss and 4 of genotype loss.
+def imputation_loss(prediction: Prediction, batch: Batch | EvidenceBatch, gamma: float) -> Tensor:
+    """Return the sum over scored sites of the loss of both haplotypes and of the genotype.
 
-    A sum, not a mean, so that losses of batches add up: whoever wants the mean divides by the sites
-    of all of them (`Batch.num_scored`).
+    They count 3 + 3 parts and 4; without logits of genotypes, that of the haplotypes counts once. A
+    sum, not a mean, so that losses of batches add up: whoever wants the mean divides by the sites
+    of all of them (`num_scored`).
     """
     alleles = batch.alleles.long().clamp_max(1)
-    haplotypes = focal_loss(prediction.haplotypes, alleles, gamma).sum(1)
-    genotypes = focal_loss(prediction.genotypes, alleles.sum(1), gamma)
-    total = HAPLOTYPE_WEIGHT * haplotypes + GENOTYPE_WEIGHT * genotypes
+    total = focal_loss(prediction.haplotypes, alleles, gamma).sum(1)
+    if prediction.genotypes is not None:
+        genotypes = focal_loss(prediction.genotypes, alleles.sum(1), gamma)
+        total = HAPLOTYPE_WEIGHT * total + GENOTYPE_WEIGHT * genotypes
     return (total * batch.scored).sum()

@@ -1,0 +1,110 @@
+"""The network of a run with the loaders of its batches, by the options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..batches.device import DeviceHaplotypes
+from ..kernels import EVIDENCE
+from ..li_stephens.model import prior_rates
+from ..li_stephens.rates import learn_rates
+from ..network.device import holds_panel, require_compiler
+from ..network.head import Head, HeadConfig
+from ..network.head_network import HeadNetwork
+from ..network.transformer import ImputationNetwork
+from ..panel.windows import Windows
+from ..retrieval.cache import IndexCache
+from .distributed import Ranks
+from .loader import Loader
+from .loaders import SampleLoader, WindowLoader
+from .options import Config
+from .run_data import RunData
+
+Network = HeadNetwork | ImputationNetwork
+
+
+def make_network(config: Config, data: RunData, device: torch.device) -> Network:
+    """Return the untrained network of the options, on a device; a head has the rates of the map."""
+    torch.manual_seed(config.training.seed)
+    if config.network.network == "head":
+        head = Head(len(EVIDENCE), HeadConfig(hidden=config.network.hidden))
+        return HeadNetwork(head, prior_rates(data.panel, data.genetic_map)).to(device)
+    network = ImputationNetwork(
+        config.network,
+        num_neighbours=config.retrieval.k,
+        dense=config.retrieval.retrieval == "dense",
+    ).to(device)
+    network.least_frequency.fill_(1 / data.panel.num_haplotypes)
+    if config.run.compile:
+        require_compiler(device)
+        if not config.run.dry_run:  # it runs one sample, which would be padded to a batch
+            network.compile_blocks()
+    return network
+
+
+def make_loaders(
+    config: Config,
+    data: RunData,
+    windows: Windows,
+    ranks: Ranks,
+    network: Network,
+    device: torch.device,
+) -> tuple[Loader, Loader]:
+    """Return the loaders of training and of validation."""
+    if isinstance(network, HeadNetwork):
+        rates = network.rates
+        train, validation = (
+            SampleLoader(config, data, windows, rates, ranks, training=training)
+            for training in (True, False)
+        )
+        return train, validation
+    cache = IndexCache(config.retrieval.cache_mb * 2**20)
+    resident = DeviceHaplotypes(data.panel, device) if holds_panel(device) else None
+    weights = network.retrieval_weights
+    train, validation = (
+        WindowLoader(
+            config,
+            data,
+            windows,
+            ranks,
+            training=training,
+            cache=cache,
+            resident=resident,
+            site_weights=weights,
+        )
+        for training in (True, False)
+    )
+    return train, validation
+
+
+def learn_head(
+    config: Config, data: RunData, network: HeadNetwork, loaders: Sequence[Loader], ranks: Ranks
+) -> None:
+    """Give an untrained head what it starts from, and the loaders its rates.
+
+    The rates are learned on the panel under the first epoch's masks, and the evidence of the first
+    batch of that epoch says what it is standardised by; by rank 0, so that all ranks have the same.
+    """
+    loader = loaders[0]
+    assert isinstance(loader, SampleLoader)
+    learned = None
+    if ranks.is_writer:
+        observed = loader.dataset.observed_set(0).observed
+        learned = learn_rates(
+            data.panel, observed, genetic_map=data.genetic_map, threads=config.run.threads
+        )
+    network.set_rates(ranks.broadcast(learned))
+    share_rates(network, loaders)
+    (batch,) = loader.make(next(loader.sampler.batches(0)))
+    network.head.standardise(batch.evidence.to(network.mismatch.device))
+    for buffer in (network.head.mean, network.head.scale):
+        buffer.copy_(ranks.broadcast(buffer.cpu()))
+
+
+def share_rates(network: Network, loaders: Sequence[Loader]) -> None:
+    """Make the loaders use the rates of a head, which were learned or restored."""
+    for loader in loaders:
+        if isinstance(network, HeadNetwork) and isinstance(loader, SampleLoader):
+            loader.dataset.rates = network.rates
