@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..config.options import Options, option
+from ..kernels import HeadWeights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +59,32 @@ class Head(nn.Module):
         deviation = rows.std(0, correction=0)
         self.mean.copy_(rows.mean(0))
         self.scale.copy_(torch.where(deviation > 1e-3, deviation, 1.0))
+
+    def to_weights(self) -> HeadWeights:
+        """Return the weights as `snvrag.kernels.head_log_odds` takes them."""
+
+        def array(tensor: Tensor) -> NDArray[np.float32]:
+            return np.array(tensor.detach().cpu().numpy(), np.float32, order="C")
+
+        return HeadWeights(
+            mean=array(self.mean),
+            scale=array(self.scale),
+            hidden_weight=array(self.hidden.weight.T),
+            hidden_bias=array(self.hidden.bias),
+            output_weight=array(self.output.weight[0]),
+            output_bias=float(self.output.bias),
+        )
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, weights: HeadWeights) -> Head:
+        """Return the head that has these weights."""
+        num_evidence, hidden = weights.hidden_weight.shape
+        head = cls(num_evidence, HeadConfig(hidden=hidden))
+        head.mean.copy_(torch.from_numpy(weights.mean))
+        head.scale.copy_(torch.from_numpy(weights.scale))
+        head.hidden.weight.copy_(torch.from_numpy(weights.hidden_weight).T)
+        head.hidden.bias.copy_(torch.from_numpy(weights.hidden_bias))
+        head.output.weight.copy_(torch.from_numpy(weights.output_weight)[None])
+        head.output.bias.fill_(weights.output_bias)
+        return head
