@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..io.matching import MatchedBlock
-from ..li_stephens.model import LiStephensConfig
 from ..panel.windows import WindowConfig, Windows
 
 # Polymorphic sites of a chunk, and bytes of its panel and of its dosages: the smallest decides.
@@ -20,8 +19,6 @@ _DOSAGE_BYTES = 256 << 20
 # A chunk with few polymorphic sites ends at so many times its length, or at these bytes of panel.
 _MOST_CHUNKS = 8
 _MOST_PANEL_BYTES = 1 << 30
-# Flank of a chunk for Li-Stephens models that were trained with the whole panel.
-_WHOLE_PANEL_FLANK = 4096
 
 
 @dataclass(frozen=True)
@@ -36,31 +33,21 @@ class WindowPlan:
         Sites that a window reads on each side, so that none is predicted near an edge.
     windows_per_chunk : int
         Windows that are held in memory, and predicted, together.
-    chunk_flank : int
-        Sites that a chunk reads on each side, at least ``flank``: those that its Li-Stephens models
-        read.
     """
 
     size: int
     flank: int
     windows_per_chunk: int
-    chunk_flank: int
 
     @classmethod
-    def of(
-        cls,
-        windows: WindowConfig,
-        li_stephens: LiStephensConfig,
-        num_haplotypes: int,
-        num_targets: int,
-    ) -> WindowPlan:
+    def of(cls, windows: WindowConfig, num_haplotypes: int, num_targets: int) -> WindowPlan:
         """Return windows that are read no longer than those that a network was trained on.
 
         Half of that length goes to the flanks, or more where training gave them more. Chunks of a
         large panel or for many targets are shorter.
 
-        ``windows`` and ``li_stephens`` are the options of the run that trained the network;
-        ``num_haplotypes`` is that of the panel.
+        ``windows`` are the options of the run that trained the network; ``num_haplotypes`` is that
+        of the panel.
         """
         length = windows.window_size + 2 * windows.flank
         flank = max(length // 4, windows.flank)
@@ -70,11 +57,7 @@ class WindowPlan:
             _PANEL_BYTES // _site_bytes(num_haplotypes),
             _DOSAGE_BYTES // (4 * num_targets),
         )
-        chunk_flank = flank
-        if li_stephens.li_stephens:
-            is_whole = li_stephens.li_stephens_flank < 0
-            chunk_flank += _WHOLE_PANEL_FLANK if is_whole else li_stephens.li_stephens_flank
-        return cls(size, flank, max(1, num_sites // size), chunk_flank)
+        return cls(size, flank, max(1, num_sites // size))
 
 
 @dataclass(frozen=True)
@@ -165,7 +148,7 @@ class _Gathered:
         self._num_haplotypes = num_haplotypes
         self._plan = plan
         self._chunk_size = plan.size * plan.windows_per_chunk
-        length = self._chunk_size + plan.chunk_flank
+        length = self._chunk_size + plan.flank
         affordable = _MOST_PANEL_BYTES // _site_bytes(num_haplotypes)
         self._most_sites = max(length, min(_MOST_CHUNKS * length, affordable))
 
@@ -177,7 +160,7 @@ class _Gathered:
 
     def num_ready(self) -> int | None:
         """Return how many polymorphic sites the next chunk writes; None if more must be read."""
-        flank = self._plan.chunk_flank
+        flank = self._plan.flank
         if self.num_polymorphic >= self._chunk_size + flank:
             return self._chunk_size
         if self.num_sites >= self._most_sites:
@@ -193,8 +176,8 @@ class _Gathered:
         rows = np.append(np.flatnonzero(polymorphic), sites.num_sites)
         start = self._num_flank_polymorphic
         stop = start + count
-        flanked_stop = min(stop + plan.chunk_flank, rows.size - 1)
-        next_flank = max(stop - plan.chunk_flank, 0)
+        flanked_stop = min(stop + plan.flank, rows.size - 1)
+        next_flank = max(stop - plan.flank, 0)
         starts = np.arange(start, stop, plan.size)
         stops = np.minimum(starts + plan.size, stop)
         windows = Windows(

@@ -13,7 +13,6 @@ import torch
 from .._installation import version_line, version_of
 from ..errors import InputError
 from ..io.atomic import atomic_file
-from ..io.genetic_map import read_genetic_map
 from ..io.imputed_vcf import ImputedWriter, Provenance, check_output, check_place
 from ..io.matching import MatchSummary
 from ..io.records import DroppedSite
@@ -100,10 +99,7 @@ def _imputer(model: Model, inputs: Inputs) -> Imputer:
     )
     if panel.chrom != target.chrom:
         log.info("Note: chromosome %s of the target is %s of the panel", target.chrom, panel.chrom)
-    genetic_map = (
-        None if options.genetic_map is None else read_genetic_map(options.genetic_map, panel.chrom)
-    )
-    data = PanelAndTarget(panel.chrom, panel.samples, panel.ploidy, target.samples, genetic_map)
+    data = PanelAndTarget(panel.chrom, panel.samples, panel.ploidy, target.samples)
     imputer = Imputer(model, data, threads=options.threads)
     num_own = int((imputer.panel_sample >= 0).sum())
     if num_own:

@@ -11,19 +11,16 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..batches.batch import Batch, Neighbours
-from ..batches.dataset import Targets, WindowDataset, li_stephens_dosage
-from ..batches.device import DeviceDataset, DeviceHaplotypes, upload
+from ..batches.dataset import Targets, WindowDataset
+from ..batches.device import DeviceDataset, DeviceHaplotypes
 from ..batches.keys import Key
 from ..batches.masks import MaskConfig
 from ..errors import InputError
 from ..io.imputed_columns import SCALE
 from ..io.matching import MatchedBlock
-from ..li_stephens.model import LiStephensModel
 from ..network.device import holds_panel
-from ..panel.genetic_map import GeneticMap
 from ..panel.panel import Panel
 from ..panel.regions import Region
-from ..panel.windows import Windows
 from ..retrieval.neighbours import Retriever
 from .chunks import Chunk, WindowPlan, cut_chunks
 from .trained import Model
@@ -33,8 +30,6 @@ BATCH_SIZE = {"cpu": 16, "cuda": 128}
 # No mask: hidden are the sites that the target lacks.
 _HIDE_NOTHING = MaskConfig(mask_rates=(0.0,), rare_rate=0.0)
 _MASK_SEED = 0
-# Most bytes of Li-Stephens probabilities in memory.
-_LI_STEPHENS_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +58,12 @@ class PanelAndTarget:
         1 or 2.
     target_samples : sequence of str
         One that the panel has by name is not copied from, nor counted in frequencies.
-    genetic_map : GeneticMap, optional
-        For the Li-Stephens models; without one, 1 cM a Mb.
     """
 
     chrom: str
     panel_samples: Sequence[str]
     panel_ploidy: NDArray[np.int64]
     target_samples: Sequence[str]
-    genetic_map: GeneticMap | None = None
 
 
 class Imputer:
@@ -86,7 +78,7 @@ class Imputer:
     batch_size : int, optional
         Samples times windows that go through the network at once.
     threads : int, optional
-        Of the retrieval and of the Li-Stephens models.
+        Of the retrieval.
 
     Attributes
     ----------
@@ -101,8 +93,7 @@ class Imputer:
     Notes
     -----
     Memory does not grow with the number of sites: it holds a chunk of the panel and of the target
-    (one bit an allele), two bytes for each haplotype's dosage, and Li-Stephens probabilities
-    of some samples.
+    (one bit an allele) and two bytes for each haplotype's dosage.
     """
 
     def __init__(
@@ -122,9 +113,7 @@ class Imputer:
         samples = [number.get(name, -1) for name in data.target_samples]
         self.panel_sample = np.array(samples, np.int64)
         self.num_haplotypes = int(data.panel_ploidy.sum())
-        self.plan = plan or WindowPlan.of(
-            model.windows, model.li_stephens, self.num_haplotypes, len(samples)
-        )
+        self.plan = plan or WindowPlan.of(model.windows, self.num_haplotypes, len(samples))
         own = self.panel_sample[self.panel_sample >= 0]
         available = self.num_haplotypes - int(data.panel_ploidy[own].max(initial=0))
         if available < 1:
@@ -190,44 +179,23 @@ class Imputer:
             panel,
             windows,
             self._retrieval,
-            with_features=self.model.network.config.needs_features,
             threads=self._threads,
             resident=resident,
             site_weights=self.model.network.retrieval_weights,
         )
-        li_stephens = self._li_stephens_model(panel)
         num_samples = targets.haplotypes.num_samples
         out = np.empty((num_samples, 2, panel.num_sites), np.uint16)
-        group = num_samples
-        if li_stephens is not None:
-            group = max(1, _LI_STEPHENS_BYTES // (8 * li_stephens.num_models * panel.num_sites))
-        for samples in np.split(np.arange(num_samples), np.arange(group, num_samples, group)):
-            # Once for all windows of the chunk: the dataset would compute them for each window.
-            copied = (
-                None
-                if li_stephens is None
-                else li_stephens_dosage(
-                    li_stephens, targets, samples, 0, panel.num_sites, targets.present
-                )
-            )
-            pairs = np.arange(len(windows) * samples.size)
-            for part in np.split(pairs, np.arange(self._batch_size, pairs.size, self._batch_size)):
-                window, row = np.divmod(part, samples.size)
-                keys = [
-                    Key(_MASK_SEED, w, sample)
-                    for w, sample in zip(window.tolist(), samples[row].tolist(), strict=True)
-                ]
-                batch = dataset.__getitems__(keys)
-                if copied is not None:
-                    cut = _cut_out(copied, windows, window, row)
-                    batch = replace(batch, li_stephens=upload(cut, self.model.device))
-                dosage = self._hap_dosage(batch, retriever)
-                for n, (w, sample) in enumerate(zip(window.tolist(), samples[row], strict=True)):
-                    start, stop = int(windows.starts[w]), int(windows.stops[w])
-                    origin = int(windows.flanked_starts[w])
-                    out[sample, :, start:stop] = dosage[n, :, start - origin : stop - origin]
-                if on_progress is not None:
-                    on_progress(part.size)
+        pairs = np.arange(len(windows) * num_samples)
+        for part in np.split(pairs, np.arange(self._batch_size, pairs.size, self._batch_size)):
+            window, samples = (row.tolist() for row in np.divmod(part, num_samples))
+            keys = [Key(_MASK_SEED, *pair) for pair in zip(window, samples, strict=True)]
+            dosage = self._hap_dosage(dataset.__getitems__(keys), retriever)
+            for n, (w, sample) in enumerate(zip(window, samples, strict=True)):
+                start, stop = int(windows.starts[w]), int(windows.stops[w])
+                origin = int(windows.flanked_starts[w])
+                out[sample, :, start:stop] = dosage[n, :, start - origin : stop - origin]
+            if on_progress is not None:
+                on_progress(part.size)
         return out
 
     def _haplotypes(self, chunk: Chunk) -> tuple[Panel, Targets]:
@@ -253,14 +221,6 @@ class Imputer:
         )
         return panel, targets
 
-    def _li_stephens_model(self, panel: Panel) -> LiStephensModel | None:
-        config = self.model.li_stephens
-        if not config.li_stephens:
-            return None
-        return LiStephensModel(
-            panel, config, genetic_map=self._data.genetic_map, threads=self._threads
-        )
-
     @torch.inference_mode()
     def _hap_dosage(self, batch: Batch, retriever: Retriever) -> NDArray[np.uint16]:
         """Return the (B, 2, L) probability of ALT, in thousandths."""
@@ -276,24 +236,10 @@ class Imputer:
         return result
 
 
-def _cut_out(
-    copied: NDArray[np.float32],
-    windows: Windows,
-    window: NDArray[np.int64],
-    row: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    """Return (B, 2, C, L): probabilities of windows with flanks, padded with zeros."""
-    out = np.zeros((row.size, *copied.shape[1:3], windows.length), np.float32)
-    for n, (w, r) in enumerate(zip(window.tolist(), row.tolist(), strict=True)):
-        start, stop = int(windows.flanked_starts[w]), int(windows.flanked_stops[w])
-        out[n, ..., : stop - start] = copied[r, ..., start:stop]
-    return out
-
-
 def repeat_neighbours(neighbours: Neighbours, k: int) -> Neighbours:
     """Return K neighbours where the panel has fewer, by repeating them in turn."""
     found = neighbours.alleles.shape[2]
     if found == k:
         return neighbours
     index = torch.arange(k, device=neighbours.alleles.device) % found
-    return Neighbours(neighbours.alleles[:, :, index], neighbours.features[:, :, index])
+    return Neighbours(neighbours.alleles[:, :, index])

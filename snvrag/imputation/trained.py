@@ -11,7 +11,6 @@ import torch
 from ..config.options import from_table
 from ..errors import InputError
 from ..io.checkpoint import load_checkpoint, written_by
-from ..li_stephens.model import LiStephensConfig
 from ..network.options import NetworkConfig
 from ..network.transformer import ImputationNetwork
 from ..panel.windows import WindowConfig
@@ -26,7 +25,7 @@ class Model:
     ----------
     network : ImputationNetwork
         In evaluation mode.
-    windows, retrieval, li_stephens
+    windows, retrieval
         Options of the run that trained it.
     sha256 : str
         Of its file, in hex.
@@ -37,7 +36,6 @@ class Model:
     network: ImputationNetwork
     windows: WindowConfig
     retrieval: RetrievalConfig
-    li_stephens: LiStephensConfig
     sha256: str
     amp: bool = True
 
@@ -57,13 +55,15 @@ def load_model(path: str | Path, device: torch.device) -> Model:
     """
     content = load_checkpoint(path, "model")
     tables = content["config"]
+    if tables["network"]["network"] != "transformer":
+        raise InputError(
+            "must be a checkpoint of a transformer, got one of a head", argument="model", path=path
+        )
     try:
         retrieval = from_table(RetrievalConfig, tables["retrieval"])
-        li_stephens = from_table(LiStephensConfig, tables["li_stephens"])
         network = ImputationNetwork(
             from_table(NetworkConfig, tables["network"]),
             num_neighbours=retrieval.k,
-            num_models=li_stephens.num_models,
             dense=retrieval.retrieval == "dense",
         )
         network.load_state_dict(content["model"])
@@ -77,4 +77,4 @@ def load_model(path: str | Path, device: torch.device) -> Model:
             path=path,
         ) from error
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return Model(network.to(device).eval(), windows, retrieval, li_stephens, digest, amp)
+    return Model(network.to(device).eval(), windows, retrieval, digest, amp)
