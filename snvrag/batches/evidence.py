@@ -94,7 +94,7 @@ class EvidenceDataset(Dataset[EvidenceBatch]):
         start = time.perf_counter()
         shared = self.observed_set(mask_seed) if keys else _NOTHING
         build_seconds = time.perf_counter() - start
-        chosen = wanted.any(0)[shared.window]
+        chosen = np.any(wanted, axis=0)[shared.window]
         sites, window = shared.sites[chosen], shared.window[chosen]
         haplotypes = self.targets.haplotypes.haplotypes_of(samples).ravel()
         bits = self.targets.haplotypes.haplotype_bits(haplotypes, 0, self._panel.num_sites)
@@ -187,7 +187,8 @@ class EvidenceDataset(Dataset[EvidenceBatch]):
         ploidy = panel.sample_ploidy[self.targets.panel_sample[samples]] * in_panel
         # The one haplotype of a haploid sample comes twice.
         left = panel.alt_count[sites] - alleles.sum(1) * ploidy[:, None] // 2
-        return (left > 0) & (left < panel.num_haplotypes - ploidy[:, None])
+        both: NDArray[np.bool_] = (left > 0) & (left < panel.num_haplotypes - ploidy[:, None])
+        return both
 
 
 _NOTHING = ObservedSet(-1, np.zeros(0, bool), np.zeros(0, np.int64), np.zeros(0, np.int64))

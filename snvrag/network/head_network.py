@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from ..batches.batch import EvidenceBatch
 from ..kernels import Rates
 from .head import Head
-from .prediction import Prediction
+from .loss import haplotype_loss
+from .prediction import HaplotypePrediction
 
 
 class HeadNetwork(nn.Module):
@@ -19,6 +20,7 @@ class HeadNetwork(nn.Module):
     they are saved with the weights. Untrained, it predicts what the model does.
     """
 
+    loss = staticmethod(haplotype_loss)
     cumulative_rho: Tensor
     mismatch: Tensor
 
@@ -28,11 +30,10 @@ class HeadNetwork(nn.Module):
         self.register_buffer("cumulative_rho", torch.from_numpy(rates.cumulative_rho.copy()))
         self.register_buffer("mismatch", torch.tensor(rates.mismatch, dtype=torch.float64))
 
-    def forward(self, batch: EvidenceBatch) -> Prediction:
+    def forward(self, batch: EvidenceBatch) -> HaplotypePrediction:
         """Predict the sites of a batch."""
         minor = self.head(batch.evidence).float()
-        alt = torch.where(batch.minor_is_alt, minor, -minor)
-        return Prediction(torch.stack([torch.zeros_like(alt), alt], -1))
+        return HaplotypePrediction(torch.where(batch.minor_is_alt, minor, -minor))
 
     @property
     def rates(self) -> Rates:

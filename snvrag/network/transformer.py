@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..batches.batch import ALT, PAD, REF, Batch, Neighbours
 from .heads import merge_heterozygotes, v18_genotype_head, v18_haplotype_head
 from .layers import Block, DistanceWeights, RankWeights, SiteEmbedding, SiteScale
+from .loss import imputation_loss
 from .options import NetworkConfig
 from .prediction import Prediction
 
@@ -24,6 +25,7 @@ class ImputationNetwork(nn.Module):
     search, and the neighbours weigh by the distances that follow.
     """
 
+    loss = staticmethod(imputation_loss)
     least_frequency: Tensor
 
     def __init__(self, config: NetworkConfig, *, num_neighbours: int, dense: bool = False) -> None:

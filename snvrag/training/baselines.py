@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import torch
 
-from ..batches.batch import ALT
+from ..batches.batch import ALT, Batch, EvidenceBatch, Neighbours
 from ..batches.keys import VALIDATION_SEED
 from ..kernels import Rates
 from ..li_stephens.model import prior_rates
@@ -54,8 +55,12 @@ def evaluate_baselines(
     """
     runner.network.eval()
     here = replace(config, run=replace(config.run, workers=0))
-    is_head = isinstance(runner.network, HeadNetwork)
-    rates = runner.network.rates if is_head else prior_rates(data.panel, data.genetic_map)
+    network = runner.network
+    rates = (
+        network.rates
+        if isinstance(network, HeadNetwork)
+        else prior_rates(data.panel, data.genetic_map)
+    )
     scored = {
         **_by_evidence(here, data, windows, rates, loader.ranks, after_batch),
         "nearest haplotype": _nearest(here, data, windows, loader.ranks, after_batch),
@@ -64,7 +69,7 @@ def evaluate_baselines(
     for name, metrics in scored.items():
         loader.ranks.all_reduce_sum(metrics.sums)
         results[name] = metrics.compute()
-    if not is_head:
+    if not isinstance(network, HeadNetwork):
         untrained = EpochSums(runner.device)
         for inputs in loader.batches(VALIDATION_SEED):
             untrained.add(runner.evaluate(inputs))
@@ -84,7 +89,8 @@ def _by_evidence(
     """Score allele frequency and the Li-Stephens model."""
     frequency, model = (Metrics(torch.device("cpu")) for _ in range(2))
     loader = SampleLoader(config, data, windows, rates, ranks, training=False)
-    for (batch,) in loader.batches(VALIDATION_SEED):
+    for inputs in loader.batches(VALIDATION_SEED):
+        batch = cast(EvidenceBatch, inputs[0])
         minor = batch.evidence[..., 0]
         alt = torch.where(batch.minor_is_alt, minor, -minor).sigmoid()
         af = batch.strata_af
@@ -106,7 +112,8 @@ def _nearest(
     training = replace(config.training, batch_size=_NEAREST_BATCH_SIZE)
     config = replace(config, retrieval=_NEAREST, training=training)
     loader = WindowLoader(config, data, windows, ranks, training=False)
-    for batch, neighbours in loader.batches(VALIDATION_SEED):
+    for inputs in loader.batches(VALIDATION_SEED):
+        batch, neighbours = cast(tuple[Batch, Neighbours], inputs)
         copied = (neighbours.alleles[:, :, 0] == ALT).float()
         nearest.update(copied, batch.alleles, batch.scored, batch.strata_af)
         after_batch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 
+from ..batches.batch import EvidenceBatch
 from ..batches.keys import Key
 from .loader import Inputs
 from .loaders import WindowLoader
@@ -77,7 +78,7 @@ def _memory_lines(trainer: Trainer) -> list[str]:
         f"memory, batches of a step: {batches_bytes / _MB:.1f} MB",
         f"memory, forward and backward pass of a batch: about {network_bytes / _MB:.0f} MB",
     ]
-    on_host = loaded_bytes + li_stephens_bytes
+    on_host: float = loaded_bytes + li_stephens_bytes
     on_device = 4 * trained_bytes + network_bytes
     loader = trainer.train_loader
     if isinstance(loader, WindowLoader) and loader.resident is not None:
@@ -95,10 +96,10 @@ def _memory_lines(trainer: Trainer) -> list[str]:
 
 def _cache(trainer: Trainer, inputs: Inputs) -> tuple[int, str]:
     """Return the memory of the caches of training and of validation, and what the line adds."""
-    held_bytes = trainer.train_loader.cache_bytes
-    if not isinstance(trainer.train_loader, WindowLoader):
+    held_bytes, batch = trainer.train_loader.cache_bytes, inputs[0]
+    if isinstance(batch, EvidenceBatch):
         return 2 * held_bytes, ""
-    window_bytes = held_bytes // inputs[0].windows.size
+    window_bytes = held_bytes // batch.windows.size
     all_bytes = 2 * window_bytes * len(trainer.windows)
     budget_bytes = int(trainer.config.retrieval.cache_mb * 2**20)
     over = ": over its budget, so the least recently used leave" if all_bytes > budget_bytes else ""

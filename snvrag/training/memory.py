@@ -71,9 +71,9 @@ def pass_bytes(
 ) -> float:
     """Return about how much memory the pass of a batch of ``num_samples`` samples adds.
 
-    The passes of the first, and of the first two samples of ``inputs`` are carried out and what they
-    take is extrapolated linearly. On the CPU, it includes the gaps between blocks of memory. The
-    gradients of the parameters do not count; they are cleared.
+    The passes of the first, and of the first two samples of ``inputs`` are carried out and what
+    they take is extrapolated linearly. On the CPU, it includes the gaps between blocks of memory.
+    The gradients of the parameters do not count; they are cleared.
 
     Parameters
     ----------

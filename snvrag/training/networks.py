@@ -53,18 +53,11 @@ def make_loaders(
     device: torch.device,
 ) -> tuple[Loader, Loader]:
     """Return the loaders of training and of validation."""
-    if isinstance(network, HeadNetwork):
-        rates = network.rates
-        train, validation = (
-            SampleLoader(config, data, windows, rates, ranks, training=training)
-            for training in (True, False)
-        )
-        return train, validation
-    cache = IndexCache(config.retrieval.cache_mb * 2**20)
-    resident = DeviceHaplotypes(data.panel, device) if holds_panel(device) else None
-    weights = network.retrieval_weights
-    train, validation = (
-        WindowLoader(
+
+    def loader(training: bool) -> Loader:
+        if isinstance(network, HeadNetwork):
+            return SampleLoader(config, data, windows, network.rates, ranks, training=training)
+        return WindowLoader(
             config,
             data,
             windows,
@@ -72,11 +65,13 @@ def make_loaders(
             training=training,
             cache=cache,
             resident=resident,
-            site_weights=weights,
+            site_weights=network.retrieval_weights,
         )
-        for training in (True, False)
-    )
-    return train, validation
+
+    cache = IndexCache(config.retrieval.cache_mb * 2**20)
+    with_panel = config.network.network == "transformer" and holds_panel(device)
+    resident = DeviceHaplotypes(data.panel, device) if with_panel else None
+    return loader(True), loader(False)
 
 
 def learn_head(
@@ -89,7 +84,7 @@ def learn_head(
     """
     loader = loaders[0]
     assert isinstance(loader, SampleLoader)
-    learned = None
+    learned = network.rates
     if ranks.is_writer:
         observed = loader.dataset.observed_set(0).observed
         learned = learn_rates(
@@ -97,7 +92,7 @@ def learn_head(
         )
     network.set_rates(ranks.broadcast(learned))
     share_rates(network, loaders)
-    (batch,) = loader.make(next(loader.sampler.batches(0)))
+    batch = loader.dataset.__getitems__(next(loader.sampler.batches(0)))
     network.head.standardise(batch.evidence.to(network.mismatch.device))
     for buffer in (network.head.mean, network.head.scale):
         buffer.copy_(ranks.broadcast(buffer.cpu()))

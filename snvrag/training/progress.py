@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..batches.batch import Batch, EvidenceBatch
-from ..network.prediction import Prediction
+from ..network.prediction import HaplotypePrediction, Prediction
 from .distributed import Ranks
 from .metrics import Metrics
 
@@ -36,7 +36,12 @@ class EpochSums:
         self.metrics = Metrics(device)
 
     @torch.no_grad()
-    def add_batch(self, loss: Tensor, prediction: Prediction, batch: Batch | EvidenceBatch) -> None:
+    def add_batch(
+        self,
+        loss: Tensor,
+        prediction: Prediction | HaplotypePrediction,
+        batch: Batch | EvidenceBatch,
+    ) -> None:
         """Add a batch whose loss is a sum over its scored sites."""
         self.loss += (loss.double() * _LOSS_UNITS).round() / _LOSS_UNITS
         self.num_scored += batch.scored.sum()

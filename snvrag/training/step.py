@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,8 +14,6 @@ from ..batches.batch import Batch, EvidenceBatch
 from ..errors import InputError
 from ..log import log
 from ..network.head_network import HeadNetwork
-from ..network.loss import imputation_loss
-from ..network.prediction import Prediction
 from ..network.transformer import ImputationNetwork
 from .loader import Group, Inputs
 from .options import TrainingConfig
@@ -43,14 +41,14 @@ class BatchRunner:
         enabled = self.amp and self.device.type == "cuda"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
-    def forward(self, inputs: Inputs) -> Iterator[tuple[Batch | EvidenceBatch, Prediction, Tensor]]:
+    def forward(self, inputs: Inputs) -> Iterator[tuple[Batch | EvidenceBatch, Any, Tensor]]:
         """Yield each micro-batch on the device, its prediction and the sum of its losses."""
         for part in micro_batches(inputs, self.num_parts):
-            batch, *others = (tensors.to(self.device) for tensors in part)
+            on_device: Any = [tensors.to(self.device) for tensors in part]
             with self.autocast():
-                prediction = self.network(batch, *others)
-                loss = imputation_loss(prediction, batch, self.gamma)
-            yield batch, prediction, loss
+                prediction = self.network(*on_device)
+                loss = self.network.loss(prediction, on_device[0], self.gamma)
+            yield on_device[0], prediction, loss
 
     def backward(self, group: Group, num_scored: Tensor) -> tuple[EpochSums, Tensor]:
         """Accumulate gradients of the mean loss over an accumulation group.
