@@ -170,7 +170,7 @@ class EvidenceDataset(Dataset[EvidenceBatch]):
     def _at(self, bits: NDArray[np.uint64], sites: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the bits of pairs of haplotypes at some sites, (n, 2, N)."""
         alleles = _core.unpack_rows(bits, self._panel.num_sites)[:, sites].view(np.uint8)
-        return alleles.reshape(-1, 2, sites.size)
+        return alleles.reshape(len(bits) // 2, 2, sites.size)
 
     def _own(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the (n, 2) haplotypes that the panel has of samples, -1 for none."""
