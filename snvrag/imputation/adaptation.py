@@ -102,7 +102,7 @@ def adapt(
     )
 
 
-def _ignore(name: str, done: int, total: int | None) -> None:  # noqa: ARG001
+def _ignore(name: str, done: int, total: int | None) -> None:
     """Report no phase."""
 
 
@@ -143,8 +143,14 @@ class _Gathered:
         typed = own[observed[own]]
         self._mismatches.append((mismatch, typed.size))
         shift = self._shift(observed, typed[0], prior, learned) if typed.size else 0.0
-        columns = (panel.position, panel.alleles, prior, learned + shift)
-        self._typed.append(_Typed(*(column[typed] for column in columns)))
+        self._typed.append(
+            _Typed(
+                panel.position[typed],
+                panel.alleles[typed],
+                prior[typed],
+                learned[typed] + shift,
+            )
+        )
         if self.num_regions % self._stride == 0:
             self._keep(region, prior, learned)
         self.num_regions += 1
