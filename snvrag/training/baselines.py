@@ -11,7 +11,6 @@ import torch
 from ..batches.batch import ALT, Batch, EvidenceBatch, Neighbours
 from ..batches.keys import VALIDATION_SEED
 from ..kernels import Rates
-from ..li_stephens.model import prior_rates
 from ..network.head_network import HeadNetwork
 from ..panel.windows import Windows
 from ..retrieval.options import RetrievalConfig
@@ -19,6 +18,7 @@ from .distributed import Ranks
 from .loader import Loader
 from .loaders import SampleLoader, WindowLoader
 from .metrics import Metrics
+from .networks import given_rates
 from .options import Config
 from .progress import EpochSums
 from .run_data import RunData
@@ -56,19 +56,15 @@ def evaluate_baselines(
     runner.network.eval()
     here = replace(config, run=replace(config.run, workers=0))
     network = runner.network
-    rates = (
-        network.rates
-        if isinstance(network, HeadNetwork)
-        else prior_rates(data.panel, data.genetic_map)
-    )
-    scored = {
-        **_by_evidence(here, data, windows, rates, loader.ranks, after_batch),
-        "nearest haplotype": _nearest(here, data, windows, loader.ranks, after_batch),
+    rates = network.rates if isinstance(network, HeadNetwork) else given_rates(data)
+    frequency, model = _by_evidence(here, data, windows, rates, loader.ranks, after_batch)
+    nearest = _nearest(here, data, windows, loader.ranks, after_batch)
+    loader.ranks.all_reduce_sum(frequency.sums, nearest.sums, model.sums)
+    results = {
+        "allele frequency alone": frequency.compute(),
+        "nearest haplotype": nearest.compute(),
+        LI_STEPHENS: model.compute(),
     }
-    results = {}
-    for name, metrics in scored.items():
-        loader.ranks.all_reduce_sum(metrics.sums)
-        results[name] = metrics.compute()
     if not isinstance(network, HeadNetwork):
         untrained = EpochSums(runner.device)
         for inputs in loader.batches(VALIDATION_SEED):
@@ -85,7 +81,7 @@ def _by_evidence(
     rates: Rates,
     ranks: Ranks,
     after_batch: Callable[[], None],
-) -> dict[str, Metrics]:
+) -> tuple[Metrics, Metrics]:
     """Score allele frequency and the Li-Stephens model."""
     frequency, model = (Metrics(torch.device("cpu")) for _ in range(2))
     loader = SampleLoader(config, data, windows, rates, ranks, training=False)
@@ -97,7 +93,7 @@ def _by_evidence(
         for metrics, hap_dosage in ((frequency, af[:, None].expand(-1, 2, -1)), (model, alt)):
             metrics.update(hap_dosage, batch.alleles, batch.scored, af)
         after_batch()
-    return {"allele frequency alone": frequency, LI_STEPHENS: model}
+    return frequency, model
 
 
 def _nearest(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..batches.device import DeviceHaplotypes
-from ..kernels import EVIDENCE
-from ..li_stephens.model import prior_rates
-from ..li_stephens.rates import learn_rates
+from ..kernels import EVIDENCE, Rates
+from ..li_stephens.rates import HiddenSites, choose_rates, given_mismatch, learn_rates, map_rho
 from ..network.device import holds_panel, require_compiler
 from ..network.head import Head, HeadConfig
 from ..network.head_network import HeadNetwork
@@ -30,7 +31,7 @@ def make_network(config: Config, data: RunData, device: torch.device) -> Network
     torch.manual_seed(config.training.seed)
     if config.network.network == "head":
         head = Head(len(EVIDENCE), HeadConfig(hidden=config.network.hidden))
-        return HeadNetwork(head, prior_rates(data.panel, data.genetic_map)).to(device)
+        return HeadNetwork(head, given_rates(data)).to(device)
     network = ImputationNetwork(
         config.network,
         num_neighbours=config.retrieval.k,
@@ -74,6 +75,27 @@ def make_loaders(
     return loader(True), loader(False)
 
 
+def given_rates(data: RunData) -> Rates:
+    """Return the rates of the genetic map, where learning begins."""
+    panel = data.panel
+    rho = map_rho(panel.position, panel.num_haplotypes, data.genetic_map)
+    return Rates(rho - rho[0], given_mismatch(panel.num_haplotypes), np.zeros(0))
+
+
+def learned_rates(data: RunData, observed: NDArray[np.bool_], threads: int | None) -> Rates:
+    """Return the rates learned from the panel's haplotypes, of which the observed sites count.
+
+    Of one sample in five, hidden sites choose between them and those of the map, and their scale.
+    """
+    panel, given = data.panel, given_rates(data).cumulative_rho
+    learned, mismatch = learn_rates(panel, observed, given, threads=threads)
+    hidden = HiddenSites(panel, observed, given, learned)
+    samples = np.arange(min(2, panel.num_samples - 1), panel.num_samples, 5)
+    chosen = choose_rates([hidden], mismatch, samples, threads=threads)
+    rho = learned if chosen.is_learned else given
+    return Rates(chosen.scale * (rho - rho[0]), chosen.mismatch, np.zeros(0))
+
+
 def learn_head(
     config: Config, data: RunData, network: HeadNetwork, loaders: Sequence[Loader], ranks: Ranks
 ) -> None:
@@ -84,13 +106,11 @@ def learn_head(
     """
     loader = loaders[0]
     assert isinstance(loader, SampleLoader)
-    learned = network.rates
+    rates = network.rates
     if ranks.is_writer:
         observed = loader.dataset.observed_set(0).observed
-        learned = learn_rates(
-            data.panel, observed, genetic_map=data.genetic_map, threads=config.run.threads
-        )
-    network.set_rates(ranks.broadcast(learned))
+        rates = learned_rates(data, observed, config.run.threads)
+    network.set_rates(ranks.broadcast(rates))
     share_rates(network, loaders)
     batch = loader.dataset.__getitems__(next(loader.sampler.batches(0)))
     network.head.standardise(batch.evidence.to(network.mismatch.device))
