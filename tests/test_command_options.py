@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from snvrag.li_stephens.model import LiStephensConfig
 
 import evaluation_files
 import helpers
@@ -27,7 +28,6 @@ from snvrag.imputation.options import ImputeOptions
 from snvrag.io import htslib
 from snvrag.io.checkpoint import load_checkpoint, save_checkpoint
 from snvrag.io.prepared import write_prepared
-from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.panel.windows import WindowConfig
 from snvrag.prepare import PrepareOptions
 from snvrag.retrieval.options import RetrievalConfig

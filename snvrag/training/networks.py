@@ -101,18 +101,19 @@ def learn_head(
 ) -> None:
     """Give an untrained head what it starts from, and the loaders its rates.
 
-    The rates are learned on the panel under the first epoch's masks, and the evidence of the first
-    batch of that epoch says what it is standardised by; by rank 0, so that all ranks have the same.
+    The rates are learned on the panel under the masks of the run's middle epoch, and the evidence
+    of that epoch's first batch says what it is standardised by; by rank 0, so that all ranks have
+    the same.
     """
     loader = loaders[0]
     assert isinstance(loader, SampleLoader)
-    rates = network.rates
+    epoch, rates = config.training.epochs // 2, network.rates
     if ranks.is_writer:
-        observed = loader.dataset.observed_set(0).observed
+        observed = loader.dataset.observed_set(epoch).observed
         rates = learned_rates(data, observed, config.run.threads)
     network.set_rates(ranks.broadcast(rates))
     share_rates(network, loaders)
-    batch = loader.dataset.__getitems__(next(loader.sampler.batches(0)))
+    batch = loader.dataset.__getitems__(next(loader.sampler.batches(epoch)))
     network.head.standardise(batch.evidence.to(network.mismatch.device))
     for buffer in (network.head.mean, network.head.scale):
         buffer.copy_(ranks.broadcast(buffer.cpu()))

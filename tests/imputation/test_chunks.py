@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from snvrag.li_stephens.model import LiStephensConfig
 
 from snvrag.imputation.chunks import Chunk, WindowPlan, cut_chunks
 from snvrag.io.matching import MatchedBlock
-from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.panel.windows import WindowConfig
 
 NUM_HAPLOTYPES = 70

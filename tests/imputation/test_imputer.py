@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from snvrag.li_stephens.model import LiStephensConfig
 
 from snvrag.batches.batch import Neighbours
 from snvrag.errors import InputError
@@ -18,7 +19,6 @@ from snvrag.imputation.imputer import ImputedBlock, Imputer, PanelAndTarget, rep
 from snvrag.imputation.trained import Model
 from snvrag.io.matching import MatchedBlock
 from snvrag.kernels import oracle
-from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.network.options import NetworkConfig
 from snvrag.network.transformer import ImputationNetwork
 from snvrag.panel.windows import WindowConfig

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from snvrag.li_stephens.model import LiStephensConfig
 
 from snvrag.errors import InputError
 from snvrag.imputation.trained import load_model
 from snvrag.io.checkpoint import load_checkpoint
-from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.panel.windows import WindowConfig
 from snvrag.retrieval.options import RetrievalConfig
 

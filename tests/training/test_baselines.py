@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from snvrag.li_stephens.model import LiStephensConfig, LiStephensModel
 
 from helpers import mosaic_haplotypes, own_targets
 from panel_files import make_panel
 from snvrag.batches.dataset import Targets, WindowDataset
 from snvrag.batches.keys import VALIDATION_SEED, Key
-from snvrag.li_stephens.model import LiStephensConfig, LiStephensModel
 from snvrag.training import baselines
 from snvrag.training.metrics import Metrics
 from snvrag.training.run_data import RunData
