@@ -36,7 +36,7 @@ def masks(af: np.ndarray, windows: Windows, seed: int, rate: float) -> list[np.n
 def check_tokens(batch: Batch, expected: list[np.ndarray]) -> set[int]:
     """Compare what the network sees with the masks of the batch's windows, and return those."""
     masked = (batch.tokens == MASK).numpy()
-    windows = batch.windows[batch.window_row].tolist()
+    windows = batch.windows[batch.window_row.numpy()].tolist()
     for row, window in zip(masked, windows, strict=True):
         length = expected[window].size
         np.testing.assert_array_equal(row[:, :length], np.stack([expected[window]] * 2))

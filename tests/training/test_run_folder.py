@@ -83,7 +83,7 @@ def test_every_option_may_change_or_not_as_it_says():
         if name == "resume_epoch":  # which needs resume
             continue
         value = 3 if "int | None" in str(entry.kind) else another(entry.item.default, entry.kind)
-        given = {"weighting": "rank", "segment_size": 0} if name == "retrieval" else {}
+        given = {"network": "transformer"} if name in ("retrieval", "compile") else {}
         config, before = build(Config, {**given, name: value}), resumed(**given)
         line = f"{name} was {to_tables(build(Config, given)).get(entry.table, {}).get(name)}, is "
         notes = noted_changes(before, config)
