@@ -315,11 +315,16 @@ class Trainer:
         batch = before.num_batches_done + index
         names = self.data.train.haplotypes.samples
         keys = next(self.train_loader.sampler.batches(self.epoch, batch))
-        shown = ", ".join(f"{key.window} {names[key.sample]}" for key in keys)
+        what, found = (
+            "window and sample of its keys",
+            [f"{k.window} {names[k.sample]}" for k in keys],
+        )
+        if self.train_loader.sampler.whole_samples:
+            what, found = "its samples", sorted({names[key.sample] for key in keys})
         with self.ranks.raise_on_all_ranks():  # every rank has this error, one reports it
             raise InputError(
                 f"the loss or its gradient is not finite at step {before.step}, epoch index "
-                f"{self.epoch}, batch {batch} (window and sample of its keys: {shown}): the state "
+                f"{self.epoch}, batch {batch} ({what}: {', '.join(found)}): the state "
                 f"before that step is saved in {path}"
             )
 
