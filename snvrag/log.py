@@ -109,16 +109,30 @@ def _add_handlers(*handlers: logging.Handler) -> None:
 class Progress:
     """How far a loop has come: a bar on a terminal; elsewhere a log line from time to time.
 
-    ``total`` is the number of units of work, None if unknown, of which ``done`` are done. Nothing
-    is shown with ``shown`` False, for a process whose log another one writes.
+    ``total`` is the number of units of work, None if unknown, of which ``done`` are done. ``phase``
+    is the name of the work. Nothing is shown with ``shown`` False, for a process whose log another
+    one writes.
     """
 
     def __init__(
-        self, unit: str, total: int | None = None, done: int = 0, *, shown: bool = True
+        self,
+        unit: str,
+        total: int | None = None,
+        done: int = 0,
+        *,
+        phase: str = "",
+        shown: bool = True,
     ) -> None:
-        self.done, self.total = done, total
+        self.done, self.total, self.phase, self.unit = done, total, phase, unit
         disable = None if shown else True  # None: on a terminal
-        self.bar = tqdm(unit=unit, total=total, initial=done, disable=disable, leave=False)
+        self.bar = tqdm(
+            desc=phase or None,
+            unit=unit,
+            total=total,
+            initial=done,
+            disable=disable,
+            leave=False,
+        )
         self._logs = shown and self.bar.disable
         self._logged_at = time.monotonic()
 
@@ -131,11 +145,14 @@ class Progress:
     def __str__(self) -> str:
         return str(self.done) if self.total is None else f"{self.done}/{self.total}"
 
-    def advance(self, count: int, line: Callable[[], str]) -> None:
-        """Count units of work as done; ``line`` is called only if a log line is due."""
+    def advance(self, count: int, line: Callable[[], str] | None = None) -> None:
+        """Count units of work as done.
+
+        If a log line is due, it is what ``line`` returns, or else ``Phase: done/total unit``.
+        """
         count = count if self.total is None else min(count, self.total - self.done)
         self.done += count
         self.bar.update(count)
         if self._logs and time.monotonic() - self._logged_at >= SECONDS_BETWEEN_LINES:
-            log.info("%s", line())
+            log.info("%s", line() if line else f"{self.phase}: {self} {self.unit.strip()}")
             self._logged_at = time.monotonic()

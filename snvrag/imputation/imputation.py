@@ -1,14 +1,14 @@
-"""Imputation of a file: from a panel, a target and a model to an imputed VCF or BCF."""
+"""Imputation of a file: from a panel and a target to an imputed VCF or BCF."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from .._installation import version_line, version_of
 from ..errors import InputError
@@ -18,12 +18,14 @@ from ..io.imputed_vcf import ImputedWriter, Provenance, check_output, check_plac
 from ..io.matching import MatchSummary
 from ..io.records import DroppedSite
 from ..log import Progress, log
-from ..network.device import choose_device
 from ..panel.regions import Region
-from .imputer import Imputer, PanelAndTarget
-from .inputs import Inputs
+from .imputed import ImputesBlocks, PanelAndTarget
+from .imputer import Imputer
+from .inputs import Inputs, MatchedSites
 from .options import ImputeOptions
-from .trained import Model, load_model
+
+if TYPE_CHECKING:
+    from .network_model import NetworkModel
 
 
 def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> MatchSummary:
@@ -44,34 +46,26 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
     started = time.perf_counter()
     _check_outputs(options)
     log.info("%s", version_line())
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    model = load_model(options.model, choose_device(options.device))
-    inputs = Inputs.open(options)
-    imputer = _imputer(model, inputs)
-    inputs.require_common_sites()
     region = options.place
     with _report(options.report, region) as on_dropped:
-        inputs = Inputs.open(options, on_dropped)  # once more, from the start
+        model = _open_model(options)
+        inputs = Inputs.open(options, on_dropped)
+        data = _panel_and_target(inputs)
         summary = MatchSummary(on_dropped=on_dropped, region=region)
+        with Progress(" sites of the panel", phase="Reading") as progress:
+            sites = MatchedSites(inputs, summary, progress.advance)
+        imputer, origin = _imputer(model, sites, data)
         writer = ImputedWriter(
             options.output,
             inputs.target.samples,
             inputs.target.ploidy == 1,
             chrom=inputs.panel.chrom,
             contig_length=inputs.panel.contig_length,
-            provenance=Provenance(version_of("snvrag"), command, model.sha256),
-            threads=torch.get_num_threads(),
+            provenance=Provenance(version_of("snvrag"), command, origin),
+            threads=options.threads or _num_cores(),
         )
-        progress = Progress(" windows x samples")
-
-        def state() -> str:
-            sites = f"{summary.num_panel_sites} sites of the panel read"
-            return f"Imputing: {sites}, {progress} windows x samples predicted"
-
-        with writer, progress:
-            advance = partial(progress.advance, line=state)
-            for block in imputer.run(inputs.matched(summary), advance, region):
+        with writer, Progress(f" {imputer.unit}", phase="Imputing") as progress:
+            for block in imputer.run(sites.blocks(), progress.advance, region):
                 writer.write(
                     block.position, block.ids, block.alleles, block.typed, block.hap_dosage
                 )
@@ -88,8 +82,8 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
     return summary
 
 
-def _imputer(model: Model, inputs: Inputs) -> Imputer:
-    """Return the imputer of two files, and log what they and the model are."""
+def _panel_and_target(inputs: Inputs) -> PanelAndTarget:
+    """Log what two files are, and return it."""
     options, panel, target = inputs.options, inputs.panel, inputs.target
     log.info(
         "panel: %d samples, %d haplotypes, chromosome %s; target: %d samples",
@@ -104,32 +98,33 @@ def _imputer(model: Model, inputs: Inputs) -> Imputer:
         None if options.genetic_map is None else read_genetic_map(options.genetic_map, panel.chrom)
     )
     data = PanelAndTarget(panel.chrom, panel.samples, panel.ploidy, target.samples, genetic_map)
-    imputer = Imputer(model, data, threads=options.threads)
-    num_own = int((imputer.panel_sample >= 0).sum())
+    num_own = int((data.panel_sample >= 0).sum())
     if num_own:
         log.info("Note: %d samples are in the panel by name: they are not copied from", num_own)
-    log.info(
-        "model: %d parameters on %s; windows of %d sites, read with %d more on each side",
-        sum(p.numel() for p in model.network.parameters()),
-        model.device,
-        imputer.plan.size,
-        imputer.plan.flank,
-    )
-    return imputer
+    return data
 
 
 def _check_outputs(options: ImputeOptions) -> None:
     """Refuse, before any work, to write where it is not possible or not allowed."""
     check_output(options.output, overwrite=options.overwrite)
-    if options.report is not None:
-        check_place(Path(options.report), "report", overwrite=options.overwrite)
-    names = ("panel", "target", "model", "output", "report")
+    outputs = ("output", "report", "save_model")
+    names = ("panel", "target", "model", *outputs)
     paths = {name: Path(path) for name in names if (path := getattr(options, name)) is not None}
-    for name in ("output", "report"):
+    for name in outputs[1:]:
+        if name in paths:
+            check_place(paths[name], name, overwrite=options.overwrite)
+    for name in outputs:
         for other, path in paths.items():
             if name != other and name in paths and paths[name].resolve() == path.resolve():
-                problem = f"is also the {other}: give another name"
+                problem = f"is also the {other.replace('_', ' ')}: give another name"
                 raise InputError(problem, argument=name, path=paths[name])
+
+
+def _num_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager

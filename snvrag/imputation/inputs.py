@@ -1,10 +1,13 @@
-"""The panel and the target of an imputation, opened at the same chromosome."""
+"""The panel and the target of an imputation, matched at the same chromosome."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..io.matching import MatchedBlock, MatchSummary, match_blocks
@@ -15,6 +18,8 @@ from .options import ImputeOptions
 # Read on each side of a region, so that its ends are predicted as within the chromosome: some
 # thousand sites, and 1 cM, about the length of haplotypes that are shared.
 _FLANK_BP = 1_000_000
+# Bytes of the panel that are held in memory; of a larger one, the typed sites and as many others.
+_HELD_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -55,29 +60,119 @@ class Inputs:
                 self.panel.blocks(), target.blocks(), target.ploidy, target.chrom, summary
             )
 
-    def require_common_sites(self) -> None:
-        """Refuse files without a site in common, before the work and not after it.
 
-        Reads up to the first site of the region and the first common site.
+class MatchedSites:
+    """All sites of a panel, matched with a target: read once, and again where memory is short.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    summary : MatchSummary
+        Counts of the sites are added to it.
+    on_block : callable
+        Called with the number of sites of each block that has been read.
+
+    Attributes
+    ----------
+    inputs : Inputs
+    typed_position, typed_alleles : (T,) int64, (T, 2) str
+        The sites that are typed, and at which the panel has both alleles.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or is refused; if no site is typed, or none is in the region.
+    """
+
+    def __init__(
+        self, inputs: Inputs, summary: MatchSummary, on_block: Callable[[int], object]
+    ) -> None:
+        self.inputs = inputs
+        self._held = _HeldSites(int(inputs.panel.ploidy.sum()))
+        position, alleles = [], []
+        for block in inputs.matched(summary):
+            self._held.add(block)
+            chosen = block.typed & self._held.polymorphic(block)
+            position.append(block.position[chosen])
+            alleles.append(block.alleles[chosen])
+            on_block(block.num_sites)
+        self._require_sites(summary)
+        self.typed_position: NDArray[np.int64] = np.concatenate(position)
+        self.typed_alleles: NDArray[np.str_] = np.concatenate(alleles)
+
+    def blocks(self) -> Iterator[MatchedBlock]:
+        """Yield all sites in order."""
+        if self._held.is_whole:
+            yield from self._held.blocks
+        else:
+            yield from Inputs.open(self.inputs.options).matched(MatchSummary())
+
+    def to_learn_from(self) -> MatchedBlock:
+        """Return the sites with both alleles that rates and head are learned from.
+
+        Of a panel that is not held in memory these are the typed sites, and every second, fourth,
+        ... of the others. They depend on the panel and on which sites are typed, on nothing else.
         """
-        region = self.options.place
-        has_site, has_typed = region is None, False
-        for block in self.matched(MatchSummary()):
-            if region is not None:
-                position = block.position
-                has_site |= bool(((position >= region.first) & (position <= region.last)).any())
-            has_typed |= bool(block.typed.any())
-            if has_site and has_typed:
-                return
-        if not has_site:
-            problem = f"must have a biallelic SNV of {self.options.panel}"
-            raise InputError(f"{problem}, got {self.options.region}", argument="region")
-        raise InputError(
-            f"no site in common with the panel {self.options.panel} on chromosome "
-            f"{self.panel.chrom}: are both of the same genome build?",
-            argument="target",
-            path=self.options.target,
-        )
+        blocks = [b.select(np.flatnonzero(self._held.polymorphic(b))) for b in self._held.blocks]
+        return MatchedBlock.concat(blocks)
+
+    def _require_sites(self, summary: MatchSummary) -> None:
+        options = self.inputs.options
+        if not summary.num_panel_sites:
+            problem = f"must have a biallelic SNV of {options.panel}, got {options.region}"
+            raise InputError(problem, argument="region")
+        if not self._held.has_typed:
+            raise InputError(
+                f"no site in common with the panel {options.panel} on chromosome "
+                f"{self.inputs.panel.chrom}: are both of the same genome build?",
+                argument="target",
+                path=options.target,
+            )
+
+
+class _HeldSites:
+    """Sites in memory: all of them, or, of a large panel, the typed ones and some of the others."""
+
+    def __init__(self, num_haplotypes: int) -> None:
+        self.blocks: list[MatchedBlock] = []
+        self.has_typed = False
+        self._num_haplotypes = num_haplotypes
+        # One of so many polymorphic sites that are not typed is held, by its number among them.
+        self._stride = 1
+        self._numbers: list[NDArray[np.int64]] = []
+        self._num_hidden = self._num_bytes = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all sites are held."""
+        return self._stride == 1
+
+    def polymorphic(self, block: MatchedBlock) -> NDArray[np.bool_]:
+        """Return at which sites of a block the panel has both alleles."""
+        return (block.alt_count > 0) & (block.alt_count < self._num_haplotypes)
+
+    def add(self, block: MatchedBlock) -> None:
+        """Hold a block, or some of its sites."""
+        hidden = self.polymorphic(block) & ~block.typed
+        number = np.where(hidden, self._num_hidden + np.cumsum(hidden) - 1, -1)
+        self._num_hidden += int(np.count_nonzero(hidden))
+        self.has_typed |= bool(block.typed.any())
+        self._append(block, number)
+        while self._num_bytes > _HELD_BYTES and self._stride < 1 << 30:
+            self._stride *= 2
+            held = list(zip(self.blocks, self._numbers, strict=True))
+            self.blocks, self._numbers, self._num_bytes = [], [], 0
+            for other, numbers in held:
+                self._append(other, numbers)
+
+    def _append(self, block: MatchedBlock, number: NDArray[np.int64]) -> None:
+        if not self.is_whole:
+            chosen = (number >= 0) & (number % self._stride == 0)
+            rows = np.flatnonzero(chosen | (block.typed & self.polymorphic(block)))
+            block, number = block.select(rows), number[rows]
+        self.blocks.append(block)
+        self._numbers.append(number)
+        self._num_bytes += block.site_bits.nbytes
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from ..retrieval.options import RetrievalConfig
 
 
 @dataclass(frozen=True)
-class Model:
+class NetworkModel:
     """A trained network with the options of what it was trained on.
 
     Attributes
@@ -47,7 +47,7 @@ class Model:
         return next(self.network.parameters()).device
 
 
-def load_model(path: str | Path, device: torch.device) -> Model:
+def load_network(path: str | Path, device: torch.device) -> NetworkModel:
     """Return the network of a checkpoint; only its options and weights are used.
 
     Raises
@@ -77,4 +77,4 @@ def load_model(path: str | Path, device: torch.device) -> Model:
             path=path,
         ) from error
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return Model(network.to(device).eval(), windows, retrieval, li_stephens, digest, amp)
+    return NetworkModel(network.to(device).eval(), windows, retrieval, li_stephens, digest, amp)
