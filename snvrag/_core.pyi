@@ -54,6 +54,16 @@ def li_stephens_events(
     missing: NDArray[np.uint64] | None,
     threads: int | None,
 ) -> tuple[NDArray[np.float64], float, int, NDArray[np.float64]]: ...
+def head_log_odds(
+    evidence: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    hidden_weight: NDArray[np.float32],
+    hidden_bias: NDArray[np.float32],
+    output_weight: NDArray[np.float32],
+    output_bias: float,
+    threads: int | None,
+) -> NDArray[np.float32]: ...
 def topk_l2(
     queries: NDArray[np.float32],
     database: NDArray[np.float32],

@@ -87,6 +87,19 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             **FOUND,
         },
     ),
+    "head_log_odds": (
+        _core.head_log_odds,
+        {
+            "evidence": np.zeros((9, 7), np.float32),
+            "mean": np.zeros(7, np.float32),
+            "scale": np.ones(7, np.float32),
+            "hidden_weight": np.zeros((7, 5), np.float32),
+            "hidden_bias": np.zeros(5, np.float32),
+            "output_weight": np.zeros(5, np.float32),
+            "output_bias": 0.5,
+            "threads": 1,
+        },
+    ),
     "from_haplotypes": (
         _core.HammingIndex.from_haplotypes,
         {"panel": np.zeros((9, 2), U8), "num_sites": L, "observed": np.ones(L, bool)},
@@ -118,8 +131,9 @@ OPTIONAL = {
     *((f, "observed") for f in ("from_haplotypes", "from_sites")),
     ("search", "weights"),
     *((f, "missing") for f in LI_STEPHENS_FUNCTIONS),
+    ("head_log_odds", "threads"),
 }
-FLOATS = {"decay_sites", "mismatch"}
+FLOATS = {"decay_sites", "mismatch", "output_bias"}
 
 
 def call(function: str, **changed: Any) -> Any:
@@ -200,6 +214,7 @@ FREE = {
     "codes of read_genotypes": {1},
     "queries of match_features": {0},
     "neighbours of match_features": {0},
+    "evidence of head_log_odds": {0},
     "database of topk_l2": {0},
     "exclude of topk_l2": {1},
     "exclude of search": {1},
@@ -260,8 +275,8 @@ def test_numbers_out_of_range_and_no_numbers(function, argument):
         for value in (1e-30, 1e300, float("inf"), 1, np.float32(2)):
             call(function, **{argument: value})
         for value in (0.0, -1.0, float("nan"), -float("inf")):
-            if argument == "mismatch":  # any number is safe
-                call(function, mismatch=value)
+            if argument != "decay_sites":  # any number is safe
+                call(function, **{argument: value})
                 continue
             with pytest.raises(ValueError, match="decay_sites"):
                 call(function, decay_sites=value)
