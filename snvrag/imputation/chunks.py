@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,10 +100,18 @@ def cut_chunks(
     gathered = _Gathered(num_haplotypes, plan, genetic_map)
     for block in blocks:
         gathered.add(block)
-        while (chunk := gathered.next_chunk(at_end=False)) is not None:
-            yield chunk
-    while (chunk := gathered.next_chunk(at_end=True)) is not None:
-        yield chunk
+        while (cut := gathered.next_cut(at_end=False)) is not None:
+            yield gathered.take(cut)
+    while (cut := gathered.next_cut(at_end=True)) is not None:
+        yield gathered.take(cut)
+
+
+class _Cut(NamedTuple):
+    """Where a chunk ends among the gathered sites, with its flank, and where the next one begins."""
+
+    end: int
+    read: int
+    next_first: int
 
 
 class _Gathered:
@@ -127,8 +136,8 @@ class _Gathered:
         self._num_sites += block.num_sites
         self._num_polymorphic += int(np.count_nonzero(self._is_polymorphic(block.alt_count)))
 
-    def next_chunk(self, *, at_end: bool) -> Chunk | None:
-        """Return the next chunk; None if more must be read, or, at the end, if none is left."""
+    def next_cut(self, *, at_end: bool) -> _Cut | None:
+        """Return where the next chunk ends; None if more must be read, or none is left."""
         plan, first, num_sites = self._plan, self._num_flank_sites, self._num_sites
         is_full = num_sites - first >= self._most_sites
         is_long = self._num_polymorphic >= plan.num_sites + plan.flank_sites
@@ -144,13 +153,16 @@ class _Gathered:
             # Few are polymorphic: all are written but the flank of what follows.
             flank = int(lengths.num_polymorphic[lengths.flank_start(end)])
             end = lengths.site_of(flank) if flank > start else end
-        return self._take(end, min(read, num_sites), lengths)
+        next_first = max(lengths.flank_start(end), end - self._most_sites)
+        return _Cut(end, min(read, num_sites), next_first)
 
-    def _take(self, end: int, read: int, lengths: _Lengths) -> Chunk:
+    def take(self, cut: _Cut) -> Chunk:
+        """Return the next chunk, and let go of what the one after it does not read."""
+        first, end = cut.next_first, cut.end
         sites = MatchedBlock.concat(self._blocks)
         polymorphic = self._is_polymorphic(sites.alt_count)
-        chunk = Chunk(sites.slice(0, read), polymorphic[:read], self._num_flank_sites, end)
-        first = max(lengths.flank_start(end), end - self._most_sites)
+        read = sites.slice(0, cut.read)
+        chunk = Chunk(read, polymorphic[: cut.read], self._num_flank_sites, end)
         # A copy, since a view would keep the chunk's memory alive.
         self._blocks = [sites.slice(first, sites.num_sites).copy()]
         self._num_sites = sites.num_sites - first

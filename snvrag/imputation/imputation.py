@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,15 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .._installation import version_line, version_of
 from ..errors import InputError
 from ..io.atomic import atomic_file
+from ..io.checkpoint import sha256_of
 from ..io.genetic_map import read_genetic_map
 from ..io.imputed_vcf import ImputedWriter, Provenance, check_output, check_place
 from ..io.matching import MatchSummary
+from ..io.model_file import is_model_file
 from ..io.records import DroppedSite
 from ..log import Progress, log
-from ..panel.regions import Region
+from ..panel.panel import Panel
+from ..panel.regions import Region, plain_chrom
+from .adaptation import Adapted, adapt
 from .imputed import ImputesBlocks, PanelAndTarget
 from .imputer import Imputer
 from .inputs import Inputs, MatchedSites
@@ -54,14 +59,14 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
         summary = MatchSummary(on_dropped=on_dropped, region=region)
         with Progress(" sites of the panel", phase="Reading") as progress:
             sites = MatchedSites(inputs, summary, progress.advance)
-        imputer, origin = _imputer(model, sites, data)
+        imputer, origin = _imputer(options, model, sites, data)
         writer = ImputedWriter(
             options.output,
             inputs.target.samples,
             inputs.target.ploidy == 1,
             chrom=inputs.panel.chrom,
             contig_length=inputs.panel.contig_length,
-            provenance=Provenance(version_of("snvrag"), command, origin),
+            provenance=Provenance(version_of("snvrag"), command, **origin),
             threads=options.threads or _num_cores(),
         )
         with writer, Progress(f" {imputer.unit}", phase="Imputing") as progress:
@@ -102,6 +107,76 @@ def _panel_and_target(inputs: Inputs) -> PanelAndTarget:
     if num_own:
         log.info("Note: %d samples are in the panel by name: they are not copied from", num_own)
     return data
+
+
+def _open_model(options: ImputeOptions) -> Adapted | NetworkModel | None:
+    """Return what a model file or a checkpoint holds; None without one."""
+    if options.model is None:
+        return None
+    if is_model_file(options.model):
+        return Adapted.load(options.model)
+    if options.save_model is not None:
+        problem = "must not be given with a checkpoint: nothing is learned from the panel"
+        raise InputError(problem, argument="save_model")
+    # torch, which takes seconds to load, is for checkpoints and for learning.
+    from ..network.device import choose_device
+    from .network_model import load_network
+
+    return load_network(options.model, choose_device(options.device), options.threads)
+
+
+def _imputer(
+    options: ImputeOptions,
+    model: Adapted | NetworkModel | None,
+    sites: MatchedSites,
+    data: PanelAndTarget,
+) -> tuple[ImputesBlocks, dict[str, str]]:
+    """Return what imputes, and for `Provenance` where it is from.
+
+    Rates and head are learned from the panel where there is no model of the target's typed sites.
+    """
+    if model is not None and not isinstance(model, Adapted):
+        from .network_imputer import NetworkImputer
+
+        network = NetworkImputer(model, data, threads=options.threads)
+        log.info("%s", network.description)
+        return network, {"model_sha256": model.sha256}
+    if model is not None and _fits(model, sites, data):
+        adapted = model
+        origin = {"model_sha256": sha256_of(Path(str(options.model)))}
+    else:
+        if model is not None:
+            log.info("Note: the typed sites are not those of the model: it is learned anew")
+        adapted = _learn(sites, data, options.threads)
+        origin = {"learned": "; ".join(f"{k} {v}" for k, v in adapted.provenance.items())}
+    if options.save_model is not None:
+        adapted.save(options.save_model)
+    return Imputer(adapted, data, threads=options.threads), origin
+
+
+def _fits(adapted: Adapted, sites: MatchedSites, data: PanelAndTarget) -> bool:
+    """Return whether a model's typed sites are those of the target, in the range that is read."""
+    first_bp, last_bp = sites.inputs.range_bp
+    chosen = (adapted.position >= first_bp) & (adapted.position <= last_bp)
+    return (
+        plain_chrom(adapted.chrom) == plain_chrom(data.chrom)
+        and np.array_equal(adapted.position[chosen], sites.typed_position)
+        and np.array_equal(adapted.alleles[chosen], sites.typed_alleles)
+    )
+
+
+def _learn(sites: MatchedSites, data: PanelAndTarget, threads: int | None) -> Adapted:
+    """Learn rates and head from the panel, at the target's typed sites."""
+    block = sites.to_learn_from()
+    panel = Panel(
+        data.chrom,
+        block.position,
+        block.alleles,
+        tuple(data.panel_samples),
+        block.site_bits,
+        ploidy=data.ploidy,
+    )
+    return adapt(panel, block.typed, genetic_map=data.genetic_map, threads=threads)
 
 
 def _check_outputs(options: ImputeOptions) -> None:

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..io.imputed_columns import SCALE
 from ..io.matching import MatchedBlock
 from ..kernels import EVIDENCE, head_log_odds, li_stephens_evidence
-from ..panel.genetic_map import cm_at
+from ..panel.genetic_map import GeneticMap, cm_at
 from ..panel.panel import Panel
 from ..panel.regions import Region
 from .adaptation import Adapted
@@ -145,8 +145,28 @@ class Imputer:
     def _cumulative_rho(
         self, position: NDArray[np.int64], typed: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """Return cumulative rho at the sites of a chunk."""
-        raise NotImplementedError
+        """Return cumulative rho at the sites of a chunk.
+
+        Sites between two typed ones share its rho in proportion to their distances; past the first
+        and the last it goes on as the prior.
+        """
+        known, genetic_map = self._adapted, self._data.genetic_map
+        at = _distance(position, genetic_map)
+        prior = 4 * 1e5 / 100 / self._data.num_haplotypes
+        if known.position.size == 0:
+            return prior * at
+        typed_at = _distance(known.position, genetic_map)
+        beyond = np.minimum(at - typed_at[0], 0) + np.maximum(at - typed_at[-1], 0)
+        rho = np.interp(at, typed_at, known.cumulative_rho) + prior * beyond
+        if typed.any():  # exactly, also where several have one position
+            first = int(np.searchsorted(known.position, position[typed][0]))
+            rho[typed] = known.cumulative_rho[first : first + int(np.count_nonzero(typed))]
+        return rho
+
+
+def _distance(position: NDArray[np.int64], genetic_map: GeneticMap | None) -> NDArray[np.float64]:
+    """Return genetic positions in cM that ascend where the map does not, too."""
+    return cm_at(position, genetic_map) + 1e-12 * position
 
 
 def _haplotypes(bits: NDArray[np.uint64], num_haplotypes: int) -> NDArray[np.uint64]:

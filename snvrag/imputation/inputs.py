@@ -52,6 +52,15 @@ class Inputs:
             )
         return cls(options, panel, target)
 
+    @property
+    def range_bp(self) -> tuple[int, int]:
+        """First and last position that are read."""
+        region = self.options.place
+        if region is None:
+            return 0, 2**62
+        wide = region.with_flanks(_FLANK_BP)
+        return wide.first, wide.last
+
     def matched(self, summary: MatchSummary) -> Iterator[MatchedBlock]:
         """Yield the sites of the panel, matched with the target; counts go to ``summary``."""
         target = self.target

@@ -183,6 +183,15 @@ class NetworkImputer:
             model.retrieval, k=min(model.retrieval.k, available), cache_mb=2**-20
         )
 
+    @property
+    def description(self) -> str:
+        """What the network is, for the log."""
+        return (
+            f"model: {sum(p.numel() for p in self.model.network.parameters())} parameters on "
+            f"{self.model.device}; windows of {self.plan.size} sites, read with {self.plan.flank} "
+            "more on each side"
+        )
+
     def run(
         self,
         blocks: Iterable[MatchedBlock],

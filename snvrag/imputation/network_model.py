@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 
 from ..config.options import from_table
 from ..errors import InputError
-from ..io.checkpoint import load_checkpoint, written_by
+from ..io.checkpoint import load_checkpoint, sha256_of, written_by
 from ..li_stephens.model import LiStephensConfig
 from ..network.options import NetworkConfig
 from ..network.transformer import ImputationNetwork
@@ -47,14 +46,20 @@ class NetworkModel:
         return next(self.network.parameters()).device
 
 
-def load_network(path: str | Path, device: torch.device) -> NetworkModel:
+def load_network(
+    path: str | Path, device: torch.device, threads: int | None = None
+) -> NetworkModel:
     """Return the network of a checkpoint; only its options and weights are used.
+
+    ``threads`` is how many torch may have from now on in this process.
 
     Raises
     ------
     InputError
         If the file cannot be read, or its weights do not fit the network of its options.
     """
+    if threads:
+        torch.set_num_threads(threads)
     content = load_checkpoint(path, "model")
     tables = content["config"]
     try:
@@ -76,5 +81,5 @@ def load_network(path: str | Path, device: torch.device) -> NetworkModel:
             argument="model",
             path=path,
         ) from error
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    digest = sha256_of(Path(path))
     return NetworkModel(network.to(device).eval(), windows, retrieval, li_stephens, digest, amp)

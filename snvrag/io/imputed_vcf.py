@@ -32,7 +32,7 @@ _HEADER = """\
 ##fileformat=VCFv4.2
 ##source=snvrag {version}
 ##snvragCommand={command}
-##snvragModelSHA256={model}
+{origin}
 ##contig=<ID={chrom}{length}>
 ##FILTER=<ID=PASS,Description="All filters passed">
 ##INFO=<ID=AF,Number=A,Type=Float,Description="ALT frequency in the samples, the mean of HDS">
@@ -51,11 +51,23 @@ multiplied">
 
 @dataclass(frozen=True)
 class Provenance:
-    """Origin of an imputed file, for its header."""
+    """Origin of an imputed file, for its header.
+
+    ``model_sha256`` is that of the model file, "" where the model was learned from the panel;
+    ``learned`` then says what.
+    """
 
     version: str
     command: str
-    model_sha256: str
+    model_sha256: str = ""
+    learned: str = ""
+
+    @property
+    def model_line(self) -> str:
+        """The header line of the model."""
+        if self.model_sha256:
+            return f"##snvragModelSHA256={self.model_sha256}"
+        return f"##snvragLearned={self.learned}"
 
 
 def check_output(path: str | Path, *, overwrite: bool) -> str:
@@ -135,7 +147,7 @@ class ImputedWriter:
         self._header = _HEADER.format(
             version=provenance.version,
             command=printable(" ".join(provenance.command.split())),
-            model=provenance.model_sha256,
+            origin=printable(provenance.model_line),
             chrom=chrom,
             length=f",length={contig_length}" if contig_length else "",
         ) + "\t".join([*columns, *samples])

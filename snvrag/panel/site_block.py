@@ -52,9 +52,9 @@ class SiteBlock:
     def select(self, sites: NDArray[np.intp]) -> Self:
         """Return some sites, given by their indices; arrays are copies."""
         return self._with_columns(
-            lambda column: [column[i] for i in sites.tolist()]
-            if isinstance(column, list)
-            else column[sites]
+            lambda column: (
+                [column[i] for i in sites.tolist()] if isinstance(column, list) else column[sites]
+            )
         )
 
     def copy(self) -> Self:

@@ -16,7 +16,7 @@ from snvrag.io import htslib
 from snvrag.io.matching import MatchSummary
 from snvrag.log import close_log, open_console
 
-FILES = ("panel", "target", "model", "output")
+FILES = ("panel", "target", "output")
 
 
 def header(*chroms: str) -> str:

@@ -16,6 +16,8 @@ from snvrag.io import imputed_vcf
 from snvrag.io.matching import Outcome
 from snvrag.io.prepare import prepare
 
+PREDICTED = r"Imputing: (\d+) sites x samples"
+
 
 def check_record(
     fields: list[str], known: dict[int, list[str]], haploid: frozenset[int] = frozenset()
@@ -115,10 +117,10 @@ def test_signs_of_life_without_a_terminal(files, capsys, monkeypatch):
     files.impute()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == version_line()
-    form = r"Imputing: 200 sites of the panel read, (\d+) windows x samples predicted"
-    done = [int(found[1]) for line in lines if (found := re.fullmatch(form, line))]
-    assert done == sorted(done)
-    assert done[-1] % 4 == 0 < done[-1]
+    for form, last in (("Reading: (\\d+) sites of the panel", 200), (PREDICTED, 133 * 4)):
+        done = [int(found[1]) for line in lines if (found := re.fullmatch(form, line))]
+        assert done == sorted(done)
+        assert done[-1] == last
 
 
 def test_sites_that_do_not_match_are_reported(files, capsys):
@@ -198,7 +200,14 @@ def test_what_exists_stays_unless_it_is_overwritten(files: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "other"),
-    [("output", "panel"), ("output", "target"), ("report", "model"), ("report", "output")],
+    [
+        ("output", "panel"),
+        ("output", "target"),
+        ("report", "model"),
+        ("report", "output"),
+        ("save_model", "model"),
+        ("save_model", "target"),
+    ],
 )
 def test_what_is_read_is_not_overwritten(files: Any, name: str, other: str) -> None:
     path = files.output if other == "output" else getattr(files, other)
@@ -207,8 +216,9 @@ def test_what_is_read_is_not_overwritten(files: Any, name: str, other: str) -> N
         link.symlink_to(path)
         path = link
     before = path.read_bytes() if path.exists() else None
+    given = {"model": files.model} if other == "model" else {}
     with pytest.raises(InputError, match="is also the"):
-        files.impute(**{name: path})
+        files.impute(**given, **{name: path})
     assert (path.read_bytes() if path.exists() else None) == before
 
 

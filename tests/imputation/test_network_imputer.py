@@ -1,4 +1,4 @@
-"""The imputer: what it predicts, what it keeps, and what must not change the result."""
+"""The imputer of windows: what it predicts, what it keeps, and what must not change the result."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from snvrag.batches.batch import Neighbours
 from snvrag.errors import InputError
-from snvrag.imputation.chunks import WindowPlan
-from snvrag.imputation.imputer import ImputedBlock, Imputer, PanelAndTarget, repeat_neighbours
-from snvrag.imputation.trained import Model
+from snvrag.imputation.imputed import ImputedBlock, PanelAndTarget
+from snvrag.imputation.network_imputer import NetworkImputer, WindowPlan, repeat_neighbours
+from snvrag.imputation.network_model import NetworkModel
 from snvrag.io.matching import MatchedBlock
 from snvrag.kernels import oracle
 from snvrag.li_stephens.model import LiStephensConfig
@@ -32,7 +32,7 @@ MakeAlleles = Callable[..., NDArray[np.int8]]
 
 def _model(
     *, li_stephens: bool = False, trained: bool = False, k: int = 4, weighting: Any = "local"
-) -> Model:
+) -> NetworkModel:
     """Make a model: one that copies its neighbours, or with weights that use everything."""
     torch.manual_seed(1)
     models = LiStephensConfig(li_stephens=li_stephens)
@@ -42,7 +42,7 @@ def _model(
         with torch.no_grad():
             for weight in network.parameters():
                 weight.add_(0.2 * torch.randn_like(weight))
-    return Model(network, WINDOWS, replace(RETRIEVAL, k=k), models, "0" * 64)
+    return NetworkModel(network, WINDOWS, replace(RETRIEVAL, k=k), models, "0" * 64)
 
 
 class _Data:
@@ -76,9 +76,9 @@ class _Data:
     def samples(self) -> PanelAndTarget:
         return PanelAndTarget("1", self.names, self.ploidy, self.target_names)
 
-    def impute(self, model: Model, **options: Any) -> NDArray[np.uint16]:
+    def impute(self, model: NetworkModel, **options: Any) -> NDArray[np.uint16]:
         """Return (S, T, 2) dosages."""
-        imputer = Imputer(model, self.samples(), **{"threads": 1, **options})
+        imputer = NetworkImputer(model, self.samples(), **{"threads": 1, **options})
         imputed = ImputedBlock.concat([*imputer.run(self.blocks())])
         assert (imputed.position == self._sites.position).all()
         assert imputed.ids == self._sites.ids
@@ -168,7 +168,7 @@ def test_li_stephens_of_groups_of_samples(data: _Data, monkeypatch: pytest.Monke
     whole = data.impute(model).astype(int)
     without = data.impute(_model()).astype(int)
     assert (whole != without).any()
-    monkeypatch.setattr("snvrag.imputation.imputer._LI_STEPHENS_BYTES", 8 * 400 * 3)
+    monkeypatch.setattr("snvrag.imputation.network_imputer._LI_STEPHENS_BYTES", 8 * 400 * 3)
     assert np.abs(data.impute(model).astype(int) - whole).max() <= 1
 
 
@@ -225,7 +225,7 @@ def test_neighbours_of_a_small_panel_are_repeated_in_turn() -> None:
 
 def test_nobody_to_copy_from_and_a_network_of_nan(data: _Data) -> None:
     with pytest.raises(InputError, match="samples to copy from"):
-        Imputer(_model(), PanelAndTarget("1", ["a"], np.array([2]), ["b", "a"]))
+        NetworkImputer(_model(), PanelAndTarget("1", ["a"], np.array([2]), ["b", "a"]))
     model = _model()
     with torch.no_grad():
         model.network.norm.weight.fill_(float("nan"))
@@ -235,7 +235,7 @@ def test_nobody_to_copy_from_and_a_network_of_nan(data: _Data) -> None:
 
 def test_progress_counts_samples_times_windows(data: _Data) -> None:
     done: list[int] = []
-    imputer = Imputer(_model(), data.samples(), threads=1)
+    imputer = NetworkImputer(_model(), data.samples(), threads=1)
     polymorphic = int((np.ptp(data.panel_alleles, axis=0) > 0).sum())
     for _ in imputer.run(data.blocks(), done.append):
         pass

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from snvrag.errors import InputError
-from snvrag.imputation.trained import load_model
+from snvrag.imputation.network_model import load_network
 from snvrag.io.checkpoint import load_checkpoint
 from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.panel.windows import WindowConfig
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def test_a_model_has_the_weights_and_options_of_its_run(tiny_model: Path) -> None:
-    model = load_model(tiny_model, CPU)
+    model = load_network(tiny_model, CPU)
     assert not model.network.training
     assert model.device == CPU
     assert len(model.sha256) == 64
@@ -35,13 +35,13 @@ def test_options_come_from_the_checkpoint(tiny_model, monkeypatch):
     tables = content["config"]
     tables["li_stephens"] |= {"ne": [5e4], "mismatch": 0.01, "of_the_future": 3}
     tables["run"]["amp"] = False
-    monkeypatch.setattr("snvrag.imputation.trained.load_checkpoint", lambda *_: content)
-    model = load_model(tiny_model, CPU)
+    monkeypatch.setattr("snvrag.imputation.network_model.load_checkpoint", lambda *_: content)
+    model = load_network(tiny_model, CPU)
     assert model.li_stephens == LiStephensConfig(ne=(5e4,), mismatch=0.01)
     assert not model.amp
     tables["network"]["width"] = 32
     with pytest.raises(InputError, match=r"^model .*: of another version"):
-        load_model(tiny_model, CPU)
+        load_network(tiny_model, CPU)
     monkeypatch.undo()
     with pytest.raises(InputError, match=r"^model none: no such file"):
-        load_model("none", CPU)
+        load_network("none", CPU)
