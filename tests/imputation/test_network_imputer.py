@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from matched_data import MatchedData
 from snvrag.batches.batch import Neighbours
 from snvrag.errors import InputError
-from snvrag.imputation.imputed import ImputedBlock, PanelAndTarget
+from snvrag.imputation.imputed import PanelAndTarget
 from snvrag.imputation.network_imputer import NetworkImputer, WindowPlan, repeat_neighbours
 from snvrag.imputation.network_model import NetworkModel
-from snvrag.io.matching import MatchedBlock
-from snvrag.kernels import oracle
 from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.network.options import NetworkConfig
 from snvrag.network.transformer import ImputationNetwork
@@ -45,56 +44,19 @@ def _model(
     return NetworkModel(network, WINDOWS, replace(RETRIEVAL, k=k), models, "0" * 64)
 
 
-class _Data:
-    """A panel and a target at the same sites."""
-
-    def __init__(
-        self, panel: Any, target: Any, typed: Any, missing: Any = None, ploidy: Any = None
-    ) -> None:
-        self.typed, self.panel_alleles, self.target_alleles = typed, panel, target
-        self.ploidy = np.array(ploidy or [2] * (len(panel) // 2))
-        self.names = [f"p{i}" for i in range(self.ploidy.size)]
-        self.target_names = [f"t{i}" for i in range(len(target) // 2)]
-        position = 1000 + 37 * np.arange(typed.size)
-        lacks = np.zeros_like(target) if missing is None else (missing & typed).astype(np.int8)
-        self._sites = MatchedBlock(
-            position,
-            np.array([["A", "G"]] * typed.size),
-            [f"rs{p}" for p in position.tolist()],
-            oracle.pack_haplotypes(panel.T),
-            alt_count=panel.sum(0, dtype=np.int64),
-            typed=typed,
-            # Whatever stands in the place of a missing allele.
-            target_bits=oracle.pack_haplotypes((target * typed).T.astype(np.int8)),
-            target_missing_bits=oracle.pack_haplotypes(lacks.T),
-        )
-
-    def blocks(self, size: int = 50) -> Iterator[MatchedBlock]:
-        for start in range(0, self._sites.num_sites, size):
-            yield self._sites.slice(start, start + size)
-
-    def samples(self) -> PanelAndTarget:
-        return PanelAndTarget("1", self.names, self.ploidy, self.target_names)
-
-    def impute(self, model: NetworkModel, **options: Any) -> NDArray[np.uint16]:
-        """Return (S, T, 2) dosages."""
-        imputer = NetworkImputer(model, self.samples(), **{"threads": 1, **options})
-        imputed = ImputedBlock.concat([*imputer.run(self.blocks())])
-        assert (imputed.position == self._sites.position).all()
-        assert imputed.ids == self._sites.ids
-        assert (imputed.typed == self.typed).all()
-        assert imputed.hap_dosage.max() <= 1000
-        return imputed.hap_dosage
-
-
 @pytest.fixture(scope="module")
-def data(mosaic_haplotypes: MakeAlleles) -> _Data:
+def data(mosaic_haplotypes: MakeAlleles) -> MatchedData:
     alleles = mosaic_haplotypes(56, 400, seed=5)
-    return _Data(alleles[:40], alleles[40:], np.arange(400) % 3 == 0)
+    return MatchedData(alleles[:40], alleles[40:], np.arange(400) % 3 == 0)
 
 
-def test_typed_alleles_stay_and_others_are_predicted(data: _Data) -> None:
-    dosage = data.impute(_model())
+def _impute(data: MatchedData, model: NetworkModel, **options: Any) -> NDArray[np.uint16]:
+    """Return (S, T, 2) dosages."""
+    return data.imputed(NetworkImputer(model, data.samples(), **{"threads": 1, **options}))
+
+
+def test_typed_alleles_stay_and_others_are_predicted(data: MatchedData) -> None:
+    dosage = _impute(data, _model())
     truth = data.target_alleles.reshape(8, 2, -1).transpose(2, 0, 1).astype(int)
     assert (dosage[data.typed] == 1000 * truth[data.typed]).all()
     hidden = ~data.typed
@@ -119,8 +81,8 @@ def test_sites_at_which_the_panel_has_one_allele(mosaic_haplotypes: MakeAlleles)
     typed[list(fixed)] = True
     missing = np.zeros((16, 200), bool)
     missing[::3, list(fixed)] = True
-    data = _Data(alleles[:40], alleles[40:], typed, missing)
-    dosage = data.impute(_model(trained=True))
+    data = MatchedData(alleles[:40], alleles[40:], typed, missing)
+    dosage = _impute(data, _model(trained=True))
     for site, allele in fixed.items():
         expected = np.where(missing[:, site], allele, 1 - allele)
         assert (dosage[site].ravel() == 1000 * expected).all()
@@ -132,8 +94,8 @@ def test_missing_alleles_are_imputed_one_by_one(mosaic_haplotypes, li_stephens):
     typed = np.arange(300) % 2 == 0
     missing = np.random.default_rng(0).random((16, 300)) < 0.1
     model = _model(li_stephens=li_stephens, trained=True)
-    full = _Data(alleles[:40], alleles[40:], typed).impute(model)
-    holes = _Data(alleles[:40], alleles[40:], typed, missing).impute(model)
+    full = _impute(MatchedData(alleles[:40], alleles[40:], typed), model)
+    holes = _impute(MatchedData(alleles[:40], alleles[40:], typed, missing), model)
     lacks = (missing & typed).reshape(8, 2, -1).transpose(2, 0, 1)
     known = typed[:, None, None] & ~lacks
     assert (holes[known] == full[known]).all()
@@ -141,13 +103,13 @@ def test_missing_alleles_are_imputed_one_by_one(mosaic_haplotypes, li_stephens):
     assert ((guessed > 0) & (guessed < 1000)).mean() > 0.3
     # What stands in the place of a missing allele tells nothing.
     other = alleles[40:] ^ missing
-    assert (_Data(alleles[:40], other, typed, missing).impute(model) == holes).all()
+    assert (_impute(MatchedData(alleles[:40], other, typed, missing), model) == holes).all()
 
 
 @pytest.mark.parametrize("li_stephens", [False, True])
-def test_chunks_and_batches_do_not_matter(data: _Data, li_stephens: bool) -> None:
+def test_chunks_and_batches_do_not_matter(data: MatchedData, li_stephens: bool) -> None:
     model = _model(li_stephens=li_stephens, trained=True)
-    whole = data.impute(model).astype(int)
+    whole = _impute(data, model).astype(int)
     assert len(np.unique(whole)) > 100
     plan = WindowPlan.of(model.windows, model.li_stephens, 40, 8)
     # Li-Stephens models see all of a chunk: its flank must cover the panel to give the same.
@@ -160,16 +122,18 @@ def test_chunks_and_batches_do_not_matter(data: _Data, li_stephens: bool) -> Non
         {"batch_size": 1000},
     ):
         # Sums in another order, rounded: one unit in the last place.
-        assert np.abs(data.impute(model, **changes).astype(int) - whole).max() <= 1
+        assert np.abs(_impute(data, model, **changes).astype(int) - whole).max() <= 1
 
 
-def test_li_stephens_of_groups_of_samples(data: _Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_li_stephens_of_groups_of_samples(
+    data: MatchedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = _model(li_stephens=True, trained=True)
-    whole = data.impute(model).astype(int)
-    without = data.impute(_model()).astype(int)
+    whole = _impute(data, model).astype(int)
+    without = _impute(data, _model()).astype(int)
     assert (whole != without).any()
     monkeypatch.setattr("snvrag.imputation.network_imputer._LI_STEPHENS_BYTES", 8 * 400 * 3)
-    assert np.abs(data.impute(model).astype(int) - whole).max() <= 1
+    assert np.abs(_impute(data, model).astype(int) - whole).max() <= 1
 
 
 def test_a_sample_of_the_panel_does_not_copy_itself(mosaic_haplotypes: MakeAlleles) -> None:
@@ -179,18 +143,18 @@ def test_a_sample_of_the_panel_does_not_copy_itself(mosaic_haplotypes: MakeAllel
     alleles[0, private] = 1
     for li_stephens in (False, True):
         model = _model(li_stephens=li_stephens)
-        data = _Data(alleles, alleles[:2], np.arange(300) % 10 != 5)
-        assert data.impute(model)[private, 0, 0].mean() > 200
+        data = MatchedData(alleles, alleles[:2], np.arange(300) % 10 != 5)
+        assert _impute(data, model)[private, 0, 0].mean() > 200
         data.target_names = ["p0"]
-        assert data.impute(model)[private, 0, 0].mean() < 20
+        assert _impute(data, model)[private, 0, 0].mean() < 20
 
 
 def test_haploid_samples_of_the_panel(mosaic_haplotypes: MakeAlleles) -> None:
     alleles = mosaic_haplotypes(45, 200, seed=8)
-    data = _Data(alleles[:41], alleles[41:], np.arange(200) % 2 == 0, ploidy=[1] + [2] * 20)
+    data = MatchedData(alleles[:41], alleles[41:], np.arange(200) % 2 == 0, ploidy=[1] + [2] * 20)
     data.target_names = ["p0", "t1"]
     for li_stephens in (False, True):
-        dosage = data.impute(_model(li_stephens=li_stephens))
+        dosage = _impute(data, _model(li_stephens=li_stephens))
         truth = data.target_alleles.reshape(2, 2, -1).transpose(2, 0, 1).astype(int)
         assert np.abs(dosage / 1000 - truth).mean() < 0.1
 
@@ -207,9 +171,9 @@ def test_tiny_inputs(weighting, li_stephens, num_haplotypes, num_sites, every):
     alleles = (random.random((num_haplotypes + 2, num_sites)) < 0.5).astype(np.int8)
     alleles[:2] = [[0], [1]]  # polymorphic
     typed = np.arange(num_sites) % every == every - 1
-    data = _Data(alleles[:-2], alleles[-2:], typed)
+    data = MatchedData(alleles[:-2], alleles[-2:], typed)
     model = _model(li_stephens=li_stephens, trained=True, k=5, weighting=weighting)
-    dosage = data.impute(model)
+    dosage = _impute(data, model)
     assert (dosage[typed, 0] == 1000 * alleles[-2:, typed].T.astype(int)).all()
 
 
@@ -223,17 +187,17 @@ def test_neighbours_of_a_small_panel_are_repeated_in_turn() -> None:
         assert repeated.features[0, 0, :, 0, 0].tolist() == [7, 9, 7, 9, 7][:k]
 
 
-def test_nobody_to_copy_from_and_a_network_of_nan(data: _Data) -> None:
+def test_nobody_to_copy_from_and_a_network_of_nan(data: MatchedData) -> None:
     with pytest.raises(InputError, match="samples to copy from"):
-        NetworkImputer(_model(), PanelAndTarget("1", ["a"], np.array([2]), ["b", "a"]))
+        PanelAndTarget("1", ["a"], np.array([2]), ["b", "a"])
     model = _model()
     with torch.no_grad():
         model.network.norm.weight.fill_(float("nan"))
     with pytest.raises(InputError, match="NaN"):
-        data.impute(model)
+        _impute(data, model)
 
 
-def test_progress_counts_samples_times_windows(data: _Data) -> None:
+def test_progress_counts_samples_times_windows(data: MatchedData) -> None:
     done: list[int] = []
     imputer = NetworkImputer(_model(), data.samples(), threads=1)
     polymorphic = int((np.ptp(data.panel_alleles, axis=0) > 0).sum())
@@ -244,7 +208,7 @@ def test_progress_counts_samples_times_windows(data: _Data) -> None:
 
 def test_a_panel_on_a_device_gives_the_same(data, monkeypatch, request):
     model = _model(li_stephens=True, trained=True)
-    expected = data.impute(model)
+    expected = _impute(data, model)
     device = request.getfixturevalue("device")
     on_device = replace(model, network=model.network.to(device), amp=False)
 
@@ -252,5 +216,5 @@ def test_a_panel_on_a_device_gives_the_same(data, monkeypatch, request):
         raise AssertionError("the host has searched")
 
     monkeypatch.setattr(HostSearch, "nearest", refuse)
-    got = data.impute(on_device).astype(int)
+    got = _impute(data, on_device).astype(int)
     assert np.abs(got - expected).max() <= 1  # match features are rounded differently
