@@ -16,8 +16,8 @@ from snvrag import _core
 
 KERNELS = (
     "from snvrag.kernels import (HammingIndex, HeadWeights, Rates, TopK, af_guided_mask,"
-    " af_guided_masks, align_sites, estimate_rates, head_log_odds, li_stephens_dosage, pack_haplotypes,"
-    " topk_hamming, topk_l2,"
+    " af_guided_masks, align_sites, estimate_rates, head_log_odds, li_stephens_dosage,"
+    " pack_haplotypes, topk_hamming, topk_l2,"
     " unpack_haplotypes)\n"
 )
 
