@@ -134,7 +134,7 @@ class Progress:
             leave=False,
         )
         self._logs = shown and self.bar.disable
-        self._logged_at = time.monotonic()
+        self.logged_at = time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
@@ -153,6 +153,41 @@ class Progress:
         count = count if self.total is None else min(count, self.total - self.done)
         self.done += count
         self.bar.update(count)
-        if self._logs and time.monotonic() - self._logged_at >= SECONDS_BETWEEN_LINES:
+        if self._logs and time.monotonic() - self.logged_at >= SECONDS_BETWEEN_LINES:
             log.info("%s", line() if line else f"{self.phase}: {self} {self.unit.strip()}")
-            self._logged_at = time.monotonic()
+            self.logged_at = time.monotonic()
+
+
+class Phases:
+    """How far work in several phases has come: `Progress` under the name of each.
+
+    Phases may take turns. ``advance`` and ``reach`` take the name of the phase, its unit, and the
+    number of units in all, None if unknown.
+    """
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._done: dict[str, int] = {}
+
+    def __enter__(self) -> Phases:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.bar.close()
+
+    def advance(self, phase: str, unit: str, count: int, total: int | None = None) -> None:
+        """Count units of a phase as done."""
+        self.reach(phase, unit, self._done.get(phase, 0) + count, total)
+
+    def reach(self, phase: str, unit: str, done: int, total: int | None = None) -> None:
+        """Say how many units of a phase are done."""
+        last = self._progress
+        if last is None or last.phase != phase:
+            self.__exit__()
+            self._progress = Progress(unit, total, self._done.get(phase, 0), phase=phase)
+            if last is not None:
+                self._progress.logged_at = last.logged_at
+        assert self._progress is not None
+        self._progress.advance(done - self._done.get(phase, 0))
+        self._done[phase] = done

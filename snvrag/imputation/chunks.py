@@ -107,7 +107,7 @@ def cut_chunks(
 
 
 class _Cut(NamedTuple):
-    """Where a chunk ends among the gathered sites, with its flank, and where the next one begins."""
+    """Where a chunk and its flank end among the gathered sites, and where the next one begins."""
 
     end: int
     read: int

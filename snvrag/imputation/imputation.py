@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,19 +20,28 @@ from ..io.checkpoint import sha256_of
 from ..io.genetic_map import read_genetic_map
 from ..io.imputed_vcf import ImputedWriter, Provenance, check_output, check_place
 from ..io.matching import MatchSummary
-from ..io.model_file import is_model_file
+from ..io.model_file import Adapted, is_model_file, load_model_file, save_model
 from ..io.records import DroppedSite
-from ..log import Progress, log
+from ..log import Phases, Progress, log
 from ..panel.panel import Panel
 from ..panel.regions import Region, plain_chrom
-from .adaptation import Adapted, adapt
+from .adaptation import AdaptationRegion, adapt
+from .chunks import cut_chunks
 from .imputed import ImputesBlocks, PanelAndTarget
-from .imputer import Imputer
+from .imputer import Imputer, plan_of
 from .inputs import Inputs, MatchedSites
 from .options import ImputeOptions
 
 if TYPE_CHECKING:
     from .network_model import NetworkModel
+
+
+# Names and units of the phases of learning.
+_PHASES = {
+    "rates": ("Learning rates", " regions"),
+    "evidence": ("Weighing the panel's own haplotypes", " regions"),
+    "head": ("Learning the head", " steps"),
+}
 
 
 def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> MatchSummary:
@@ -57,9 +68,10 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
         inputs = Inputs.open(options, on_dropped)
         data = _panel_and_target(inputs)
         summary = MatchSummary(on_dropped=on_dropped, region=region)
-        with Progress(" sites of the panel", phase="Reading") as progress:
-            sites = MatchedSites(inputs, summary, progress.advance)
-        imputer, origin = _imputer(options, model, sites, data)
+        with Phases() as phases:
+            on_block = partial(phases.advance, "Reading", " sites of the panel")
+            sites = MatchedSites(inputs, summary, on_block)
+            imputer, origin = _imputer(options, model, sites, data, phases)
         writer = ImputedWriter(
             options.output,
             inputs.target.samples,
@@ -114,7 +126,7 @@ def _open_model(options: ImputeOptions) -> Adapted | NetworkModel | None:
     if options.model is None:
         return None
     if is_model_file(options.model):
-        return Adapted.load(options.model)
+        return load_model_file(options.model)
     if options.save_model is not None:
         problem = "must not be given with a checkpoint: nothing is learned from the panel"
         raise InputError(problem, argument="save_model")
@@ -130,6 +142,7 @@ def _imputer(
     model: Adapted | NetworkModel | None,
     sites: MatchedSites,
     data: PanelAndTarget,
+    phases: Phases,
 ) -> tuple[ImputesBlocks, dict[str, str]]:
     """Return what imputes, and for `Provenance` where it is from.
 
@@ -138,45 +151,75 @@ def _imputer(
     if model is not None and not isinstance(model, Adapted):
         from .network_imputer import NetworkImputer
 
+        sites.read()
         network = NetworkImputer(model, data, threads=options.threads)
         log.info("%s", network.description)
         return network, {"model_sha256": model.sha256}
+    if model is not None:
+        sites.read()
     if model is not None and _fits(model, sites, data):
         adapted = model
         origin = {"model_sha256": sha256_of(Path(str(options.model)))}
     else:
         if model is not None:
-            log.info("Note: the typed sites are not those of the model: it is learned anew")
-        adapted = _learn(sites, data, options.threads)
-        origin = {"learned": "; ".join(f"{k} {v}" for k, v in adapted.provenance.items())}
+            log.info("Note: the model is not of this panel's typed sites: it is learned anew")
+        adapted = _learn(sites, data, options.threads, phases)
+        origin = {"learned": _in_words(adapted)}
+        log.info("Learned from the panel: %s", origin["learned"])
     if options.save_model is not None:
-        adapted.save(options.save_model)
+        save_model(Path(options.save_model), adapted)
     return Imputer(adapted, data, threads=options.threads), origin
 
 
+def _in_words(adapted: Adapted) -> str:
+    head = "without a head" if adapted.head is None else "with a head"
+    return (
+        f"rates at {adapted.position.size} typed sites of {adapted.num_haplotypes} haplotypes "
+        f"of {adapted.panel}, {head}"
+    )
+
+
 def _fits(adapted: Adapted, sites: MatchedSites, data: PanelAndTarget) -> bool:
-    """Return whether a model's typed sites are those of the target, in the range that is read."""
+    """Return whether a model is of the typed sites that are read, and of as many haplotypes."""
     first_bp, last_bp = sites.inputs.range_bp
     chosen = (adapted.position >= first_bp) & (adapted.position <= last_bp)
+    within = replace(adapted, position=adapted.position[chosen], alleles=adapted.alleles[chosen])
     return (
         plain_chrom(adapted.chrom) == plain_chrom(data.chrom)
-        and np.array_equal(adapted.position[chosen], sites.typed_position)
-        and np.array_equal(adapted.alleles[chosen], sites.typed_alleles)
+        and adapted.num_haplotypes == data.num_haplotypes
+        and within.is_for(sites.typed_position, sites.typed_alleles)
     )
 
 
-def _learn(sites: MatchedSites, data: PanelAndTarget, threads: int | None) -> Adapted:
+def _learn(
+    sites: MatchedSites, data: PanelAndTarget, threads: int | None, phases: Phases
+) -> Adapted:
     """Learn rates and head from the panel, at the target's typed sites."""
-    block = sites.to_learn_from()
-    panel = Panel(
-        data.chrom,
-        block.position,
-        block.alleles,
-        tuple(data.panel_samples),
-        block.site_bits,
-        ploidy=data.ploidy,
+
+    def regions() -> Iterator[AdaptationRegion]:
+        # Chunks do not depend on the target's samples.
+        plan = plan_of(data.num_haplotypes)
+        for chunk in cut_chunks(sites.blocks(), data.num_haplotypes, plan, data.genetic_map):
+            counts = chunk.num_polymorphic
+            block = chunk.sites.select(np.flatnonzero(chunk.polymorphic))
+            panel = Panel(
+                data.chrom,
+                block.position,
+                block.alleles,
+                tuple(data.panel_samples),
+                block.site_bits,
+                ploidy=data.ploidy,
+            )
+            start, stop = int(counts[chunk.start]), int(counts[chunk.stop])
+            yield AdaptationRegion(panel, block.typed, start, stop)
+
+    return adapt(
+        regions(),
+        genetic_map=data.genetic_map,
+        panel_name=Path(sites.inputs.options.panel).name,
+        threads=threads,
+        on_phase=lambda name, *done: phases.reach(*_PHASES[name], *done),
     )
-    return adapt(panel, block.typed, genetic_map=data.genetic_map, threads=threads)
 
 
 def _check_outputs(options: ImputeOptions) -> None:

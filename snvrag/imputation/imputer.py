@@ -11,11 +11,11 @@ from .. import _core
 from ..errors import InputError
 from ..io.imputed_columns import SCALE
 from ..io.matching import MatchedBlock
+from ..io.model_file import Adapted
 from ..kernels import EVIDENCE, head_log_odds, li_stephens_evidence
-from ..panel.genetic_map import GeneticMap, cm_at
+from ..li_stephens.rates import map_rho, rho_between
 from ..panel.panel import Panel
 from ..panel.regions import Region
-from .adaptation import Adapted
 from .chunks import Chunk, ChunkPlan, affordable_sites, cut_chunks
 from .imputed import ImputedBlock, OnProgress, PanelAndTarget, with_known_alleles
 
@@ -59,9 +59,7 @@ class Imputer:
         self._adapted = adapted
         self._data = data
         self._threads = threads
-        num_targets = len(data.target_samples)
-        num_sites = max(1, affordable_sites(_CHUNK_SITES, data.num_haplotypes, num_targets))
-        self.plan = plan or ChunkPlan(num_sites, flank_typed=_FLANK_TYPED, flank_cm=_FLANK_CM)
+        self.plan = plan or plan_of(data.num_haplotypes, len(data.target_samples))
         own = Panel(
             data.chrom,
             np.empty(0, np.int64),
@@ -92,7 +90,7 @@ class Imputer:
         sites, typed = chunk.sites, chunk.sites.typed & chunk.polymorphic
         is_written = np.zeros(sites.num_sites, bool)
         is_written[chunk.start : chunk.stop] = True
-        lacks = sites.target_missing_bits.any(axis=1)
+        lacks = (sites.target_missing_bits != 0).any(axis=1)
         wanted = is_written & chunk.polymorphic & (~typed | lacks)
         num_samples = len(self._data.target_samples)
         out = np.zeros((chunk.stop - chunk.start, 2 * num_samples), np.uint16)
@@ -140,33 +138,27 @@ class Imputer:
         minus = np.where(alt_is_minor, np.float32(-1), np.float32(1)) * log_odds
         np.exp(np.minimum(minus, np.float32(80), out=minus), out=minus)
         thousandths = np.float32(SCALE) / (1 + minus)
-        return np.rint(thousandths).astype(np.uint16)
+        result: NDArray[np.uint16] = np.rint(thousandths).astype(np.uint16)
+        return result
 
     def _cumulative_rho(
         self, position: NDArray[np.int64], typed: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """Return cumulative rho at the sites of a chunk.
-
-        Sites between two typed ones share its rho in proportion to their distances; past the first
-        and the last it goes on as the prior.
-        """
-        known, genetic_map = self._adapted, self._data.genetic_map
-        at = _distance(position, genetic_map)
-        prior = 4 * 1e5 / 100 / self._data.num_haplotypes
-        if known.position.size == 0:
-            return prior * at
-        typed_at = _distance(known.position, genetic_map)
-        beyond = np.minimum(at - typed_at[0], 0) + np.maximum(at - typed_at[-1], 0)
-        rho = np.interp(at, typed_at, known.cumulative_rho) + prior * beyond
-        if typed.any():  # exactly, also where several have one position
-            first = int(np.searchsorted(known.position, position[typed][0]))
-            rho[typed] = known.cumulative_rho[first : first + int(np.count_nonzero(typed))]
-        return rho
+        """Return cumulative rho at the sites of a chunk."""
+        known = self._adapted
+        prior = map_rho(position, self._data.num_haplotypes, self._data.genetic_map)
+        sites = np.flatnonzero(typed)
+        if sites.size == 0:
+            return prior
+        # Typed sites of the chunk follow each other in the model, too.
+        first = int(np.searchsorted(known.position, position[sites[0]]))
+        return rho_between(prior, sites, known.cumulative_rho[first : first + sites.size])
 
 
-def _distance(position: NDArray[np.int64], genetic_map: GeneticMap | None) -> NDArray[np.float64]:
-    """Return genetic positions in cM that ascend where the map does not, too."""
-    return cm_at(position, genetic_map) + 1e-12 * position
+def plan_of(num_haplotypes: int, num_targets: int = 1) -> ChunkPlan:
+    """Return chunks that fit into memory, with flanks as the Li-Stephens model needs them."""
+    num_sites = affordable_sites(_CHUNK_SITES, num_haplotypes, num_targets)
+    return ChunkPlan(max(1, num_sites), flank_typed=_FLANK_TYPED, flank_cm=_FLANK_CM)
 
 
 def _haplotypes(bits: NDArray[np.uint64], num_haplotypes: int) -> NDArray[np.uint64]:

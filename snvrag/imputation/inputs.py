@@ -18,7 +18,7 @@ from .options import ImputeOptions
 # Read on each side of a region, so that its ends are predicted as within the chromosome: some
 # thousand sites, and 1 cM, about the length of haplotypes that are shared.
 _FLANK_BP = 1_000_000
-# Bytes of the panel that are held in memory; of a larger one, the typed sites and as many others.
+# Bytes of panel and target that are held in memory, to be read once.
 _HELD_BYTES = 256 << 20
 
 
@@ -71,7 +71,7 @@ class Inputs:
 
 
 class MatchedSites:
-    """All sites of a panel, matched with a target: read once, and again where memory is short.
+    """All sites of a panel, matched with a target: held in memory if they are few.
 
     Parameters
     ----------
@@ -79,109 +79,84 @@ class MatchedSites:
     summary : MatchSummary
         Counts of the sites are added to it.
     on_block : callable
-        Called with the number of sites of each block that has been read.
+        Called with the number of sites of each block when it is first read.
 
     Attributes
     ----------
     inputs : Inputs
     typed_position, typed_alleles : (T,) int64, (T, 2) str
-        The sites that are typed, and at which the panel has both alleles.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read or is refused; if no site is typed, or none is in the region.
+        The sites that are typed, and at which the panel has both alleles; known once all blocks
+        have been read.
     """
 
     def __init__(
         self, inputs: Inputs, summary: MatchSummary, on_block: Callable[[int], object]
     ) -> None:
         self.inputs = inputs
-        self._held = _HeldSites(int(inputs.panel.ploidy.sum()))
-        position, alleles = [], []
-        for block in inputs.matched(summary):
-            self._held.add(block)
-            chosen = block.typed & self._held.polymorphic(block)
-            position.append(block.position[chosen])
-            alleles.append(block.alleles[chosen])
-            on_block(block.num_sites)
-        self._require_sites(summary)
-        self.typed_position: NDArray[np.int64] = np.concatenate(position)
-        self.typed_alleles: NDArray[np.str_] = np.concatenate(alleles)
+        self._summary, self._on_block = summary, on_block
+        self._is_read = False
+        self._held: list[MatchedBlock] | None = []
+        self._typed: list[tuple[NDArray[np.int64], NDArray[np.str_]]] = []
 
     def blocks(self) -> Iterator[MatchedBlock]:
-        """Yield all sites in order."""
-        if self._held.is_whole:
-            yield from self._held.blocks
+        """Yield all sites in order.
+
+        The first call reads the files, and raises InputError if one cannot be read or is refused,
+        and at the end if no site is typed, or none is in the region. Of a large panel a later call
+        reads them again.
+        """
+        if not self._is_read:
+            yield from self._read()
+        elif self._held is not None:
+            yield from self._held
         else:
             yield from Inputs.open(self.inputs.options).matched(MatchSummary())
 
-    def to_learn_from(self) -> MatchedBlock:
-        """Return the sites with both alleles that rates and head are learned from.
+    def read(self) -> None:
+        """Read all blocks."""
+        for _ in self.blocks():
+            pass
 
-        Of a panel that is not held in memory these are the typed sites, and every second, fourth,
-        ... of the others. They depend on the panel and on which sites are typed, on nothing else.
-        """
-        blocks = [b.select(np.flatnonzero(self._held.polymorphic(b))) for b in self._held.blocks]
-        return MatchedBlock.concat(blocks)
+    @property
+    def typed_position(self) -> NDArray[np.int64]:
+        """See the class."""
+        return np.concatenate([position for position, _ in self._typed])
 
-    def _require_sites(self, summary: MatchSummary) -> None:
+    @property
+    def typed_alleles(self) -> NDArray[np.str_]:
+        """See the class."""
+        return np.concatenate([alleles for _, alleles in self._typed])
+
+    def _read(self) -> Iterator[MatchedBlock]:
+        num_haplotypes = int(self.inputs.panel.ploidy.sum())
+        num_bytes, has_typed = 0, False
+        for block in self.inputs.matched(self._summary):
+            polymorphic = (block.alt_count > 0) & (block.alt_count < num_haplotypes)
+            typed = np.flatnonzero(block.typed & polymorphic)
+            self._typed.append((block.position[typed], block.alleles[typed]))
+            has_typed |= bool(block.typed.any())
+            num_bytes += block.site_bits.nbytes + 2 * block.target_bits.nbytes
+            if num_bytes > _HELD_BYTES:
+                self._held = None
+            if self._held is not None:
+                self._held.append(block)
+            self._on_block(block.num_sites)
+            yield block
+        self._require_sites(has_typed)
+        self._is_read = True
+
+    def _require_sites(self, has_typed: bool) -> None:
         options = self.inputs.options
-        if not summary.num_panel_sites:
+        if not self._summary.num_panel_sites:
             problem = f"must have a biallelic SNV of {options.panel}, got {options.region}"
             raise InputError(problem, argument="region")
-        if not self._held.has_typed:
+        if not has_typed:
             raise InputError(
                 f"no site in common with the panel {options.panel} on chromosome "
                 f"{self.inputs.panel.chrom}: are both of the same genome build?",
                 argument="target",
                 path=options.target,
             )
-
-
-class _HeldSites:
-    """Sites in memory: all of them, or, of a large panel, the typed ones and some of the others."""
-
-    def __init__(self, num_haplotypes: int) -> None:
-        self.blocks: list[MatchedBlock] = []
-        self.has_typed = False
-        self._num_haplotypes = num_haplotypes
-        # One of so many polymorphic sites that are not typed is held, by its number among them.
-        self._stride = 1
-        self._numbers: list[NDArray[np.int64]] = []
-        self._num_hidden = self._num_bytes = 0
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all sites are held."""
-        return self._stride == 1
-
-    def polymorphic(self, block: MatchedBlock) -> NDArray[np.bool_]:
-        """Return at which sites of a block the panel has both alleles."""
-        return (block.alt_count > 0) & (block.alt_count < self._num_haplotypes)
-
-    def add(self, block: MatchedBlock) -> None:
-        """Hold a block, or some of its sites."""
-        hidden = self.polymorphic(block) & ~block.typed
-        number = np.where(hidden, self._num_hidden + np.cumsum(hidden) - 1, -1)
-        self._num_hidden += int(np.count_nonzero(hidden))
-        self.has_typed |= bool(block.typed.any())
-        self._append(block, number)
-        while self._num_bytes > _HELD_BYTES and self._stride < 1 << 30:
-            self._stride *= 2
-            held = list(zip(self.blocks, self._numbers, strict=True))
-            self.blocks, self._numbers, self._num_bytes = [], [], 0
-            for other, numbers in held:
-                self._append(other, numbers)
-
-    def _append(self, block: MatchedBlock, number: NDArray[np.int64]) -> None:
-        if not self.is_whole:
-            chosen = (number >= 0) & (number % self._stride == 0)
-            rows = np.flatnonzero(chosen | (block.typed & self.polymorphic(block)))
-            block, number = block.select(rows), number[rows]
-        self.blocks.append(block)
-        self._numbers.append(number)
-        self._num_bytes += block.site_bits.nbytes
 
 
 @contextmanager

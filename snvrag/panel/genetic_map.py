@@ -45,4 +45,4 @@ def cm_at(position: NDArray[np.int64], genetic_map: GeneticMap | None) -> NDArra
     """Return the genetic positions of sites by a map, or at 1 cM/Mb without one."""
     if genetic_map is not None:
         return genetic_map.at(position)
-    return position * (DEFAULT_CM_PER_MB * 1e-6)
+    return position.astype(np.float64) * (DEFAULT_CM_PER_MB * 1e-6)
