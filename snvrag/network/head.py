@@ -72,7 +72,7 @@ class Head(nn.Module):
             hidden_weight=array(self.hidden.weight.T),
             hidden_bias=array(self.hidden.bias),
             output_weight=array(self.output.weight[0]),
-            output_bias=float(self.output.bias),
+            output_bias=float(self.output.bias.detach()),
         )
 
     @classmethod
