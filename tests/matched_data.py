@@ -17,13 +17,19 @@ class MatchedData:
     """A panel and a target at the same sites."""
 
     def __init__(
-        self, panel: Any, target: Any, typed: Any, missing: Any = None, ploidy: Any = None
+        self,
+        panel: Any,
+        target: Any,
+        typed: Any,
+        missing: Any = None,
+        ploidy: Any = None,
+        spacing_bp: int = 37,
     ) -> None:
         self.typed, self.panel_alleles, self.target_alleles = typed, panel, target
         self.ploidy = np.array(ploidy or [2] * (len(panel) // 2))
         self.names = [f"p{i}" for i in range(self.ploidy.size)]
         self.target_names = [f"t{i}" for i in range(len(target) // 2)]
-        position = 1000 + 37 * np.arange(typed.size)
+        self.position = position = 1000 + spacing_bp * np.arange(typed.size)
         lacks = np.zeros_like(target) if missing is None else (missing & typed).astype(np.int8)
         self._sites = MatchedBlock(
             position,
