@@ -125,6 +125,8 @@ def _open_model(options: ImputeOptions) -> Adapted | NetworkModel | None:
     """Return what a model file or a checkpoint holds; None without one."""
     if options.model is None:
         return None
+    if not Path(options.model).is_file():
+        raise InputError("no such file", argument="model", path=options.model)
     if is_model_file(options.model):
         return load_model_file(options.model)
     if options.save_model is not None:
