@@ -17,6 +17,9 @@ def gather_alleles(
     columns: NDArray[np.int64],
     out: NDArray[np.uint8],
 ) -> None: ...
+def imputed_records(
+    heads: bytes, hap_dosage: NDArray[np.uint16], haploid: NDArray[np.bool_]
+) -> bytes: ...
 def read_genotypes(
     codes: NDArray[np.int32],
     hide_unphased: bool,

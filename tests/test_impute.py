@@ -55,7 +55,10 @@ def test_errors_are_one_line(arguments, tmp_path, capsys, tiny_model):
         ({"report": "/none/r.tsv"}, "--report /none/r.tsv: there is no folder /none"),
         ({"save-model": "/none/m"}, "--save-model /none/m: there is no folder /none"),
         ({"threads": "0"}, "--threads must be from 1 to 1024, got 0"),
-        ({"device": "tpu", "model": tiny_model}, "--device must be cpu, cuda, cuda:N or auto, got tpu"),
+        (
+            {"device": "tpu", "model": tiny_model},
+            "--device must be cpu, cuda, cuda:N or auto, got tpu",
+        ),
         ({"genetic-map": "none"}, "--genetic-map none: cannot be read"),
     ):
         assert main(arguments(**changes)) == 2

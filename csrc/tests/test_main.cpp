@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
     test_packing();
     test_hamming();
     test_head();
+    test_imputed_text();
     test_l2();
     test_matching();
     test_li_stephens();

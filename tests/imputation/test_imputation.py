@@ -343,12 +343,16 @@ def test_names_that_are_not_utf_8(files: Any) -> None:
 @pytest.mark.parametrize("suffix", [".vcf", ".bcf"])
 def test_a_failure_leaves_nothing(files: Any, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     """A target that turns out damaged after some sites were written, and a writer that fails."""
+
+    def full(*_arguments: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
     lines = files.target.read_text().splitlines()
     target = files.folder / "t.vcf"
     target.write_text("\n".join([*lines, lines[20]]) + "\n")
     expected = "not sorted"
     if suffix == ".bcf":
-        monkeypatch.setattr(imputed_vcf, "_MODES", {".vcf": "w", ".bcf": "no such mode"})
+        monkeypatch.setattr(imputed_vcf, "record_lines", full)
         expected = "cannot be written"
     with pytest.raises(InputError, match=expected):
         files.impute(

@@ -68,6 +68,14 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "missing": np.zeros(2, U8),
         },
     ),
+    "imputed_records": (
+        _core.imputed_records,
+        {
+            "heads": b"1\t7\n1\t8\n",
+            "hap_dosage": np.zeros((2, 6), np.uint16),
+            "haploid": np.zeros(3, bool),
+        },
+    ),
     "match_features": (
         _core.match_features,
         {
