@@ -23,13 +23,15 @@ class MatchedData:
         typed: Any,
         missing: Any = None,
         ploidy: Any = None,
-        spacing_bp: int = 37,
+        position: NDArray[np.int64] | None = None,
     ) -> None:
         self.typed, self.panel_alleles, self.target_alleles = typed, panel, target
         self.ploidy = np.array(ploidy or [2] * (len(panel) // 2))
         self.names = [f"p{i}" for i in range(self.ploidy.size)]
         self.target_names = [f"t{i}" for i in range(len(target) // 2)]
-        self.position = position = 1000 + spacing_bp * np.arange(typed.size)
+        if position is None:
+            position = 1000 + 37 * np.arange(typed.size)
+        self.position = position
         lacks = np.zeros_like(target) if missing is None else (missing & typed).astype(np.int8)
         self._sites = MatchedBlock(
             position,

@@ -15,9 +15,10 @@ from ..panel.genetic_map import GeneticMap, cm_at
 
 # Bytes of a chunk's panel and of its dosages.
 _PANEL_BYTES = 256 << 20
-_DOSAGE_BYTES = 256 << 20
-# A chunk with few polymorphic sites ends at so many times its length, or at these bytes of panel.
-_MOST_CHUNKS = 8
+_DOSAGE_BYTES = 1 << 30
+# A chunk with few polymorphic sites, and a flank with few typed ones, ends after so many sites, or
+# at these bytes of panel.
+_MOST_SITES = 1 << 20
 _MOST_PANEL_BYTES = 1 << 30
 
 
@@ -95,7 +96,7 @@ def cut_chunks(
     Notes
     -----
     Memory: a chunk with its flanks. Where nearly all sites are monomorphic, a chunk ends early, and
-    where few are typed, so does its flank: at 8 times a chunk's sites or at 1 GiB of the panel.
+    where few are typed, so does its flank: at a million sites or at 1 GiB of the panel.
     """
     gathered = _Gathered(num_haplotypes, plan, genetic_map)
     for block in blocks:
@@ -128,7 +129,7 @@ class _Gathered:
         self._genetic_map = genetic_map
         length = plan.num_sites + plan.flank_sites
         affordable = _MOST_PANEL_BYTES // _site_bytes(num_haplotypes)
-        self._most_sites = max(length, min(_MOST_CHUNKS * length, affordable))
+        self._most_sites = max(length, min(_MOST_SITES, affordable))
 
     def add(self, block: MatchedBlock) -> None:
         """Append the sites of a block."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,21 @@ import pytest
 from numpy.typing import NDArray
 
 from matched_data import MatchedData
+from snvrag import _core
 from snvrag.errors import InputError
 from snvrag.imputation import imputer as imputer_module
 from snvrag.imputation.chunks import ChunkPlan
 from snvrag.imputation.imputed import PanelAndTarget
 from snvrag.imputation.imputer import Imputer
 from snvrag.io.model_file import Adapted
-from snvrag.kernels import EVIDENCE, HeadWeights, li_stephens_dosage, pack_haplotypes
+from snvrag.io.reading import read_panel
+from snvrag.kernels import (
+    EVIDENCE,
+    HeadWeights,
+    li_stephens_dosage,
+    pack_haplotypes,
+    unpack_haplotypes,
+)
 from snvrag.li_stephens.rates import map_rho
 
 MakeAlleles = Callable[..., NDArray[np.int8]]
@@ -153,9 +162,8 @@ def test_chunks_do_not_matter(mosaic_haplotypes: MakeAlleles) -> None:
     """By no more than a thousandth, with the flanks that chunks have by default."""
     alleles = mosaic_haplotypes(56, 3000, seed=9)
     missing = np.random.default_rng(0).random((16, 3000)) < 0.01
-    data = MatchedData(
-        alleles[:40], alleles[40:], np.arange(3000) % 4 == 0, missing, spacing_bp=1000
-    )
+    typed, position = np.arange(3000) % 4 == 0, 5000 * np.arange(1, 3001)
+    data = MatchedData(alleles[:40], alleles[40:], typed, missing, position=position)
     default = Imputer(_adapted(data), data.samples()).plan
     whole = _impute(data).astype(int)
     for num_sites in (77, 500, 1300):
@@ -163,6 +171,22 @@ def test_chunks_do_not_matter(mosaic_haplotypes: MakeAlleles) -> None:
         assert np.abs(chunked.astype(int) - whole).max() <= 1
     # The test can fail: without flanks they do matter.
     assert np.abs(_impute(data, plan=ChunkPlan(77)).astype(int) - whole).max() > 20
+
+
+def test_chunks_of_a_chromosome_do_not_matter(shared_data: Path) -> None:
+    """Of real haplotypes, each hidden but for a site in 20 kb."""
+    panel, _ = read_panel(shared_data / "hapmap20" / "panel.vcf.gz", region="20:1-30000000")
+    alleles = unpack_haplotypes(_core.transpose_bits(panel.site_bits, 120), panel.num_sites)
+    typed = np.zeros(panel.num_sites, bool)
+    common = np.flatnonzero(np.abs(panel.af - 0.5) < 0.45)
+    typed[common[np.unique(panel.position[common] // 20_000, return_index=True)[1]]] = True
+    data = MatchedData(alleles[:112], alleles[112:], typed, position=panel.position)
+    default = Imputer(_adapted(data), data.samples()).plan
+    whole = _impute(data, plan=ChunkPlan(10**6)).astype(int)
+    chunked = _impute(data, plan=replace(default, num_sites=2500)).astype(int)
+    assert np.abs(chunked - whole).max() <= 1
+    without = _impute(data, plan=ChunkPlan(2500)).astype(int)
+    assert np.abs(without - whole).max() > 100
 
 
 def test_a_chunk_without_a_typed_site(data: MatchedData) -> None:
