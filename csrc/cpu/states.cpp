@@ -10,6 +10,10 @@
 namespace snvrag {
 namespace {
 
+bool is_set(CancelFlag cancel) {
+  return cancel != nullptr && cancel->load(std::memory_order_relaxed);
+}
+
 // The blocks, and for each the blocks in which a choice made at its middle site holds. Both ends
 // ascend from block to block, whatever the positions are.
 struct Blocks {
@@ -83,7 +87,7 @@ class Excluded {
 class Search {
  public:
   Search(const LiStephensQueries& queries, const StatesPanel& the_panel,
-         const StatesOptions& options)
+         const StatesOptions& options, CancelFlag cancel)
       : panel(the_panel),
         neighbours(options.neighbours),
         num_queries(queries.num_queries),
@@ -93,7 +97,7 @@ class Search {
     bool any = false;
     for (std::int64_t query = 0; query < num_queries && !any; ++query) any = !takes_all(query);
     if (!any) return;
-    haplotypes = compacted_panel();
+    haplotypes = compacted_panel(cancel);
     query_bits = compacted(queries.bits);
     if (queries.missing != nullptr) missing = compacted(queries.missing);
     chosen_.resize(static_cast<std::size_t>(num_queries * blocks.num_blocks() * 2 * neighbours));
@@ -130,12 +134,12 @@ class Search {
     return out;
   }
 
-  std::vector<std::uint64_t> compacted_panel() const {
+  std::vector<std::uint64_t> compacted_panel(CancelFlag cancel) const {
     const std::int64_t columns = num_words(panel.num_haplotypes);
     std::vector<std::uint64_t> out(static_cast<std::size_t>(panel.num_haplotypes * words));
     std::vector<std::uint64_t> rows(static_cast<std::size_t>(64 * columns));
     std::vector<std::uint64_t> column(static_cast<std::size_t>(panel.num_haplotypes));
-    for (std::int64_t w = 0; w < words; ++w) {
+    for (std::int64_t w = 0; w < words && !is_set(cancel); ++w) {
       const std::int64_t count = std::min<std::int64_t>(64, blocks.num_observed() - 64 * w);
       for (std::int64_t i = 0; i < count; ++i) {
         const std::int64_t site = blocks.sites[static_cast<std::size_t>(64 * w + i)];
@@ -260,7 +264,7 @@ class Direction {
     const std::int64_t num_observed = blocks.num_observed();
     std::int64_t block = is_backward_ ? blocks.num_blocks() - 1 : 0;
     for (std::int64_t i = 0; i < num_observed; ++i) {
-      if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return;
+      if (is_set(cancel)) return;
       const std::int64_t rank = is_backward_ ? num_observed - 1 - i : i;
       if (!search_.missing.empty()) fill(rank);
       advance(rank);
@@ -458,10 +462,6 @@ void choose(Search& search, int num_threads, CancelFlag cancel) {
   });
 }
 
-bool is_set(CancelFlag cancel) {
-  return cancel != nullptr && cancel->load(std::memory_order_relaxed);
-}
-
 }  // namespace
 
 bool retrieve_states(const LiStephensQueries& queries, const StatesPanel& panel,
@@ -469,7 +469,7 @@ bool retrieve_states(const LiStephensQueries& queries, const StatesPanel& panel,
                      CancelFlag cancel) {
   StatesOptions possible = options;
   possible.neighbours = std::min(options.neighbours, panel.num_haplotypes);
-  Search search(queries, panel, possible);
+  Search search(queries, panel, possible, cancel);
   const std::int64_t num_queries = queries.num_queries, num_blocks = search.blocks.num_blocks();
   states.block_starts = search.blocks.starts;
   states.offsets.assign(static_cast<std::size_t>(num_queries * (num_blocks + 1)), 0);

@@ -1,4 +1,4 @@
-"""Retrieval of states: the haplotypes that a query may copy from, by where they match it longest."""
+"""Retrieval of states: the haplotypes that a query may copy from, by the longest matches."""
 
 from __future__ import annotations
 
@@ -116,13 +116,13 @@ def retrieve_states(  # a parameter for each fact of the search, all but the arr
     Examples
     --------
     >>> from snvrag.kernels import pack_haplotypes, retrieve_states
-    >>> panel = np.zeros((5, 6), np.int8)
+    >>> panel = np.zeros((4, 6), np.int8)
     >>> panel[1, :3], panel[2, 3:], panel[3] = 1, 1, 1
     >>> query = np.array([[1, 1, 1, 0, 0, 0]], np.int8)
     >>> states = retrieve_states(
     ...     pack_haplotypes(query),
     ...     pack_haplotypes(panel.T),
-    ...     num_haplotypes=5,
+    ...     num_haplotypes=4,
     ...     observed=np.ones(6, bool),
     ...     position_cm=np.arange(6) / 100,
     ...     neighbours=1,
