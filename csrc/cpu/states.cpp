@@ -185,65 +185,60 @@ class Order {
   Order(std::int64_t num_haplotypes, bool is_backward)
       : size_(num_haplotypes),
         order_(static_cast<std::size_t>(num_haplotypes)),
-        next_(order_.size()),
-        row_(static_cast<std::size_t>(num_words(num_haplotypes))),
-        ones_(static_cast<std::size_t>(num_haplotypes / 64 + 1)),
-        ones_before_(ones_.size()) {
+        with_one_(order_.size()),
+        alleles_(static_cast<std::size_t>(num_haplotypes / 64 + 1)),
+        ones_before_(alleles_.size()) {
     std::int64_t stride = std::max<std::int64_t>(1, size_ * 618 / 1000);
     while (std::gcd(stride, size_) != 1) ++stride;
     for (std::int64_t i = 0, h = 0; i < size_; ++i, h = (h + stride) % size_) {
       order_[static_cast<std::size_t>(is_backward ? size_ - 1 - i : i)] =
-          static_cast<std::int32_t>(h);
+          static_cast<std::uint32_t>(h);
     }
   }
 
-  const std::int32_t* data() const { return order_.data(); }
   std::int64_t size() const { return size_; }
+  std::int32_t operator[](std::int64_t place) const {
+    return static_cast<std::int32_t>(order_[static_cast<std::size_t>(place)]);
+  }
 
-  // Sorts by the alleles of one more site, stably.
-  void advance(const std::uint64_t* given) {
-    // A copy, as the count must be that of the bits below.
-    std::copy_n(given, row_.size(), row_.begin());
-    row_.back() &= last_word_mask(size_);
-    std::int64_t zeros = size_;
-    for (const std::uint64_t word : row_) zeros -= __builtin_popcountll(word);
-    num_zeros_ = zeros;
-    const std::uint64_t* row = row_.data();
-    std::int32_t* next = next_.data();
-    std::int64_t zero = 0, one = zeros;
+  // Sorts by the alleles of one more site, stably. Each haplotype is written both after the zeros
+  // and after the ones, of which one counts: there is no branch.
+  void advance(const std::uint64_t* row) {
+    std::uint32_t* order = order_.data();
+    std::int64_t ones = 0;
     for (std::int64_t first = 0; first <= size_; first += 64) {
-      const std::int64_t stop = std::min<std::int64_t>(64, size_ - first);
+      const std::int64_t count = std::min<std::int64_t>(64, size_ - first);
       std::uint64_t word = 0;
-      ones_before_[static_cast<std::size_t>(first / 64)] = one - zeros;
-      for (std::int64_t i = 0; i < stop; ++i) {
-        const std::int32_t haplotype = order_[static_cast<std::size_t>(first + i)];
+      ones_before_[static_cast<std::size_t>(first / 64)] = ones;
+      for (std::int64_t i = 0; i < count; ++i) {
+        const std::uint32_t haplotype = order[first + i];
         const std::uint64_t allele = row[haplotype / 64] >> (haplotype % 64) & 1;
-        word |= allele << i;
-        const auto is_one = static_cast<std::int64_t>(allele);
-        next[zero + ((one - zero) & -is_one)] = haplotype;
-        one += is_one;
-        zero += 1 - is_one;
+        word = word >> 1 | allele << 63;
+        order[first + i - ones] = haplotype;
+        with_one_[static_cast<std::size_t>(ones)] = haplotype;
+        ones += static_cast<std::int64_t>(allele);
       }
-      ones_[static_cast<std::size_t>(first / 64)] = word;
+      alleles_[static_cast<std::size_t>(first / 64)] = count == 0 ? 0 : word >> (64 - count);
     }
-    order_.swap(next_);
+    num_zeros_ = size_ - ones;
+    std::copy_n(with_one_.data(), ones, order + num_zeros_);
   }
 
   // Where a query of this allele goes that was before the haplotype at `place`.
   std::int64_t advanced(std::int64_t place, bool allele) const {
     const auto w = static_cast<std::size_t>(place / 64);
-    const std::uint64_t before = ones_[w] & ((std::uint64_t{1} << (place % 64)) - 1);
+    const std::uint64_t before = alleles_[w] & ((std::uint64_t{1} << (place % 64)) - 1);
     const std::int64_t ones = ones_before_[w] + __builtin_popcountll(before);
     return allele ? num_zeros_ + ones : place - ones;
   }
 
  private:
   const std::int64_t size_;
+  std::vector<std::uint32_t> order_, with_one_;
+  // Of the last site: the alleles in the order before it, and how many are ALT before each word.
+  std::vector<std::uint64_t> alleles_;
+  std::vector<std::int64_t> ones_before_;
   std::int64_t num_zeros_ = 0;
-  std::vector<std::int32_t> order_, next_;
-  std::vector<std::uint64_t> row_;         // the last site's alleles, by haplotype
-  std::vector<std::uint64_t> ones_;        // the same in the order before it
-  std::vector<std::int64_t> ones_before_;  // how many are ALT before each word
 };
 
 // Makes one direction's choices for the queries [begin, end).
@@ -329,7 +324,7 @@ class Direction {
     move(after, query, bits, rank);
     for (std::int64_t i = 0; i < count; ++i) {
       Side& longer = before.match > after.match ? before : after;
-      out[i] = order_.data()[longer.at];
+      out[i] = order_[longer.at];
       move(longer, query, bits, rank);
     }
   }
@@ -347,8 +342,8 @@ class Direction {
         side.match = -1;
         return;
       }
-    } while (search_.excluded.has(query, order_.data()[side.at]));
-    side.match = match(bits, order_.data()[side.at], rank);
+    } while (search_.excluded.has(query, order_[side.at]));
+    side.match = match(bits, order_[side.at], rank);
   }
 
   std::int64_t match(const std::uint64_t* bits, std::int64_t haplotype, std::int64_t rank) const {
@@ -445,11 +440,14 @@ class Union {
 };
 
 // Both directions at once, each for groups of the queries. Every group keeps an order of its own,
-// so there are as many groups as threads only if the queries take longer than the order.
+// so there are several only if the queries take longer than the order.
 void choose(Search& search, int num_threads, CancelFlag cancel) {
-  const double order = static_cast<double>(search.panel.num_haplotypes) * 2;
-  const double queries = static_cast<double>(search.num_queries * search.neighbours) * 2;
-  const auto useful = static_cast<std::int64_t>(queries / order) + 1;
+  const Blocks& blocks = search.blocks;
+  // A choice takes as long as about 30 haplotypes of the order.
+  const double choices = static_cast<double>(search.num_queries * search.neighbours);
+  const double share = 30 * choices * static_cast<double>(blocks.num_blocks()) /
+                       static_cast<double>(search.panel.num_haplotypes * blocks.num_observed());
+  const auto useful = static_cast<std::int64_t>(std::min(share, 4096.0)) + 1;
   const std::int64_t groups =
       std::min<std::int64_t>({useful, std::max(1, num_threads / 2), search.num_queries});
   parallel_ranges(2 * groups, num_threads, [&](int, std::int64_t first, std::int64_t stop) {

@@ -50,9 +50,9 @@ struct States {
 // as does every query if no site is observed. Returns false when cancelled; the answer is then
 // incomplete.
 //
-// Cost: some 2 ns for each observed site, haplotype and direction, and about 10 ns for each
+// Cost: 1 to 2 ns for each observed site, haplotype and direction, and about 40 ns for each
 // haplotype chosen; memory: the bits of the observed sites, 8 bytes for each haplotype and thread,
-// 8 * neighbours for each query and block, and the answer.
+// 8 * neighbours for each query and block, and the answer twice.
 bool retrieve_states(const LiStephensQueries& queries, const StatesPanel& panel,
                      const StatesOptions& options, int num_threads, States& states,
                      CancelFlag cancel = nullptr);
