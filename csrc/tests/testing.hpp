@@ -138,5 +138,6 @@ void test_imputed_text();
 void test_l2();
 void test_matching();
 void test_li_stephens();
+void test_states();
 
 }  // namespace snvrag::testing
