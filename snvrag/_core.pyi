@@ -17,6 +17,9 @@ def gather_alleles(
     columns: NDArray[np.int64],
     out: NDArray[np.uint8],
 ) -> None: ...
+def imputed_records(
+    heads: bytes, hap_dosage: NDArray[np.uint16], haploid: NDArray[np.bool_]
+) -> bytes: ...
 def read_genotypes(
     codes: NDArray[np.int32],
     hide_unphased: bool,
@@ -64,6 +67,19 @@ def head_log_odds(
     output_bias: float,
     threads: int | None,
 ) -> NDArray[np.float32]: ...
+def retrieve_states(
+    queries: NDArray[np.uint64],
+    site_bits: NDArray[np.uint64],
+    num_haplotypes: int,
+    observed: NDArray[np.bool_],
+    position_cm: NDArray[np.float64],
+    neighbours: int,
+    step: int,
+    within_cm: float,
+    exclude: NDArray[np.int64] | None,
+    missing: NDArray[np.uint64] | None,
+    threads: int | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]: ...
 def topk_l2(
     queries: NDArray[np.float32],
     database: NDArray[np.float32],

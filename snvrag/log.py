@@ -109,18 +109,32 @@ def _add_handlers(*handlers: logging.Handler) -> None:
 class Progress:
     """How far a loop has come: a bar on a terminal; elsewhere a log line from time to time.
 
-    ``total`` is the number of units of work, None if unknown, of which ``done`` are done. Nothing
-    is shown with ``shown`` False, for a process whose log another one writes.
+    ``total`` is the number of units of work, None if unknown, of which ``done`` are done. ``phase``
+    is the name of the work. Nothing is shown with ``shown`` False, for a process whose log another
+    one writes.
     """
 
     def __init__(
-        self, unit: str, total: int | None = None, done: int = 0, *, shown: bool = True
+        self,
+        unit: str,
+        total: int | None = None,
+        done: int = 0,
+        *,
+        phase: str = "",
+        shown: bool = True,
     ) -> None:
-        self.done, self.total = done, total
+        self.done, self.total, self.phase, self.unit = done, total, phase, unit
         disable = None if shown else True  # None: on a terminal
-        self.bar = tqdm(unit=unit, total=total, initial=done, disable=disable, leave=False)
+        self.bar = tqdm(
+            desc=phase or None,
+            unit=unit,
+            total=total,
+            initial=done,
+            disable=disable,
+            leave=False,
+        )
         self._logs = shown and self.bar.disable
-        self._logged_at = time.monotonic()
+        self.logged_at = time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
@@ -131,11 +145,49 @@ class Progress:
     def __str__(self) -> str:
         return str(self.done) if self.total is None else f"{self.done}/{self.total}"
 
-    def advance(self, count: int, line: Callable[[], str]) -> None:
-        """Count units of work as done; ``line`` is called only if a log line is due."""
+    def advance(self, count: int, line: Callable[[], str] | None = None) -> None:
+        """Count units of work as done.
+
+        If a log line is due, it is what ``line`` returns, or else ``Phase: done/total unit``.
+        """
         count = count if self.total is None else min(count, self.total - self.done)
         self.done += count
         self.bar.update(count)
-        if self._logs and time.monotonic() - self._logged_at >= SECONDS_BETWEEN_LINES:
-            log.info("%s", line())
-            self._logged_at = time.monotonic()
+        if self._logs and time.monotonic() - self.logged_at >= SECONDS_BETWEEN_LINES:
+            log.info("%s", line() if line else f"{self.phase}: {self} {self.unit.strip()}")
+            self.logged_at = time.monotonic()
+
+
+class Phases:
+    """How far work in several phases has come: `Progress` under the name of each.
+
+    Phases may take turns. ``advance`` and ``reach`` take the name of the phase, its unit, and the
+    number of units in all, None if unknown.
+    """
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._done: dict[str, int] = {}
+
+    def __enter__(self) -> Phases:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.bar.close()
+
+    def advance(self, phase: str, unit: str, count: int, total: int | None = None) -> None:
+        """Count units of a phase as done."""
+        self.reach(phase, unit, self._done.get(phase, 0) + count, total)
+
+    def reach(self, phase: str, unit: str, done: int, total: int | None = None) -> None:
+        """Say how many units of a phase are done."""
+        last = self._progress
+        if last is None or last.phase != phase:
+            self.__exit__()
+            self._progress = Progress(unit, total, self._done.get(phase, 0), phase=phase)
+            if last is not None:
+                self._progress.logged_at = last.logged_at
+        assert self._progress is not None
+        self._progress.advance(done - self._done.get(phase, 0))
+        self._done[phase] = done

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from snvrag.li_stephens.model import LiStephensConfig
 
 import evaluation_files
 import helpers
@@ -23,7 +22,7 @@ from snvrag import evaluate, prepare
 from snvrag.batches.batch import Batch, Neighbours
 from snvrag.config.options import build
 from snvrag.evaluation.options import EvaluateOptions
-from snvrag.imputation import imputation
+from snvrag.imputation import adaptation, imputation, imputer, network_imputer
 from snvrag.imputation.options import ImputeOptions
 from snvrag.io import htslib
 from snvrag.io.checkpoint import load_checkpoint, save_checkpoint
@@ -31,7 +30,7 @@ from snvrag.io.prepared import write_prepared
 from snvrag.panel.windows import WindowConfig
 from snvrag.prepare import PrepareOptions
 from snvrag.retrieval.options import RetrievalConfig
-from turns import EnoughError, Turn, check_turned, filled, outcome, turn
+from turns import EnoughError, Turn, check_turned, filled, outcome, recorded, turn
 
 PANEL = panel_files.make_panel(helpers.mosaic_haplotypes(40, 200, seed=3))
 ALLELES = panel_files.alleles_of(PANEL)
@@ -93,7 +92,7 @@ class Files:
             table[name] = list(value) if isinstance(value, tuple) else value
         weights = dict(content["model"])
         if not options:
-            weights["prior_scale"] = weights["prior_scale"] * 0.1
+            weights["norm.weight"] = -weights["norm.weight"]
         path = self.folder / "other.model"
         save_checkpoint(path, {**content, "config": tables, "model": weights})
         return str(path)
@@ -156,11 +155,11 @@ class Imputed:
         return [line.split("\t") for line in lines if not line.startswith("##")]
 
     def inputs(self) -> tuple[Batch, Neighbours, Any]:
-        """Return what the network is given first, and how the panel is cut."""
+        """Return what a network is given first, and how the panel is cut."""
         seen: list[Any] = []
-        real = imputation.Imputer
+        real = network_imputer.NetworkImputer
 
-        def imputer(*arguments: Any, **options: Any) -> Any:
+        def with_plan(*arguments: Any, **options: Any) -> Any:
             made = real(*arguments, **options)
             seen.append(made.plan)
             return made
@@ -173,12 +172,22 @@ class Imputed:
         handle = torch.nn.modules.module.register_module_forward_pre_hook(look)
         try:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(imputation, "Imputer", imputer)
+                patch.setattr(network_imputer, "NetworkImputer", with_plan)
                 with pytest.raises(EnoughError):
                     self.run()
         finally:
             handle.remove()
         return seen[1], seen[2], seen[0]
+
+    def learned(self) -> Any:
+        """What is learned from the panel, and what the Li-Stephens model is then given."""
+        with (
+            recorded(imputer, "li_stephens_evidence", "cumulative_rho") as rho,
+            recorded(imputer, "li_stephens_evidence", "num_haplotypes") as panels,
+            recorded(imputer, "li_stephens_evidence", "threads") as threads,
+        ):
+            self.run()
+        return rho, panels, threads
 
 
 def written(imputed: Imputed) -> Any:
@@ -197,42 +206,62 @@ def torch_threads(imputed: Imputed) -> Any:
     return imputed.threads
 
 
+@pytest.fixture(autouse=True)
+def _no_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learn rates alone, which takes a moment."""
+    monkeypatch.setattr(adaptation, "_LEAST_ROWS", 10**9)
+
+
 IMPUTE_SEES: dict[str, Callable[[Imputed], Any]] = {
     "result": Imputed.run,
     "written": written,
-    "threads": torch_threads,
+    "torch_threads": torch_threads,
+    "rates": lambda imputed: imputed.learned()[0],
+    "num_haplotypes": lambda imputed: imputed.learned()[1],
+    "threads": lambda imputed: imputed.learned()[2],
     "samples": lambda imputed: imputed.records()[0][9:],
     "positions": lambda imputed: [record[1] for record in imputed.records()[1:]],
     "genotypes": lambda imputed: [record[9:] for record in imputed.records()[1:]],
     "frequencies": lambda imputed: imputed.inputs()[0].af,
-    "li_stephens": lambda imputed: imputed.inputs()[0].li_stephens,
     "near": lambda imputed: imputed.inputs()[1].alleles,
-    "features": lambda imputed: imputed.inputs()[1].features,
     "plan": lambda imputed: imputed.inputs()[2],
 }
+
+
+def checkpoint(files: Files) -> str:
+    return str(files.checkpoint)
+
+
 IMPUTE_BASE: dict[str, Any] = {
     "panel": Files.panel,
     "target": Files.target,
-    "model": lambda files: str(files.checkpoint),
     "output": lambda files: files.path("out.vcf"),
     "overwrite": True,
     "threads": 1,
     "device": "cpu",
 }
 IMPUTE: dict[str, Turn] = {
-    "panel": turn(Files.smaller_panel, "frequencies"),
+    "panel": turn(Files.smaller_panel, "num_haplotypes"),
     "target": turn(lambda files: files.target("other", "u"), "samples"),
-    "model": turn(Files.changed_model, "genotypes"),
     "output": turn(lambda files: files.path("else.vcf"), "written"),
+    "model": turn(Files.changed_model, "genotypes"),
+    "save_model": turn(lambda files: files.path("learned"), "written", "genotypes"),
     "region": turn("1:2000-5000", "positions"),
-    "genetic_map": turn(Files.map, "li_stephens", "features"),
+    "genetic_map": turn(Files.map, "rates"),
     "report": turn(lambda files: files.path("dropped.tsv"), "written"),
     "allow_unphased": turn(
         True, "result", target=lambda files: files.target("unphased", separator="/")
     ),
     "overwrite": turn(False, "result", output=Files.existing),
     "threads": turn(2, "threads"),
-    "device": turn("cuda:99", "result"),
+    "device": turn("cuda:99", "result", model=checkpoint),
+}
+# Of a checkpoint with a network of windows.
+IMPUTE_BY_NETWORK: dict[str, Turn] = {
+    "panel": turn(Files.smaller_panel, "frequencies"),
+    "genetic_map": turn(Files.map, "", "genotypes"),
+    "threads": turn(2, "torch_threads"),
+    "model": turn(Files.changed_model, "genotypes"),
 }
 # Of the training that made the model: turned in the model, other numbers go into its network.
 AS_TRAINED: dict[str, Turn] = {
@@ -240,15 +269,8 @@ AS_TRAINED: dict[str, Turn] = {
     "flank": turn(9, "plan"),
     "equal_windows": turn(False, "", "plan result"),  # imputation cuts windows as it reads
     "retrieval": turn("dense", "result"),  # whose network has other weights
-    "k": turn(3, "near features"),
-    "segment_size": turn(16, "near features"),
-    "segment_flank": turn(2, "features", segment_size=16),
-    "decay_sites": turn(1.0, "features", "near"),
-    "cache_mb": turn(1e-6, "", "near features"),
-    "li_stephens": turn(False, "result"),  # whose network has other weights
-    "ne": turn((1e7,), "li_stephens", "features"),
-    "mismatch": turn(0.3, "li_stephens", "features"),
-    "li_stephens_flank": turn(40, "plan"),
+    "k": turn(3, "near"),
+    "cache_mb": turn(1e-6, "", "near"),
 }
 
 
@@ -258,9 +280,16 @@ def test_impute(name: str, files: Files) -> None:
     check_turned(sees, IMPUTE_BASE, name, IMPUTE[name], files)
 
 
+@pytest.mark.parametrize("name", IMPUTE_BY_NETWORK)
+def test_impute_by_network(name: str, files: Files) -> None:
+    sees = {see: lambda given, look=look: look(Imputed(given)) for see, look in IMPUTE_SEES.items()}
+    base = {**IMPUTE_BASE, "model": checkpoint}
+    check_turned(sees, base, name, IMPUTE_BY_NETWORK[name], files)
+
+
 @pytest.mark.parametrize("name", AS_TRAINED)
 def test_imputing_as_trained(name: str, files: Files) -> None:
-    base = filled(IMPUTE_BASE, files)
+    base = filled({**IMPUTE_BASE, "model": checkpoint}, files)
 
     def imputed(options: dict[str, Any]) -> Imputed:
         return Imputed({**base, "model": files.changed_model(**options)} if options else base)
@@ -335,7 +364,7 @@ def test_prepare(name: str, files: Files) -> None:
 
 
 def test_every_option_is_in_its_table() -> None:
-    trained = (*fields(WindowConfig), *fields(RetrievalConfig), *fields(LiStephensConfig))
+    trained = (*fields(WindowConfig), *fields(RetrievalConfig))
     assert list(AS_TRAINED) == [item.name for item in trained]
     tables = {ImputeOptions: IMPUTE, EvaluateOptions: EVALUATE, PrepareOptions: PREPARE}
     for kind, table in tables.items():

@@ -14,9 +14,11 @@ namespace snvrag::bindings {
 void bind_packing(py::module_& module);
 void bind_genotypes(py::module_& module);
 void bind_head(py::module_& module);
+void bind_imputed_text(py::module_& module);
 void bind_matching(py::module_& module);
 void bind_retrieval(py::module_& module);
 void bind_li_stephens(py::module_& module);
+void bind_states(py::module_& module);
 
 namespace {
 
@@ -36,9 +38,11 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   bind_packing(module);
   bind_genotypes(module);
   bind_head(module);
+  bind_imputed_text(module);
   bind_matching(module);
   bind_retrieval(module);
   bind_li_stephens(module);
+  bind_states(module);
 
   module.def("simd_levels", &simd_levels);
   module.def("simd_level", [] { return std::string(simd_level_name(simd_level())); });

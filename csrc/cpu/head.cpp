@@ -10,57 +10,85 @@
 namespace snvrag {
 namespace {
 
-// The weights with the standardisation folded in (in double, rounded once), and units of zeros up
-// to whole vectors.
-struct FoldedHead {
-  explicit FoldedHead(const HeadWeights& weights) {
-    const std::int64_t stride = (weights.num_units + kHeadUnits - 1) / kHeadUnits * kHeadUnits;
-    const auto padded = [&](std::int64_t num_rows) {
-      return std::vector<float>(static_cast<std::size_t>(num_rows * stride));
-    };
-    hidden_weight = padded(weights.num_evidence);
-    hidden_bias = padded(1);
-    output_weight = padded(1);
-    for (std::int64_t u = 0; u < weights.num_units; ++u) {
-      double bias = double{weights.hidden_bias[u]};
-      for (std::int64_t e = 0; e < weights.num_evidence; ++e) {
-        const double weight =
-            double{weights.hidden_weight[e * weights.num_units + u]} / double{weights.scale[e]};
-        bias -= weight * double{weights.mean[e]};
-        hidden_weight[static_cast<std::size_t>(e * stride + u)] = static_cast<float>(weight);
-      }
-      hidden_bias[static_cast<std::size_t>(u)] = static_cast<float>(bias);
-      output_weight[static_cast<std::size_t>(u)] = weights.output_weight[u];
+// The weights with units of zeros up to whole vectors.
+struct PaddedHead {
+  explicit PaddedHead(const HeadWeights& weights)
+      : stride((weights.num_units + kHeadUnits - 1) / kHeadUnits * kHeadUnits),
+        hidden_weight(padded(weights.hidden_weight, weights.num_evidence, weights.num_units)),
+        hidden_bias(padded(weights.hidden_bias, 1, weights.num_units)),
+        output_weight(padded(weights.output_weight, 1, weights.num_units)) {}
+
+  std::vector<float> padded(const float* values, std::int64_t num_rows,
+                            std::int64_t num_units) const {
+    std::vector<float> result(static_cast<std::size_t>(num_rows * stride));
+    for (std::int64_t r = 0; r < num_rows; ++r) {
+      std::copy_n(values + r * num_units, num_units, result.begin() + r * stride);
     }
-    rows.num_evidence = weights.num_evidence;
-    rows.num_units = stride;
-    rows.hidden_weight = hidden_weight.data();
-    rows.hidden_bias = hidden_bias.data();
-    rows.output_weight = output_weight.data();
-    rows.output_bias = weights.output_bias;
+    return result;
   }
 
+  std::int64_t stride;
   std::vector<float> hidden_weight, hidden_bias, output_weight;
-  HeadRows rows;
+};
+
+// Few enough rows that all of their evidence stays in the first-level cache.
+constexpr std::int64_t kRowsAtOnce = 64;
+
+// Standardises rows of evidence, and clamps what comes out.
+class Standardiser {
+ public:
+  // Means and inverse scales are repeated for as many rows, so that the compiler vectorises a loop
+  // over all numbers.
+  explicit Standardiser(const HeadWeights& weights) {
+    for (std::int64_t r = 0; r < kRowsAtOnce; ++r) {
+      for (std::int64_t e = 0; e < weights.num_evidence; ++e) {
+        mean_.push_back(weights.mean[e]);
+        inverse_.push_back(1.0f / weights.scale[e]);
+      }
+    }
+  }
+
+  void run(const float* evidence, std::int64_t size, std::vector<float>& out) const {
+    const float *mean = mean_.data(), *inverse = inverse_.data();
+    float* to = out.data();
+    for (std::int64_t i = 0; i < size; ++i) {
+      const float value = (evidence[i] - mean[i]) * inverse[i];
+      const float above = value < -kHeadLimit ? -kHeadLimit : value;
+      to[i] = above > kHeadLimit ? kHeadLimit : above;
+    }
+  }
+
+ private:
+  std::vector<float> mean_, inverse_;
 };
 
 }  // namespace
 
 bool head_log_odds(const HeadWeights& weights, const float* evidence, std::int64_t num_rows,
                    int num_threads, float* log_odds) {
-  const FoldedHead head(weights);
+  const PaddedHead head(weights);
+  const Standardiser standardiser(weights);
   std::atomic<bool> found_nan{false};
   parallel_ranges(num_rows, num_threads, [&](int, std::int64_t begin, std::int64_t end) {
-    // Few enough rows that the second look at the evidence finds it in the first-level cache.
-    constexpr std::int64_t kRowsAtOnce = 128;
+    std::vector<float> standardised(static_cast<std::size_t>(kRowsAtOnce * weights.num_evidence));
+    HeadRows rows;
+    rows.hidden_weight = head.hidden_weight.data();
+    rows.hidden_bias = head.hidden_bias.data();
+    rows.output_weight = head.output_weight.data();
+    rows.num_evidence = weights.num_evidence;
+    rows.num_units = head.stride;
+    rows.evidence = standardised.data();
     for (std::int64_t row = begin; row < end && !found_nan.load(std::memory_order_relaxed);
          row += kRowsAtOnce) {
-      HeadRows rows = head.rows;
-      rows.evidence = evidence + row * rows.num_evidence;
+      const float* given = evidence + row * weights.num_evidence;
       rows.num_rows = std::min(kRowsAtOnce, end - row);
-      rows.log_odds = log_odds + row;
-      if (kernels().has_nan(rows.evidence, rows.num_rows * rows.num_evidence)) found_nan = true;
+      rows.correction = log_odds + row;
+      if (kernels().has_nan(given, rows.num_rows * weights.num_evidence)) found_nan = true;
+      standardiser.run(given, rows.num_rows * weights.num_evidence, standardised);
       kernels().head_rows(rows);
+      for (std::int64_t r = 0; r < rows.num_rows; ++r) {
+        rows.correction[r] += given[r * weights.num_evidence] + weights.output_bias;
+      }
     }
   });
   return !found_nan;

@@ -43,10 +43,7 @@ void head_of_rows(const HeadRows& head, std::int64_t row) {
     head_units<NR, 2>(head, row, unit, sums);
   }
   if (unit < head.num_units) head_units<NR, 1>(head, row, unit, sums);
-  for (int r = 0; r < NR; ++r) {
-    head.log_odds[row + r] =
-        head.evidence[(row + r) * head.num_evidence] + head.output_bias + horizontal_sum(sums[r]);
-  }
+  for (int r = 0; r < NR; ++r) head.correction[row + r] = horizontal_sum(sums[r]);
 }
 
 void head_rows(const HeadRows& head) {

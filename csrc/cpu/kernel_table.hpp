@@ -59,17 +59,16 @@ struct L2Block {
 // Units of a head are padded to a multiple of this: a whole number of vectors at every level.
 constexpr std::int64_t kHeadUnits = 16;
 
-// Rows of evidence and a head for them: log_odds = evidence[0] + output_bias + the sum over units
-// of output_weight * max(0, hidden_bias + evidence . hidden_weight).
+// Rows of standardised evidence and a head for them: correction = the sum over units of
+// output_weight * max(0, hidden_bias + evidence . hidden_weight).
 struct HeadRows {
-  const float* hidden_weight;  // (num_evidence, num_units)
-  const float* hidden_bias;    // (num_units)
-  const float* output_weight;  // (num_units)
-  float output_bias;
+  const float* hidden_weight;            // (num_evidence, num_units)
+  const float* hidden_bias;              // (num_units)
+  const float* output_weight;            // (num_units)
   std::int64_t num_evidence, num_units;  // from 1; a multiple of kHeadUnits
   const float* evidence;                 // (num_rows, num_evidence)
   std::int64_t num_rows;
-  float* log_odds;  // (num_rows)
+  float* correction;  // (num_rows)
 };
 
 // One observed site in the forward or backward pass of the Li-Stephens model. Where `bits` and

@@ -1,6 +1,7 @@
 // The head against a naive loop in double.
 #include "snvrag/head.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -25,6 +26,7 @@ void test_rows(std::int64_t num_rows, std::int64_t num_evidence, std::int64_t nu
   const Buffer<float> hidden_bias = random_floats(num_units, 4);
   const Buffer<float> output_weight = random_floats(num_units, 5);
   Buffer<float> evidence = random_floats(num_rows * num_evidence, 6);
+  for (std::int64_t i = 0; i < evidence.size(); i += 5) evidence[i] *= 20;  // beyond the limit
   HeadWeights weights;
   weights.num_evidence = num_evidence;
   weights.num_units = num_units;
@@ -44,7 +46,9 @@ void test_rows(std::int64_t num_rows, std::int64_t num_evidence, std::int64_t nu
         double hidden = double{hidden_bias[u]};
         for (std::int64_t e = 0; e < num_evidence; ++e) {
           const double value = double{evidence[r * num_evidence + e]} - double{mean[e]};
-          hidden += value / double{scale[e]} * double{hidden_weight[e * num_units + u]};
+          const double limit = double{kHeadLimit};
+          hidden += std::min(std::max(value / double{scale[e]}, -limit), limit) *
+                    double{hidden_weight[e * num_units + u]};
         }
         expected += double{output_weight[u]} * (hidden > 0 ? hidden : 0);
       }

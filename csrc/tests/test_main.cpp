@@ -19,9 +19,11 @@ int main(int argc, char** argv) {
     test_packing();
     test_hamming();
     test_head();
+    test_imputed_text();
     test_l2();
     test_matching();
     test_li_stephens();
+    test_states();
     std::printf("%s: %d checks\n", snvrag::simd_level_name(level), passed + failed - before);
   }
   std::printf("%d passed, %d failed\n", passed, failed);

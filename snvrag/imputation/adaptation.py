@@ -87,7 +87,7 @@ def adapt(
     typed = gathered.typed()
     rho = typed.learned if rates.is_learned else typed.prior
     head = None
-    if typed.position.size and panel.num_samples > 1:
+    if typed.position.size:
         rows = _Rows(gathered.kept, rates, threads, on_phase)
         head = _head(rows, samples[~is_kept], samples[is_kept], on_phase)
     return Adapted(

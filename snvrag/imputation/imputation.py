@@ -1,28 +1,47 @@
-"""Imputation of a file: from a panel, a target and a model to an imputed VCF or BCF."""
+"""Imputation of a file: from a panel and a target to an imputed VCF or BCF."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from .._installation import version_line, version_of
 from ..errors import InputError
 from ..io.atomic import atomic_file
+from ..io.checkpoint import sha256_of
+from ..io.genetic_map import read_genetic_map
 from ..io.imputed_vcf import ImputedWriter, Provenance, check_output, check_place
 from ..io.matching import MatchSummary
+from ..io.model_file import Adapted, is_model_file, load_model_file, save_model
 from ..io.records import DroppedSite
-from ..log import Progress, log
-from ..network.device import choose_device
-from ..panel.regions import Region
-from .imputer import Imputer, PanelAndTarget
-from .inputs import Inputs
+from ..log import Phases, Progress, log
+from ..panel.panel import Panel
+from ..panel.regions import Region, plain_chrom
+from .adaptation import AdaptationRegion, adapt
+from .chunks import cut_chunks
+from .imputed import ImputesBlocks, PanelAndTarget
+from .imputer import Imputer, plan_of
+from .inputs import Inputs, MatchedSites
 from .options import ImputeOptions
-from .trained import Model, load_model
+
+if TYPE_CHECKING:
+    from .network_model import NetworkModel
+
+
+# Names and units of the phases of learning.
+_PHASES = {
+    "rates": ("Learning rates", " regions"),
+    "evidence": ("Weighing the panel's own haplotypes", " regions"),
+    "head": ("Learning the head", " steps"),
+}
 
 
 def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> MatchSummary:
@@ -43,34 +62,27 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
     started = time.perf_counter()
     _check_outputs(options)
     log.info("%s", version_line())
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    model = load_model(options.model, choose_device(options.device))
-    inputs = Inputs.open(options)
-    imputer = _imputer(model, inputs)
-    inputs.require_common_sites()
     region = options.place
     with _report(options.report, region) as on_dropped:
-        inputs = Inputs.open(options, on_dropped)  # once more, from the start
+        model = _open_model(options)
+        inputs = Inputs.open(options, on_dropped)
+        data = _panel_and_target(inputs)
         summary = MatchSummary(on_dropped=on_dropped, region=region)
+        with Phases() as phases:
+            on_block = partial(phases.advance, "Reading", " sites of the panel")
+            sites = MatchedSites(inputs, summary, on_block)
+            imputer, origin = _imputer(options, model, sites, data, phases)
         writer = ImputedWriter(
             options.output,
             inputs.target.samples,
             inputs.target.ploidy == 1,
             chrom=inputs.panel.chrom,
             contig_length=inputs.panel.contig_length,
-            provenance=Provenance(version_of("snvrag"), command, model.sha256),
-            threads=torch.get_num_threads(),
+            provenance=Provenance(version_of("snvrag"), command, **origin),
+            threads=options.threads or _num_cores(),
         )
-        progress = Progress(" windows x samples")
-
-        def state() -> str:
-            sites = f"{summary.num_panel_sites} sites of the panel read"
-            return f"Imputing: {sites}, {progress} windows x samples predicted"
-
-        with writer, progress:
-            advance = partial(progress.advance, line=state)
-            for block in imputer.run(inputs.matched(summary), advance, region):
+        with writer, Progress(f" {imputer.unit}", phase="Imputing") as progress:
+            for block in imputer.run(sites.blocks(), progress.advance, region):
                 writer.write(
                     block.position, block.ids, block.alleles, block.typed, block.hap_dosage
                 )
@@ -87,8 +99,8 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
     return summary
 
 
-def _imputer(model: Model, inputs: Inputs) -> Imputer:
-    """Return the imputer of two files, and log what they and the model are."""
+def _panel_and_target(inputs: Inputs) -> PanelAndTarget:
+    """Log what two files are, and return it."""
     options, panel, target = inputs.options, inputs.panel, inputs.target
     log.info(
         "panel: %d samples, %d haplotypes, chromosome %s; target: %d samples",
@@ -99,33 +111,140 @@ def _imputer(model: Model, inputs: Inputs) -> Imputer:
     )
     if panel.chrom != target.chrom:
         log.info("Note: chromosome %s of the target is %s of the panel", target.chrom, panel.chrom)
-    data = PanelAndTarget(panel.chrom, panel.samples, panel.ploidy, target.samples)
-    imputer = Imputer(model, data, threads=options.threads)
-    num_own = int((imputer.panel_sample >= 0).sum())
+    genetic_map = (
+        None if options.genetic_map is None else read_genetic_map(options.genetic_map, panel.chrom)
+    )
+    data = PanelAndTarget(panel.chrom, panel.samples, panel.ploidy, target.samples, genetic_map)
+    num_own = int((data.panel_sample >= 0).sum())
     if num_own:
         log.info("Note: %d samples are in the panel by name: they are not copied from", num_own)
-    log.info(
-        "model: %d parameters on %s; windows of %d sites, read with %d more on each side",
-        sum(p.numel() for p in model.network.parameters()),
-        model.device,
-        imputer.plan.size,
-        imputer.plan.flank,
+    return data
+
+
+def _open_model(options: ImputeOptions) -> Adapted | NetworkModel | None:
+    """Return what a model file or a checkpoint holds; None without one."""
+    if options.model is None:
+        return None
+    if not Path(options.model).is_file():
+        raise InputError("no such file", argument="model", path=options.model)
+    if is_model_file(options.model):
+        return load_model_file(options.model)
+    if options.save_model is not None:
+        problem = "must not be given with a checkpoint: nothing is learned from the panel"
+        raise InputError(problem, argument="save_model")
+    # torch, which takes seconds to load, is for checkpoints and for learning.
+    from ..network.device import choose_device
+    from .network_model import load_network
+
+    return load_network(options.model, choose_device(options.device), options.threads)
+
+
+def _imputer(
+    options: ImputeOptions,
+    model: Adapted | NetworkModel | None,
+    sites: MatchedSites,
+    data: PanelAndTarget,
+    phases: Phases,
+) -> tuple[ImputesBlocks, dict[str, str]]:
+    """Return what imputes, and for `Provenance` where it is from.
+
+    Rates and head are learned from the panel where there is no model of the target's typed sites.
+    """
+    if model is not None and not isinstance(model, Adapted):
+        from .network_imputer import NetworkImputer
+
+        sites.read()
+        network = NetworkImputer(model, data, threads=options.threads)
+        log.info("%s", network.description)
+        return network, {"model_sha256": model.sha256}
+    if model is not None:
+        sites.read()
+    if model is not None and _fits(model, sites, data):
+        adapted = model
+        origin = {"model_sha256": sha256_of(Path(str(options.model)))}
+    else:
+        if model is not None:
+            log.info("Note: the model is not of this panel's typed sites: it is learned anew")
+        adapted = _learn(sites, data, options.threads, phases)
+        origin = {"learned": _in_words(adapted)}
+        log.info("Learned from the panel: %s", origin["learned"])
+    if options.save_model is not None:
+        save_model(Path(options.save_model), adapted)
+    return Imputer(adapted, data, threads=options.threads), origin
+
+
+def _in_words(adapted: Adapted) -> str:
+    head = "without a head" if adapted.head is None else "with a head"
+    return (
+        f"rates at {adapted.position.size} typed sites of {adapted.num_haplotypes} haplotypes "
+        f"of {adapted.panel}, {head}"
     )
-    return imputer
+
+
+def _fits(adapted: Adapted, sites: MatchedSites, data: PanelAndTarget) -> bool:
+    """Return whether a model is of the typed sites that are read, and of as many haplotypes."""
+    first_bp, last_bp = sites.inputs.range_bp
+    chosen = (adapted.position >= first_bp) & (adapted.position <= last_bp)
+    within = replace(adapted, position=adapted.position[chosen], alleles=adapted.alleles[chosen])
+    return (
+        plain_chrom(adapted.chrom) == plain_chrom(data.chrom)
+        and adapted.num_haplotypes == data.num_haplotypes
+        and within.is_for(sites.typed_position, sites.typed_alleles)
+    )
+
+
+def _learn(
+    sites: MatchedSites, data: PanelAndTarget, threads: int | None, phases: Phases
+) -> Adapted:
+    """Learn rates and head from the panel, at the target's typed sites."""
+
+    def regions() -> Iterator[AdaptationRegion]:
+        # Chunks do not depend on the target's samples.
+        plan = plan_of(data.num_haplotypes)
+        for chunk in cut_chunks(sites.blocks(), data.num_haplotypes, plan, data.genetic_map):
+            counts = chunk.num_polymorphic
+            block = chunk.sites.select(np.flatnonzero(chunk.polymorphic))
+            panel = Panel(
+                data.chrom,
+                block.position,
+                block.alleles,
+                tuple(data.panel_samples),
+                block.site_bits,
+                ploidy=data.ploidy,
+            )
+            start, stop = int(counts[chunk.start]), int(counts[chunk.stop])
+            yield AdaptationRegion(panel, block.typed, start, stop)
+
+    return adapt(
+        regions(),
+        genetic_map=data.genetic_map,
+        panel_name=Path(sites.inputs.options.panel).name,
+        threads=threads,
+        on_phase=lambda name, *done: phases.reach(*_PHASES[name], *done),
+    )
 
 
 def _check_outputs(options: ImputeOptions) -> None:
     """Refuse, before any work, to write where it is not possible or not allowed."""
     check_output(options.output, overwrite=options.overwrite)
-    if options.report is not None:
-        check_place(Path(options.report), "report", overwrite=options.overwrite)
-    names = ("panel", "target", "model", "output", "report")
+    outputs = ("output", "report", "save_model")
+    names = ("panel", "target", "model", *outputs)
     paths = {name: Path(path) for name in names if (path := getattr(options, name)) is not None}
-    for name in ("output", "report"):
+    for name in outputs[1:]:
+        if name in paths:
+            check_place(paths[name], name, overwrite=options.overwrite)
+    for name in outputs:
         for other, path in paths.items():
             if name != other and name in paths and paths[name].resolve() == path.resolve():
-                problem = f"is also the {other}: give another name"
+                problem = f"is also the {other.replace('_', ' ')}: give another name"
                 raise InputError(problem, argument=name, path=paths[name])
+
+
+def _num_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager

@@ -1,245 +1,168 @@
-"""Imputation of a stream of matched sites by a trained network, chunk by chunk."""
+"""Imputation by Li-Stephens evidence and a head, over whole chunks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from .. import _core
-from ..batches.batch import Batch, Neighbours
-from ..batches.dataset import Targets, WindowDataset
-from ..batches.device import DeviceDataset, DeviceHaplotypes
-from ..batches.keys import Key
-from ..batches.masks import MaskConfig
 from ..errors import InputError
 from ..io.imputed_columns import SCALE
 from ..io.matching import MatchedBlock
-from ..network.device import holds_panel
+from ..io.model_file import Adapted
+from ..kernels import EVIDENCE, head_log_odds, li_stephens_evidence
+from ..li_stephens.rates import map_rho, rho_between
 from ..panel.panel import Panel
 from ..panel.regions import Region
-from ..retrieval.neighbours import Retriever
-from .chunks import Chunk, WindowPlan, cut_chunks
-from .trained import Model
+from .chunks import Chunk, ChunkPlan, affordable_sites, cut_chunks
+from .imputed import ImputedBlock, OnProgress, PanelAndTarget, with_known_alleles
 
-# Samples times windows that go through the network at once, by kind of device.
-BATCH_SIZE = {"cpu": 16, "cuda": 128}
-# No mask: hidden are the sites that the target lacks.
-_HIDE_NOTHING = MaskConfig(mask_rates=(0.0,), rare_rate=0.0)
-_MASK_SEED = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImputedBlock(MatchedBlock):
-    """Consecutive sites of a panel, imputed in T samples.
-
-    Attributes
-    ----------
-    hap_dosage : (n, T, 2) uint16
-        Probability of ALT on each haplotype, in thousandths; 0 or 1,000 where the target has the
-        allele.
-    """
-
-    hap_dosage: NDArray[np.uint16]
-
-
-@dataclass(frozen=True)
-class PanelAndTarget:
-    """A panel and a target as they are known before their sites are read.
-
-    Attributes
-    ----------
-    chrom : str
-    panel_samples : sequence of str
-    panel_ploidy : (num_samples,) int64
-        1 or 2.
-    target_samples : sequence of str
-        One that the panel has by name is not copied from, nor counted in frequencies.
-    """
-
-    chrom: str
-    panel_samples: Sequence[str]
-    panel_ploidy: NDArray[np.int64]
-    target_samples: Sequence[str]
+# Polymorphic sites of a chunk, and what is read on each side of it. With 480 haplotypes, what is
+# more than 1 cM away changed one dosage in ten thousand by more than a thousandth, and one by 0.18;
+# what is more than 2 cM away, none. Haplotypes that are alike for so long are rare.
+_CHUNK_SITES = 131_072
+_FLANK_TYPED = 200
+_FLANK_CM = 3.0
+# Most bytes of evidence in memory, of one query or more.
+_EVIDENCE_BYTES = 64 << 20
 
 
 class Imputer:
-    """Imputes the sites of a panel in a target's samples by a trained network.
+    """Imputes the sites of a panel in a target's samples, with what was learned from the panel.
 
     Parameters
     ----------
-    model : Model
+    adapted : Adapted
+        Its typed sites are those of the target, or more on both sides.
     data : PanelAndTarget
-    plan : WindowPlan, optional
-        By default what the model was trained for.
-    batch_size : int, optional
-        Samples times windows that go through the network at once.
+    plan : ChunkPlan, optional
     threads : int, optional
-        Of the retrieval.
-
-    Attributes
-    ----------
-    panel_sample : (T,) int64
-        The sample of the panel with the name of each target sample, or -1.
-
-    Raises
-    ------
-    InputError
-        If a target sample would have no haplotype to copy from.
+        By default one for each core.
 
     Notes
     -----
     Memory does not grow with the number of sites: it holds a chunk of the panel and of the target
-    (one bit an allele) and two bytes for each haplotype's dosage.
+    (one bit an allele), two bytes for each haplotype's dosage, and evidence of some haplotypes.
     """
+
+    unit = "sites x samples"
 
     def __init__(
         self,
-        model: Model,
+        adapted: Adapted,
         data: PanelAndTarget,
         *,
-        plan: WindowPlan | None = None,
-        batch_size: int | None = None,
+        plan: ChunkPlan | None = None,
         threads: int | None = None,
     ) -> None:
-        self.model = model
+        self._adapted = adapted
         self._data = data
-        self._batch_size = batch_size or BATCH_SIZE[model.device.type]
         self._threads = threads
-        number = {name: i for i, name in enumerate(data.panel_samples)}
-        samples = [number.get(name, -1) for name in data.target_samples]
-        self.panel_sample = np.array(samples, np.int64)
-        self.num_haplotypes = int(data.panel_ploidy.sum())
-        self.plan = plan or WindowPlan.of(model.windows, self.num_haplotypes, len(samples))
-        own = self.panel_sample[self.panel_sample >= 0]
-        available = self.num_haplotypes - int(data.panel_ploidy[own].max(initial=0))
-        if available < 1:
-            raise InputError(
-                f"must have samples to copy from, got only {data.panel_samples[0]}, which is also "
-                "in the target",
-                argument="panel",
-            )
-        # Windows come in order: an index is not asked for again, and need not be kept.
-        self._retrieval = replace(
-            model.retrieval, k=min(model.retrieval.k, available), cache_mb=2**-20
-        )
+        self.plan = plan or plan_of(data.num_haplotypes, len(data.target_samples))
+        own = Panel(
+            data.chrom,
+            np.empty(0, np.int64),
+            np.empty((0, 2), "U1"),
+            tuple(data.panel_samples),
+            np.empty((0, 0), np.uint64),
+            ploidy=data.ploidy,
+        ).own_haplotypes(data.panel_sample)
+        self._own = np.repeat(own, 2, axis=0) if (data.panel_sample >= 0).any() else None
 
     def run(
         self,
         blocks: Iterable[MatchedBlock],
-        on_progress: Callable[[int], object] | None = None,
+        on_progress: OnProgress | None = None,
         region: Region | None = None,
     ) -> Iterator[ImputedBlock]:
-        """Yield all sites of the panel in order, or those with positions in a region.
-
-        ``on_progress`` is called with the number of samples times windows just done.
-        """
-        for chunk in cut_chunks(blocks, self.num_haplotypes, self.plan):
+        """See `ImputesBlocks`."""
+        num_haplotypes = self._data.num_haplotypes
+        for chunk in cut_chunks(blocks, num_haplotypes, self.plan, self._data.genetic_map):
             kept = chunk if region is None else chunk.within(region.first, region.last)
             if kept is not None:
-                yield from self._impute(kept, on_progress)
+                sites = kept.sites.slice(kept.start, kept.stop)
+                dosage = self._predict(kept, on_progress)
+                yield with_known_alleles(sites, dosage, num_haplotypes)
 
-    def _impute(
-        self, chunk: Chunk, on_progress: Callable[[int], object] | None
-    ) -> Iterator[ImputedBlock]:
-        windows = chunk.windows
-        predicted = self._predict(chunk, on_progress) if len(windows) else None
-        for window, (start, stop) in enumerate(chunk.written()):
-            sites = chunk.sites.slice(start, stop)
-            shape = (sites.num_sites, len(self._data.target_samples), 2)
-            dosage = np.zeros(shape, np.uint16)
-            dosage[sites.alt_count == self.num_haplotypes] = SCALE
-            if predicted is not None:
-                first, last = windows.starts[window], windows.stops[window]
-                polymorphic = chunk.polymorphic[start:stop]
-                dosage[polymorphic] = predicted[:, :, first:last].transpose(2, 0, 1)
-            num_haplotypes = shape[1] * 2
-            alleles = _core.unpack_rows(sites.target_bits, num_haplotypes).reshape(shape)
-            missing = _core.unpack_rows(sites.target_missing_bits, num_haplotypes).reshape(shape)
-            known = sites.typed[:, None, None] & (missing == 0)
-            np.copyto(dosage, alleles.astype(np.uint16) * np.uint16(SCALE), where=known)
-            yield ImputedBlock(**vars(sites), hap_dosage=dosage)
+    def _predict(self, chunk: Chunk, on_progress: OnProgress | None) -> NDArray[np.uint16]:
+        """Return the (n, T, 2) dosages of the sites that a chunk writes, where they are unknown."""
+        sites, typed = chunk.sites, chunk.sites.typed & chunk.polymorphic
+        is_written = np.zeros(sites.num_sites, bool)
+        is_written[chunk.start : chunk.stop] = True
+        lacks = (sites.target_missing_bits != 0).any(axis=1)
+        wanted = is_written & chunk.polymorphic & (~typed | lacks)
+        num_samples = len(self._data.target_samples)
+        out = np.zeros((chunk.stop - chunk.start, 2 * num_samples), np.uint16)
+        rows = np.flatnonzero(wanted | typed)  # those that the model reads
+        found = np.flatnonzero(wanted[rows])
+        if found.size:
+            to = rows[found] - chunk.start
+            position, bits = sites.position[rows], sites.site_bits[rows]
+            rho = self._cumulative_rho(position, typed[rows])
+            queries = _haplotypes(sites.target_bits[rows], 2 * num_samples)
+            missing = None
+            if lacks[rows].any():
+                missing = _haplotypes(sites.target_missing_bits[rows], 2 * num_samples)
+            # Whole samples, as many as memory allows, and one for every two threads.
+            size = _EVIDENCE_BYTES // (8 * len(EVIDENCE) * found.size)
+            size = max(1, size, (self._threads or 1) // 2)
+            for first in range(0, num_samples, size):
+                part = slice(2 * first, 2 * min(first + size, num_samples))
+                evidence = li_stephens_evidence(
+                    queries[part],
+                    bits,
+                    num_haplotypes=self._data.num_haplotypes,
+                    observed=typed[rows],
+                    sites=found,
+                    cumulative_rho=rho,
+                    mismatch=self._adapted.mismatch,
+                    exclude=None if self._own is None else self._own[part],
+                    missing=None if missing is None else missing[part],
+                    threads=self._threads,
+                )
+                alt_is_minor = 2 * sites.alt_count[rows[found]] <= self._data.num_haplotypes
+                out[to, part] = self._hap_dosage(evidence, alt_is_minor).T
+                if on_progress is not None:
+                    on_progress(found.size * (part.stop - part.start) // 2)
+        return out.reshape(-1, num_samples, 2)
 
-    def _predict(
-        self, chunk: Chunk, on_progress: Callable[[int], object] | None
+    def _hap_dosage(
+        self, evidence: NDArray[np.float32], alt_is_minor: NDArray[np.bool_]
     ) -> NDArray[np.uint16]:
-        """Return the (T, 2, p) dosages of the chunk's polymorphic sites that windows predict."""
-        windows = chunk.windows
-        panel, targets = self._haplotypes(chunk)
-        dataset: WindowDataset | DeviceDataset
-        dataset = WindowDataset(panel, targets, windows, _HIDE_NOTHING)
-        resident = None
-        if holds_panel(self.model.device):
-            resident = DeviceHaplotypes(panel, self.model.device)
-            dataset = DeviceDataset(dataset, resident)
-        retriever = Retriever(
-            panel,
-            windows,
-            self._retrieval,
-            threads=self._threads,
-            resident=resident,
-            site_weights=self.model.network.retrieval_weights,
-        )
-        num_samples = targets.haplotypes.num_samples
-        out = np.empty((num_samples, 2, panel.num_sites), np.uint16)
-        pairs = np.arange(len(windows) * num_samples)
-        for part in np.split(pairs, np.arange(self._batch_size, pairs.size, self._batch_size)):
-            window, samples = (row.tolist() for row in np.divmod(part, num_samples))
-            keys = [Key(_MASK_SEED, *pair) for pair in zip(window, samples, strict=True)]
-            dosage = self._hap_dosage(dataset.__getitems__(keys), retriever)
-            for n, (w, sample) in enumerate(zip(window, samples, strict=True)):
-                start, stop = int(windows.starts[w]), int(windows.stops[w])
-                origin = int(windows.flanked_starts[w])
-                out[sample, :, start:stop] = dosage[n, :, start - origin : stop - origin]
-            if on_progress is not None:
-                on_progress(part.size)
-        return out
-
-    def _haplotypes(self, chunk: Chunk) -> tuple[Panel, Targets]:
-        """Return the polymorphic sites of a chunk in the form of training."""
-        data, sites, chosen = self._data, chunk.sites, chunk.polymorphic
-        position, alleles = sites.position[chosen], sites.alleles[chosen]
-        panel = Panel(
-            data.chrom,
-            position,
-            alleles,
-            tuple(data.panel_samples),
-            sites.site_bits[chosen],
-            ploidy=None if (data.panel_ploidy == 2).all() else data.panel_ploidy,
-        )
-        target_samples = tuple(data.target_samples)
-        missing = sites.target_missing_bits[chosen]
-        targets = Targets(
-            Panel(data.chrom, position, alleles, target_samples, sites.target_bits[chosen]),
-            sites.typed[chosen],
-            self.panel_sample,
-            np.zeros(len(target_samples), np.int64),
-            missing if missing.any() else None,
-        )
-        return panel, targets
-
-    @torch.inference_mode()
-    def _hap_dosage(self, batch: Batch, retriever: Retriever) -> NDArray[np.uint16]:
-        """Return the (B, 2, L) probability of ALT, in thousandths."""
-        neighbours = repeat_neighbours(retriever.retrieve(batch), self.model.retrieval.k)
-        device = self.model.device
-        autocast = self.model.amp and device.type == "cuda"
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            prediction = self.model.network(batch.to(device), neighbours.to(device))
-        dosage = (prediction.hap_dosage * SCALE).round()
-        if not bool(torch.isfinite(dosage).all()):
+        """Return the (Q, N) probability of ALT, in thousandths."""
+        head = self._adapted.head
+        log_odds = evidence[..., 0] if head is None else head_log_odds(evidence, head)
+        if not np.isfinite(log_odds).all():
             raise InputError("must give finite predictions, got NaN", argument="model")
-        result: NDArray[np.uint16] = dosage.cpu().numpy().astype(np.uint16)
+        # Of ALT: 1 - sigmoid(x) is sigmoid(-x).
+        minus = np.where(alt_is_minor, np.float32(-1), np.float32(1)) * log_odds
+        np.exp(np.minimum(minus, np.float32(80), out=minus), out=minus)
+        thousandths = np.float32(SCALE) / (1 + minus)
+        result: NDArray[np.uint16] = np.rint(thousandths).astype(np.uint16)
         return result
 
+    def _cumulative_rho(
+        self, position: NDArray[np.int64], typed: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Return cumulative rho at the sites of a chunk."""
+        known = self._adapted
+        prior = map_rho(position, self._data.num_haplotypes, self._data.genetic_map)
+        sites = np.flatnonzero(typed)
+        if sites.size == 0:
+            return prior
+        # Typed sites of the chunk follow each other in the model, too.
+        first = int(np.searchsorted(known.position, position[sites[0]]))
+        return rho_between(prior, sites, known.cumulative_rho[first : first + sites.size])
 
-def repeat_neighbours(neighbours: Neighbours, k: int) -> Neighbours:
-    """Return K neighbours where the panel has fewer, by repeating them in turn."""
-    found = neighbours.alleles.shape[2]
-    if found == k:
-        return neighbours
-    index = torch.arange(k, device=neighbours.alleles.device) % found
-    return Neighbours(neighbours.alleles[:, :, index])
+
+def plan_of(num_haplotypes: int, num_targets: int = 1) -> ChunkPlan:
+    """Return chunks that fit into memory, with flanks as the Li-Stephens model needs them."""
+    num_sites = affordable_sites(_CHUNK_SITES, num_haplotypes, num_targets)
+    return ChunkPlan(max(1, num_sites), flank_typed=_FLANK_TYPED, flank_cm=_FLANK_CM)
+
+
+def _haplotypes(bits: NDArray[np.uint64], num_haplotypes: int) -> NDArray[np.uint64]:
+    """Return the haplotypes of all samples, packed by haplotype."""
+    return _core.gather_columns(bits, 0, bits.shape[0], np.arange(num_haplotypes))

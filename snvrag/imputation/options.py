@@ -21,12 +21,17 @@ class ImputeOptions(Options):
         help="samples to impute, phased, in a format of --panel; missing genotypes are imputed too",
         metavar="FILE",
     )
-    model: str = option(
-        help="checkpoint of snvrag train, for example snvrag_output/rag_bert.model.best",
-        metavar="FILE",
-    )
     output: str = option(
         help="file to write: .vcf.gz or .bcf, with an index, or .vcf", metavar="FILE"
+    )
+    model: str | None = option(
+        None,
+        "what --save-model has kept, or a checkpoint of snvrag train (default: learn rates and "
+        "head from the panel at the target's sites)",
+        metavar="FILE",
+    )
+    save_model: str | None = option(
+        None, "keep what was learned from the panel, for --model", metavar="FILE"
     )
     region: str | None = option(
         None,
@@ -48,12 +53,15 @@ class ImputeOptions(Options):
     allow_unphased: bool = option(
         False, "impute unphased heterozygotes of the target instead of refusing them"
     )
-    overwrite: bool = option(False, "replace --output and --report if they exist")
+    overwrite: bool = option(False, "replace --output, --report and --save-model if they exist")
     threads: int | None = option(
         None, "threads of the computation (default: all cores)", least=1, most=1024
     )
     device: str = option(
-        "auto", "cpu, cuda, cuda:N, or auto: a GPU where there is one", metavar="DEVICE"
+        "auto",
+        "of a checkpoint that has a transformer: cpu, cuda, cuda:N, or auto: a GPU where there is "
+        "one",
+        metavar="DEVICE",
     )
 
     @property

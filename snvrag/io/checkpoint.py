@@ -141,6 +141,11 @@ def load_checkpoint(path: str | Path, argument: str = "resume") -> dict[str, Any
     return content
 
 
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
 def written_by(content: Any) -> str:
     """Return `` written by ...`` with the version line in a checkpoint; "" if it has none."""
     line = content.get("written_by") if isinstance(content, dict) else None

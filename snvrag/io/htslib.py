@@ -16,6 +16,8 @@ from ..errors import InputError
 BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
 _CHUNK_BYTES = 1 << 20
+# What bcftools takes.
+_BLOCKS_PER_THREAD = 256
 # cyvcf2 has 32 bits for a position, and wraps around past them.
 _LAST_POSITION = 2**31 - 1
 # Bytes of a line that are looked at: more than the longest name of a chromosome.
@@ -51,6 +53,37 @@ def build_index(path: Path, min_shift: int) -> None:
     """
     if _library().bcf_index_build3(os.fsencode(path), None, min_shift, 1) != 0:
         raise InputError("cannot be indexed", path=path)
+
+
+class BgzfFile:
+    """A bgzipped file to write; errors are raised as OSError, without a cause: htslib says none.
+
+    Compression, on as many threads, does not change what is written.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self._library = library = _library()
+        library.bgzf_open.restype = ctypes.c_void_p
+        library.bgzf_mt.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+        library.bgzf_write.restype = ctypes.c_ssize_t
+        library.bgzf_write.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
+        library.bgzf_close.argtypes = [ctypes.c_void_p]
+        self._file = library.bgzf_open(os.fsencode(path), b"w")
+        if not self._file:
+            raise OSError("cannot be opened")
+        if threads > 1:
+            library.bgzf_mt(self._file, threads, _BLOCKS_PER_THREAD)
+
+    def write(self, data: bytes) -> None:
+        """Write some bytes."""
+        if self._library.bgzf_write(self._file, data, len(data)) != len(data):
+            raise OSError("disk full?")
+
+    def close(self) -> None:
+        """Write what is left, and the mark of the end."""
+        file, self._file = self._file, None
+        if file and self._library.bgzf_close(file) != 0:
+            raise OSError("disk full?")
 
 
 class LineGuard:

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from ..errors import InputError, printable, reason
 from . import htslib
 from .atomic import flush_folder
-from .imputed_columns import CELL_BYTES, sample_columns, site_statistics
+from .imputed_columns import CELL_BYTES, record_lines, site_statistics
 
-_MODES = {".vcf.gz": "wz", ".bcf": "wb", ".vcf": "w"}
 # A .tbi index has positions up to 2**29.
 _TBI_LIMIT_BP = 1 << 29
 _CSI_MIN_SHIFT = 14
@@ -32,7 +31,7 @@ _HEADER = """\
 ##fileformat=VCFv4.2
 ##source=snvrag {version}
 ##snvragCommand={command}
-##snvragModelSHA256={model}
+{origin}
 ##contig=<ID={chrom}{length}>
 ##FILTER=<ID=PASS,Description="All filters passed">
 ##INFO=<ID=AF,Number=A,Type=Float,Description="ALT frequency in the samples, the mean of HDS">
@@ -51,11 +50,23 @@ multiplied">
 
 @dataclass(frozen=True)
 class Provenance:
-    """Origin of an imputed file, for its header."""
+    """Origin of an imputed file, for its header.
+
+    ``model_sha256`` is that of the model file, "" where the model was learned from the panel;
+    ``learned`` then says what.
+    """
 
     version: str
     command: str
-    model_sha256: str
+    model_sha256: str = ""
+    learned: str = ""
+
+    @property
+    def model_line(self) -> str:
+        """The header line of the model."""
+        if self.model_sha256:
+            return f"##snvragModelSHA256={self.model_sha256}"
+        return f"##snvragLearned={self.learned}"
 
 
 def check_output(path: str | Path, *, overwrite: bool) -> str:
@@ -68,7 +79,7 @@ def check_output(path: str | Path, *, overwrite: bool) -> str:
         it exists and ``overwrite`` is False.
     """
     path = Path(path)
-    kind = next((suffix for suffix in _MODES if path.name.endswith(suffix)), None)
+    kind = next((suffix for suffix in _KINDS if path.name.endswith(suffix)), None)
     if kind is None:
         raise _refusal(path, "must end in .vcf.gz, .bcf or .vcf")
     if printable(str(path)) != str(path):
@@ -132,35 +143,32 @@ class ImputedWriter:
         self._threads = threads
         columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT"]
         self._num_columns = len(columns) + len(samples)
-        self._header = _HEADER.format(
-            version=provenance.version,
-            command=printable(" ".join(provenance.command.split())),
-            model=provenance.model_sha256,
-            chrom=chrom,
-            length=f",length={contig_length}" if contig_length else "",
-        ) + "\t".join([*columns, *samples])
+        self._header = (
+            _HEADER.format(
+                version=provenance.version,
+                command=printable(" ".join(provenance.command.split())),
+                origin=printable(provenance.model_line),
+                chrom=chrom,
+                length=f",length={contig_length}" if contig_length else "",
+            )
+            + "\t".join([*columns, *samples])
+            + "\n"
+        )
         self._folder: Path | None = None
-        self._writer: Any = None
+        self._file: Any = None
 
     def __enter__(self) -> ImputedWriter:
-        import cyvcf2
-
         try:
             folder = tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent)
             self._folder = Path(folder)
             self._temporary = self._folder / f"imputed{self.kind}"
-            self._writer = cyvcf2.Writer.from_string(
-                str(self._temporary), self._header + "\n", _MODES[self.kind]
-            )
+            self._file = _KINDS[self.kind](self._temporary, self._header, self._threads)
         except BaseException as error:
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
             if isinstance(error, OSError):
-                raise self._unwritable(reason(error)) from error
+                raise self._unwritable(error) from error
             raise
-        if self._threads > 1:
-            self._writer.set_threads(self._threads)
-        self._writer.write_header()
         return self
 
     def __exit__(
@@ -170,8 +178,13 @@ class ImputedWriter:
         trace: TracebackType | None,
     ) -> None:
         assert self._folder is not None
+        assert self._file is not None
         try:
-            self._writer.close()
+            try:
+                self._file.close()
+            except OSError as unwritten:
+                if kind is None:
+                    raise self._unwritable(unwritten) from unwritten
             if kind is None:
                 self._publish()
         finally:
@@ -199,22 +212,24 @@ class ImputedWriter:
             Probability of ALT of each haplotype, in thousandths. Of a haploid sample the first is
             used.
         """
+        assert self._file is not None
         sites = list(zip(position.tolist(), ids, alleles.tolist(), typed.tolist(), strict=True))
         num_at_once = max(1, _TEXT_BYTES // (CELL_BYTES * max(1, self._haploid.size)))
         for start in range(0, position.size, num_at_once):
             part = slice(start, start + num_at_once)
             af, dr2 = site_statistics(hap_dosage[part], self._haploid)
-            cells = sample_columns(hap_dosage[part], self._haploid)
-            rows = zip(sites[part], af.tolist(), dr2.tolist(), cells, strict=True)
-            for (place, name, (ref, alt), is_typed), frequency, r2, text in rows:
-                info = f"AF={frequency:.6g};DR2={r2:.4g};{'TYPED' if is_typed else 'IMP'}"
-                variant = self._writer.variant_from_string(
-                    f"{self._chrom}\t{place}\t{name}\t{ref}\t{alt}\t.\tPASS\t{info}"
-                    f"\tGT:DS:HDS:GP{text}"
+            heads = [
+                f"{self._chrom}\t{place}\t{name}\t{ref}\t{alt}\t.\tPASS\tAF={frequency:.6g};"
+                f"DR2={r2:.4g};{'TYPED' if is_typed else 'IMP'}\tGT:DS:HDS:GP"
+                for (place, name, (ref, alt), is_typed), frequency, r2 in zip(
+                    sites[part], af.tolist(), dr2.tolist(), strict=True
                 )
-                if self._writer.write_record(variant) != 0:
-                    raise self._unwritable("disk full?")
-                self._last_position = place
+            ]
+            try:
+                self._file.write(record_lines(heads, hap_dosage[part], self._haploid))
+            except OSError as error:
+                raise self._unwritable(error) from error
+            self._last_position = sites[part][-1][0]
 
     def _publish(self) -> None:
         """Check that the file is complete, index it and rename it."""
@@ -223,7 +238,7 @@ class ImputedWriter:
             tail = _FIXED_BYTES + CELL_BYTES * self._haploid.size
             stream.seek(-min(tail, os.fstat(stream.fileno()).st_size), os.SEEK_END)
             end = stream.read()
-        # cyvcf2 reports no error of closing, when the last bytes are written.
+        # cyvcf2 reports no error of closing a BCF, when the last bytes are written.
         if self.kind == ".vcf":
             last = end[:-1].rpartition(b"\n")[2].split(b"\t")
             is_complete = end.endswith(b"\n") and (
@@ -233,7 +248,7 @@ class ImputedWriter:
         else:
             is_complete = end.endswith(htslib.BGZF_END)
         if not is_complete:
-            raise self._unwritable("disk full?")
+            raise self._unwritable(OSError("disk full?"))
         if self.kind != ".vcf":
             long = max(self._contig_length, self._last_position) >= _TBI_LIMIT_BP
             use_csi = self.kind == ".bcf" or long
@@ -246,5 +261,44 @@ class ImputedWriter:
         os.replace(self._temporary, self.path)
         flush_folder(self.path.parent)
 
-    def _unwritable(self, cause: str) -> InputError:
-        return _refusal(self.path, f"cannot be written ({cause})")
+    def _unwritable(self, error: OSError) -> InputError:
+        return _refusal(self.path, f"cannot be written ({reason(error)})")
+
+
+class _TextFile:
+    """A plain VCF."""
+
+    def __init__(self, path: Path, header: str, threads: int) -> None:  # noqa: ARG002
+        self._stream = open(path, "wb")  # noqa: SIM115
+        self.write = self._stream.write
+        self.close = self._stream.close
+        self.write(header.encode())
+
+
+class _BgzippedFile(htslib.BgzfFile):
+    """A bgzipped VCF."""
+
+    def __init__(self, path: Path, header: str, threads: int) -> None:
+        super().__init__(path, threads)
+        self.write(header.encode())
+
+
+class _BcfFile:
+    """A BCF, made by htslib of the same text."""
+
+    def __init__(self, path: Path, header: str, threads: int) -> None:
+        import cyvcf2
+
+        self._writer: Any = cyvcf2.Writer.from_string(str(path), header, "wb")
+        if threads > 1:
+            self._writer.set_threads(threads)
+        self._writer.write_header()
+        self.close = self._writer.close
+
+    def write(self, lines: bytes) -> None:
+        for line in lines.decode().splitlines():
+            if self._writer.write_record(self._writer.variant_from_string(line)) != 0:
+                raise OSError("disk full?")
+
+
+_KINDS: dict[str, Any] = {".vcf.gz": _BgzippedFile, ".bcf": _BcfFile, ".vcf": _TextFile}

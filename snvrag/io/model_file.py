@@ -94,6 +94,15 @@ def save_model(path: Path, model: Adapted) -> None:
         stream.write(content)
 
 
+def is_model_file(path: str | Path) -> bool:
+    """Return whether a file is in the format of model files, by its first bytes."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(9)[8:] == b"{"
+    except OSError:
+        return False
+
+
 def load_model_file(path: str | Path, argument: str = "model") -> Adapted:
     """Read a model file; errors name ``argument``, by which the file was given.
 

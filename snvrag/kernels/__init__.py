@@ -4,8 +4,9 @@ Numba is loaded by the first call of a mask or alignment kernel, and its compile
 disk.
 
 Arrays are NumPy's. The masks and the searches also take CUDA arrays (of torch or CuPy): they then
-run on the device, on the caller's current stream, and return CUDA arrays. Packing, alignment and
-the Li-Stephens model (`li_stephens_dosage`, `estimate_rates`) and the head run on the CPU alone.
+run on the device, on the caller's current stream, and return CUDA arrays. Packing, alignment,
+`retrieve_states`, the Li-Stephens model (`li_stephens_dosage`, `estimate_rates`) and the head run
+on the CPU alone.
 
 All functions may be called from several threads at once, and several threads may search one
 `HammingIndex`, which is immutable once built. Calls run without the GIL, and the compiled modules
@@ -22,12 +23,14 @@ from .masking import af_guided_mask, af_guided_masks
 from .packing import pack_haplotypes, unpack_haplotypes
 from .rates import Rates, estimate_rates
 from .retrieval import HammingIndex, TopK, topk_hamming, topk_l2
+from .states import States, retrieve_states
 
 __all__ = [
     "EVIDENCE",
     "HammingIndex",
     "HeadWeights",
     "Rates",
+    "States",
     "TopK",
     "af_guided_mask",
     "af_guided_masks",
@@ -37,6 +40,7 @@ __all__ = [
     "li_stephens_dosage",
     "li_stephens_evidence",
     "pack_haplotypes",
+    "retrieve_states",
     "topk_hamming",
     "topk_l2",
     "unpack_haplotypes",

@@ -221,17 +221,17 @@ def windows(
 # --- Li-Stephens ----------------------------------------------------------------------------------
 
 
-def cumulative_rho(value: object) -> NDArray[np.float64]:
+def ascending(name: str, value: object) -> NDArray[np.float64]:
     """Return ``value`` if it is finite and ascending."""
     expected = "a contiguous float64 (S,) array"
-    rho: NDArray[np.float64] = array("cumulative_rho", value, np.float64, (None,), expected)
-    wrong = ~np.isfinite(rho)
+    given: NDArray[np.float64] = array(name, value, np.float64, (None,), expected)
+    wrong = ~np.isfinite(given)
     with np.errstate(invalid="ignore"):
-        wrong[1:] |= rho[1:] < rho[:-1]
+        wrong[1:] |= given[1:] < given[:-1]
     if wrong.any():
         at = int(np.argmax(wrong))
-        value_error("cumulative_rho", "finite and ascending", f"{rho[at]} at {at}")
-    return rho
+        value_error(name, "finite and ascending", f"{given[at]} at {at}")
+    return given
 
 
 def mismatch(value: object) -> float:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from .. import _core
 from . import _checks
 
+LIMIT = 6.0
+"""Standardised evidence is clamped to this and its negative: a head does not extrapolate."""
+
 
 class HeadWeights(NamedTuple):
     """The weights of a head with E numbers of evidence and U hidden units; float32, C-contiguous.
@@ -38,7 +41,7 @@ def head_log_odds(
     Parameters
     ----------
     evidence : (..., E) float32
-        C-contiguous, finite; E from 1. The evidence of `li_stephens_evidence`.
+        C-contiguous, no NaN; E from 1. The evidence of `li_stephens_evidence`.
     weights : HeadWeights
         For the same E, of any number U of hidden units. Each ``scale`` is finite and not 0.
     threads : int, optional
@@ -47,8 +50,8 @@ def head_log_odds(
     Returns
     -------
     (...) float32
-        ``evidence[..., 0] + output_bias + output_weight . max(0, hidden_bias + hidden_weight .
-        (evidence - mean) / scale)``. With infinite evidence, the answer is unspecified.
+        ``evidence[..., 0] + output_bias + output_weight . max(0, hidden_bias + hidden_weight . z)``
+        where z is ``(evidence - mean) / scale``, clamped to +-6.
 
     Raises
     ------

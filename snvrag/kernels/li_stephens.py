@@ -100,7 +100,7 @@ def li_stephens_dosage(  # a parameter for each fact of the model, all but the a
         site_bits,
         num_haplotypes,
         observed,
-        _checks.cumulative_rho(cumulative_rho),
+        _checks.ascending("cumulative_rho", cumulative_rho),
         _checks.mismatch(mismatch),
         exclude,
         missing,

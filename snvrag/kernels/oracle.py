@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._checks import num_words
-from .head import HeadWeights
+from .head import LIMIT, HeadWeights
 
 
 def philox4x64(counter: list[int], key: list[int]) -> list[int]:
@@ -188,7 +188,8 @@ def head_log_odds(evidence: NDArray[Any], weights: HeadWeights) -> NDArray[np.fl
     mean, scale, hidden_weight, hidden_bias, output_weight = (
         np.asarray(array, np.float64) for array in weights[:5]
     )
-    hidden = (evidence - mean) / scale @ hidden_weight + hidden_bias
+    standardised = np.clip((evidence - mean) / scale, -LIMIT, LIMIT)
+    hidden = standardised @ hidden_weight + hidden_bias
     correction = np.maximum(hidden, 0) @ output_weight + weights.output_bias
     return np.asarray(evidence[..., 0] + correction)
 

@@ -137,7 +137,10 @@ def estimate_rates(
     iterations = _checks.whole_number("iterations", iterations, 1, 1_000_000)
     prior = _checks.not_negative("prior", prior)
     _checks.check_copied(exclude, num_haplotypes)
-    given, mismatch = _checks.cumulative_rho(cumulative_rho), _checks.mismatch(mismatch)
+    given, mismatch = (
+        _checks.ascending("cumulative_rho", cumulative_rho),
+        _checks.mismatch(mismatch),
+    )
     rho, share = given, mismatch
     log_likelihood = np.zeros(iterations)
     for i in range(iterations):

@@ -73,7 +73,12 @@ class OwnHaplotypes:
 
     @classmethod
     def spread(cls, panel: Panel, samples: NDArray[np.int64], most: int) -> OwnHaplotypes:
-        """Return at most so many haplotypes of the samples, spread evenly."""
+        """Return at most so many haplotypes of the samples, spread evenly.
+
+        A panel of one sample has none: nothing would be left to copy from.
+        """
+        if panel.num_samples < 2:
+            return cls(panel, np.zeros(0, np.int64))
         pairs = panel.haplotypes_of(samples)
         haplotypes = pairs[np.arange(2) < panel.sample_ploidy[samples][:, None]]
         chosen = np.linspace(0, haplotypes.size - 1, min(most, haplotypes.size)).round()
@@ -119,11 +124,10 @@ def learn_rates(
     """Learn cumulative rho (S,) and mismatch by expectation-maximisation on a panel.
 
     ``observed`` (S,) are the typed sites, ``prior`` (S,) the cumulative rho given. The mismatch
-    given is that of `given_mismatch`. A panel of one sample gives the rates given.
+    given is that of `given_mismatch`. Without a typed site, and from a panel of one sample, the
+    rates are those given.
     """
     given = given_mismatch(panel.num_haplotypes)
-    if panel.num_samples < 2 or not observed.any():
-        return prior, given
     states = max(1, int(observed.sum())) * panel.num_haplotypes
     most = min(max(_MOST_STATES // states, _FEWEST_QUERIES), _MOST_QUERIES)
     queries = OwnHaplotypes.spread(panel, np.arange(panel.num_samples), most)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..config.options import Options, option
 from ..kernels import HeadWeights
+from ..kernels.head import LIMIT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +27,9 @@ class HeadConfig(Options):
 class Head(nn.Module):
     """A small network per site: the correction of the expert's log-odds by its evidence.
 
-    One hidden layer of rectified units on standardised evidence. The output layer starts at 0, so
-    that an untrained head gives the expert's own answer. `snvrag.kernels.head_log_odds` evaluates
-    the same function without torch.
+    One hidden layer of rectified units on standardised, clamped evidence. The output layer starts
+    at 0, so that an untrained head gives the expert's own answer. `snvrag.kernels.head_log_odds`
+    evaluates the same function without torch.
 
     Buffers ``mean`` and ``scale`` (E,) standardise the evidence; see `standardise`.
     """
@@ -47,7 +48,8 @@ class Head(nn.Module):
 
     def forward(self, evidence: Tensor) -> Tensor:
         """Return (...) log-odds of the minor allele for (..., E) evidence."""
-        hidden = self.hidden((evidence - self.mean) / self.scale).relu()
+        standardised = ((evidence - self.mean) / self.scale).clamp(-LIMIT, LIMIT)
+        hidden = self.hidden(standardised).relu()
         return cast(Tensor, evidence[..., 0] + self.output(hidden).squeeze(-1))
 
     @torch.no_grad()

@@ -49,6 +49,14 @@ class SiteBlock:
         """Return the sites [start, stop); arrays are views."""
         return self._with_columns(lambda column: column[start:stop])
 
+    def select(self, sites: NDArray[np.intp]) -> Self:
+        """Return some sites, given by their indices; arrays are copies."""
+        return self._with_columns(
+            lambda column: (
+                [column[i] for i in sites.tolist()] if isinstance(column, list) else column[sites]
+            )
+        )
+
     def copy(self) -> Self:
         """Return the block in memory of its own: a slice keeps all of its block alive."""
         return self._with_columns(lambda column: column.copy())

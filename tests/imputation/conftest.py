@@ -10,13 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from panel_files import convert_vcf, write_vcf
+from snvrag.imputation import adaptation
 from snvrag.imputation.imputation import impute_file
 from snvrag.imputation.options import ImputeOptions
 from snvrag.io import htslib
 from snvrag.io.matching import MatchSummary
 from snvrag.log import close_log, open_console
 
-FILES = ("panel", "target", "model", "output")
+FILES = ("panel", "target", "output")
 
 
 def header(*chroms: str) -> str:
@@ -81,6 +82,13 @@ class Files:
         out = convert_vcf(path, path.with_suffix(suffix), mode)
         htslib.build_index(out, min_shift)
         return out
+
+
+@pytest.fixture(autouse=True)
+def _no_head(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learn rates alone, which takes a moment, unless a test is marked by the name of a head."""
+    if "head" not in request.node.name:
+        monkeypatch.setattr(adaptation, "_LEAST_ROWS", 10**9)
 
 
 @pytest.fixture

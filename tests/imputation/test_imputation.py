@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from panel_files import write_vcf
 from snvrag import log
 from snvrag._installation import version_line
 from snvrag.errors import InputError
+from snvrag.imputation import adaptation, imputation, inputs
 from snvrag.io import imputed_vcf
 from snvrag.io.matching import Outcome
+from snvrag.io.model_file import load_model_file
 from snvrag.io.prepare import prepare
+from turns import plain
+
+PREDICTED = r"Imputing: (\d+) sites x samples"
 
 
 def check_record(
@@ -115,10 +123,110 @@ def test_signs_of_life_without_a_terminal(files, capsys, monkeypatch):
     files.impute()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == version_line()
-    form = r"Imputing: 200 sites of the panel read, (\d+) windows x samples predicted"
-    done = [int(found[1]) for line in lines if (found := re.fullmatch(form, line))]
-    assert done == sorted(done)
-    assert done[-1] % 4 == 0 < done[-1]
+    for form, last in (("Reading: (\\d+) sites of the panel", 200), (PREDICTED, 133 * 4)):
+        done = [int(found[1]) for line in lines if (found := re.fullmatch(form, line))]
+        assert done == sorted(done)
+        assert done[-1] == last
+
+
+def body(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if not line.startswith("##")]
+
+
+def test_a_saved_model_gives_the_same_and_learns_nothing(files, capsys, monkeypatch):
+    model = files.folder / "m.safetensors"
+    files.impute(save_model=model)
+    learned = body(files.output)
+    out = capsys.readouterr().out
+    described = "rates at 67 typed sites of 40 haplotypes of panel.vcf, without a head"
+    assert f"Learned from the panel: {described}\n" in out
+    assert f"\n##snvragLearned={described}\n" in files.output.read_text()
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("it has learned")
+
+    monkeypatch.setattr(imputation, "adapt", refuse)
+    files.impute(model=model)
+    assert body(files.output) == learned
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert f"\n##snvragModelSHA256={digest}\n" in files.output.read_text()
+    with pytest.raises(AssertionError, match="it has learned"):
+        files.impute()
+    # Another name of the chromosome, and part of it.
+    samples = [f"s{i}" for i in files.held]
+    target = files.write(files.rows(files.held, files.typed, "chr1"), samples, chroms="chr1")
+    files.impute(model=model, target=target)
+    assert body(files.output) == learned
+    given = {"panel": files.compressed(files.panel), "target": files.compressed(target)}
+    files.impute(model=model, region=f"1:{1000 + 37 * 20}-{1000 + 37 * 29}", **given)
+    assert body(files.output)[1:] == learned[21:31]
+
+
+def test_a_model_of_other_typed_sites_is_learned_anew(files, capsys):
+    model = files.folder / "m.safetensors"
+    files.impute(save_model=model)
+    note = "Note: the model is not of this panel's typed sites: it is learned anew"
+    smaller = write_vcf(
+        files.folder / "p.vcf", files.rows(range(1, 5), range(200)), [f"s{i}" for i in range(1, 5)]
+    )
+    names = [f"s{i}" for i in files.held]
+    fewer = files.write(files.rows(files.held, list(files.typed)[:-1]), names)
+    for changes in ({"target": fewer}, {"panel": smaller}):
+        capsys.readouterr()
+        files.impute(model=model, **changes)
+        again = body(files.output)
+        assert note in capsys.readouterr().out
+        assert "##snvragLearned=" in files.output.read_text()
+        files.impute(**changes)
+        assert body(files.output) == again
+
+
+def test_what_is_learned_depends_on_panel_and_typed_sites_alone(files):
+    """Not on the target's samples or genotypes, nor on the threads, nor on what is in memory."""
+    first = files.folder / "first.safetensors"
+    files.impute(save_model=first)
+    one = files.write(files.rows([3], files.typed), ["s3"])
+    other = files.folder / "other.safetensors"
+    for changes in ({"target": one}, {"threads": 2}):
+        files.impute(save_model=other, **changes)
+        assert plain(vars(load_model_file(other))) == plain(vars(load_model_file(first)))
+
+
+def test_a_panel_that_is_read_again(files, monkeypatch):
+    """As it is too large for memory: the same output and the same table of dropped sites."""
+    report, model = files.folder / "r.tsv", files.folder / "m.safetensors"
+    rows = [("1", 900, "A", "G", "0|1 0|0 0|0 0|0"), *files.rows(files.held, files.typed)]
+    target = files.write(rows, [f"s{i}" for i in files.held])
+    files.impute(target=target, report=report, save_model=model)
+    expected = body(files.output), report.read_text()
+    learned = plain(vars(load_model_file(model)))
+    monkeypatch.setattr(inputs, "_HELD_BYTES", 100)
+    summary = files.summary(target=target, report=report, save_model=model)
+    assert (body(files.output), report.read_text()) == expected
+    assert plain(vars(load_model_file(model))) == learned
+    assert (summary.num_panel_sites, summary.outcomes[Outcome.NOT_IN_PANEL]) == (200, 1)
+    files.impute(target=target, model=model)
+    assert body(files.output) == expected[0]
+
+
+def test_a_head_is_learned_and_kept(files, capsys, monkeypatch):
+    monkeypatch.setattr(adaptation, "_LEAST_ROWS", 1)
+    monkeypatch.setattr(log, "SECONDS_BETWEEN_LINES", 0)
+    model = files.folder / "m.safetensors"
+    # As if it were better than the expert alone on the samples kept back.
+    losses = iter((2.0, 1.0, 1.0, 2.0))
+    monkeypatch.setattr(adaptation, "_loss", lambda *_: next(losses))
+    files.impute(save_model=model)
+    learned = body(files.output)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.endswith(", with a head") for line in lines)
+    phases = [line.partition(": ")[0] for line in lines]
+    for phase in ("Reading", "Learning rates", "Learning the head", "Imputing"):
+        assert phase in phases
+    files.impute(model=model)
+    assert body(files.output) == learned
+    files.impute()
+    assert body(files.output) != learned  # without a head
 
 
 def test_sites_that_do_not_match_are_reported(files, capsys):
@@ -198,7 +306,14 @@ def test_what_exists_stays_unless_it_is_overwritten(files: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "other"),
-    [("output", "panel"), ("output", "target"), ("report", "model"), ("report", "output")],
+    [
+        ("output", "panel"),
+        ("output", "target"),
+        ("report", "model"),
+        ("report", "output"),
+        ("save_model", "model"),
+        ("save_model", "target"),
+    ],
 )
 def test_what_is_read_is_not_overwritten(files: Any, name: str, other: str) -> None:
     path = files.output if other == "output" else getattr(files, other)
@@ -207,8 +322,9 @@ def test_what_is_read_is_not_overwritten(files: Any, name: str, other: str) -> N
         link.symlink_to(path)
         path = link
     before = path.read_bytes() if path.exists() else None
+    given = {"model": files.model} if other == "model" else {}
     with pytest.raises(InputError, match="is also the"):
-        files.impute(**{name: path})
+        files.impute(**given, **{name: path})
     assert (path.read_bytes() if path.exists() else None) == before
 
 
@@ -227,12 +343,16 @@ def test_names_that_are_not_utf_8(files: Any) -> None:
 @pytest.mark.parametrize("suffix", [".vcf", ".bcf"])
 def test_a_failure_leaves_nothing(files: Any, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     """A target that turns out damaged after some sites were written, and a writer that fails."""
+
+    def full(*_arguments: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
     lines = files.target.read_text().splitlines()
     target = files.folder / "t.vcf"
     target.write_text("\n".join([*lines, lines[20]]) + "\n")
     expected = "not sorted"
     if suffix == ".bcf":
-        monkeypatch.setattr(imputed_vcf, "_MODES", {".vcf": "w", ".bcf": "no such mode"})
+        monkeypatch.setattr(imputed_vcf, "record_lines", full)
         expected = "cannot be written"
     with pytest.raises(InputError, match=expected):
         files.impute(

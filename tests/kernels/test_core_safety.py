@@ -38,6 +38,17 @@ LI_STEPHENS: dict[str, Any] = {
     "missing": np.zeros((3, 2), U8),
     "threads": 1,
 }
+STATES = {
+    **{
+        name: value
+        for name, value in LI_STEPHENS.items()
+        if name not in ("cumulative_rho", "mismatch")
+    },
+    "position_cm": np.arange(L) * 0.1,
+    "neighbours": 2,
+    "step": 8,
+    "within_cm": 0.1,
+}
 LI_STEPHENS_FUNCTIONS = ("li_stephens_dosage", "li_stephens_events")
 # Every raw function with good arguments, one of which each test spoils.
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
@@ -66,6 +77,14 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "ploidy": np.zeros(40, np.uint8),
             "alleles": np.zeros(2, U8),
             "missing": np.zeros(2, U8),
+        },
+    ),
+    "imputed_records": (
+        _core.imputed_records,
+        {
+            "heads": b"1\t7\n1\t8\n",
+            "hap_dosage": np.zeros((2, 6), np.uint16),
+            "haploid": np.zeros(3, bool),
         },
     ),
     "match_features": (
@@ -118,6 +137,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "li_stephens_dosage": (_core.li_stephens_dosage, LI_STEPHENS),
     "li_stephens_events": (_core.li_stephens_events, LI_STEPHENS),
+    "retrieve_states": (_core.retrieve_states, STATES),
 }
 
 ARRAYS = [(f, a) for f, (_, good) in CALLS.items() for a, v in good.items() if np.ndim(v)]
@@ -125,15 +145,15 @@ NUMBERS = [(f, a) for f, (_, good) in CALLS.items() for a, v in good.items() if 
 OPTIONAL = {
     *(
         (f, a)
-        for f in ("topk_l2", "search", *LI_STEPHENS_FUNCTIONS)
+        for f in ("topk_l2", "search", "retrieve_states", *LI_STEPHENS_FUNCTIONS)
         for a in ("exclude", "threads")
     ),
     *((f, "observed") for f in ("from_haplotypes", "from_sites")),
     ("search", "weights"),
-    *((f, "missing") for f in LI_STEPHENS_FUNCTIONS),
+    *((f, "missing") for f in ("retrieve_states", *LI_STEPHENS_FUNCTIONS)),
     ("head_log_odds", "threads"),
 }
-FLOATS = {"decay_sites", "mismatch", "output_bias"}
+FLOATS = {"decay_sites", "mismatch", "output_bias", "within_cm"}
 
 
 def call(function: str, **changed: Any) -> Any:
@@ -220,6 +240,7 @@ FREE = {
     "exclude of search": {1},
     "exclude of li_stephens_dosage": {1},
     "exclude of li_stephens_events": {1},
+    "exclude of retrieve_states": {1},
     "panel of from_haplotypes": {0},
 }
 
@@ -315,7 +336,9 @@ def test_gathered_rows_and_columns_out_of_range():
 
 
 @pytest.mark.parametrize("value", [-2, 70, 2**31, 2**32, 2**63 - 1, -(2**63)])
-@pytest.mark.parametrize("function", ["search", "topk_l2", *LI_STEPHENS_FUNCTIONS])
+@pytest.mark.parametrize(
+    "function", ["search", "topk_l2", "retrieve_states", *LI_STEPHENS_FUNCTIONS]
+)
 def test_an_excluded_index_out_of_range_excludes_nothing(function, value):
     """The public functions refuse it; here it must not lead to any memory."""
     exclude = np.full((3, 2), -1)
@@ -331,17 +354,22 @@ def test_everything_excluded():
         assert [x.shape for x in call(function, k=9, exclude=exclude)] == [(3, 9)] * 2
     assert call("li_stephens_dosage", exclude=exclude).shape == (3, L)
     assert call("li_stephens_events", exclude=exclude)[0].shape == (L - 1,)
+    assert call("retrieve_states", exclude=exclude)[2].shape == (0,)
 
 
-def test_weights_and_rho_of_any_value():
+def test_weights_and_positions_of_any_value():
     for value in (np.nan, np.inf, -np.inf, -1.0, 3e38):
         distances, indices = call("search", weights=np.full(L, value, np.float32))
         assert np.isnan(distances).all()
         assert indices.tolist() == [[0, 1]] * 3
         for function in LI_STEPHENS_FUNCTIONS:
             call(function, cumulative_rho=np.full(L, value))
+        call("retrieve_states", position_cm=np.full(L, value))
     assert call("li_stephens_dosage", cumulative_rho=-np.arange(L) * 1.0).shape == (3, L)
     assert call("li_stephens_events", cumulative_rho=-np.arange(L) * 1.0)[0].shape == (L - 1,)
+    for order in (-np.arange(L) * 1.0, np.random.default_rng(0).random(L)):
+        states = call("retrieve_states", position_cm=order)[2]
+        assert ((states >= 0) & (states < 70)).all()
 
 
 def test_genotypes_do_not_write_where_they_may_not():

@@ -15,10 +15,9 @@ import snvrag
 from snvrag import _core
 
 KERNELS = (
-    "from snvrag.kernels import (HammingIndex, HeadWeights, Rates, TopK, af_guided_mask,"
+    "from snvrag.kernels import (HammingIndex, HeadWeights, Rates, States, TopK, af_guided_mask,"
     " af_guided_masks, align_sites, estimate_rates, head_log_odds, li_stephens_dosage,"
-    " pack_haplotypes, topk_hamming, topk_l2,"
-    " unpack_haplotypes)\n"
+    " pack_haplotypes, retrieve_states, topk_hamming, topk_l2, unpack_haplotypes)\n"
 )
 
 

@@ -29,6 +29,7 @@ LONG = {
     "l2": "topk_l2(vectors[:8_000], vectors, 1, threads=1)",
     "li_stephens": "li_stephens_dosage(queries, bits[:1024], **model(1024), threads=1)",
     "rates": "estimate_rates(queries, bits[:1024], **model(1024), threads=1)",
+    "states": "retrieve_states(row[:, :313], bits[:20_000], **positions, threads=1)",
     "li_stephens of one query": "li_stephens_dosage(row, bits, **model(128_000), threads=1)",
 }
 
@@ -36,7 +37,8 @@ INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np
 from snvrag import _core
-from snvrag.kernels import HammingIndex, estimate_rates, li_stephens_dosage, topk_l2
+from snvrag.kernels import HammingIndex, estimate_rates, li_stephens_dosage
+from snvrag.kernels import retrieve_states, topk_l2
 
 # Background jobs of a shell ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -52,6 +54,8 @@ def model(num_sites):
     return dict(num_haplotypes=64_000, observed=np.ones(num_sites, bool),
                 cumulative_rho=np.zeros(num_sites), mismatch=0.01)
 
+positions = dict(num_haplotypes=64_000, observed=np.ones(20_000, bool),
+                 position_cm=np.zeros(20_000))
 ready = threading.Event()
 sent = []
 
@@ -185,6 +189,9 @@ def test_what_is_checked_may_change_meanwhile():
         ),
         lambda: _core.li_stephens_events(
             bits[:1], bits[:128, :1], 41, observed, np.zeros(128), 0.01, exclude, None, 1
+        ),
+        lambda: _core.retrieve_states(
+            bits[:1], bits[:128, :1], 41, observed, np.zeros(128), 2, 8, 0.1, exclude, None, 1
         ),
     )
     writer = threading.Thread(target=write)

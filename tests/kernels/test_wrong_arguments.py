@@ -43,6 +43,17 @@ LI_STEPHENS: dict[str, Any] = {
     "missing": bits(3),
     "threads": 1,
 }
+STATES: dict[str, Any] = {
+    **{
+        name: value
+        for name, value in LI_STEPHENS.items()
+        if name not in ("cumulative_rho", "mismatch")
+    },
+    "position_cm": np.zeros(70),
+    "neighbours": 2,
+    "step": 8,
+    "within_cm": 0.1,
+}
 HEAD = kernels.HeadWeights(
     mean=np.zeros(3, np.float32),
     scale=np.ones(3, np.float32),
@@ -84,6 +95,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "l2": (kernels.topk_l2, {"queries": floats(2), "database": floats(6), **FOUND}),
     "dosage": (kernels.li_stephens_dosage, LI_STEPHENS),
     "rates": (kernels.estimate_rates, {**LI_STEPHENS, "iterations": 2, "prior": 1.0}),
+    "states": (kernels.retrieve_states, STATES),
     "head": (kernels.head_log_odds, {"evidence": floats(2), "weights": HEAD, "threads": 1}),
     "features": (
         _core.match_features,
@@ -114,13 +126,17 @@ FLOATS = "a float32 (rows, dimensions) array with contiguous rows"
 EXCLUDE = "an int64 (Q, E) array with contiguous rows"
 AF = "a float64 (L,) array of frequencies from 0 to 1"
 ALLELES = "an (S, 2) array of strings (REF, ALT) or of integer codes"
-LI_STEPHENS_ARRAYS = {
+STATES_ARRAYS = {
     "queries": BITS,
     "site_bits": BITS,
     "observed": "a contiguous bool (70,) array",
-    "cumulative_rho": "a contiguous float64 (S,) array",
+    "position_cm": "a contiguous float64 (S,) array",
     "exclude": EXCLUDE,
     "missing": BITS,
+}
+LI_STEPHENS_ARRAYS = {
+    "cumulative_rho" if name == "position_cm" else name: expected
+    for name, expected in STATES_ARRAYS.items()
 }
 ARRAYS = {
     "pack": {"alleles": "an int8, uint8 or bool (rows, columns) array"},
@@ -145,6 +161,7 @@ ARRAYS = {
     "l2": {"queries": FLOATS, "database": FLOATS, "exclude": EXCLUDE},
     "dosage": LI_STEPHENS_ARRAYS,
     "rates": LI_STEPHENS_ARRAYS,
+    "states": STATES_ARRAYS,
     "features": {
         "queries": BITS,
         "neighbours": BITS,
@@ -204,6 +221,13 @@ NUMBERS = {
     "from sites": {"num_haplotypes": int},
     "l2": {"k": int, "threads": int},
     "dosage": {"num_haplotypes": int, "mismatch": float, "threads": int},
+    "states": {
+        "num_haplotypes": int,
+        "neighbours": int,
+        "step": int,
+        "within_cm": float,
+        "threads": int,
+    },
     "rates": {
         "num_haplotypes": int,
         "mismatch": float,
@@ -274,22 +298,13 @@ SEARCH: list[Row] = [
     ({"exclude": np.array([[0], [6]])}, V, f"{EXCLUDED} 6", "6 for query 1"),
     ({"exclude": np.array([[-2], [0]])}, V, f"{EXCLUDED} 6", "-2 for query 0"),
 ]
-LI_STEPHENS_VALUES: list[Row] = [
+QUERIES_AND_PANEL: list[Row] = [
     ({"site_bits": bits(70, 1)}, V, "of 2 words a row (66 haplotypes)", "1"),
     ({"num_haplotypes": 200}, V, "site_bits must be of 4 words a row (200 haplotypes)", "2"),
-    ({"num_haplotypes": 0}, V, HAPLOTYPES, "0"),
-    ({"num_haplotypes": 2**32}, V, HAPLOTYPES, f"{2**32}"),
     ({"queries": bits(3, 3)}, V, "of 2 words a row (70 sites)", "3"),
     ({"queries": bits(3, 4)[:, :2]}, T, BITS, NOT_ADJACENT),
     ({"queries": bits(6)[::2]}, T, BITS, NOT_ADJACENT),
     ({"observed": np.ones(69, bool)}, V, ARRAYS["dosage"]["observed"], "shape (69,)"),
-    ({"cumulative_rho": np.zeros(71)}, V, "a contiguous float64 (70,) array", "shape (71,)"),
-    ({"cumulative_rho": one_other(70, -1.0, 9)}, V, FINITE, "-1.0 at 9"),
-    ({"cumulative_rho": one_other(70, 2.0, 9)}, V, FINITE, "0.0 at 10"),
-    ({"cumulative_rho": one_other(70, np.inf, 69)}, V, FINITE, "inf at 69"),
-    ({"cumulative_rho": one_other(70, NAN, 0)}, V, FINITE, "nan at 0"),
-    ({"cumulative_rho": np.full(70, -np.inf)}, V, FINITE, "-inf at 0"),
-    *(({"mismatch": value}, V, MISMATCH, f"{value}") for value in (0.0, -0.1, 0.51, NAN)),
     ({"exclude": np.zeros((2, 1), int)}, V, EXCLUDE_3, "shape (2, 1)"),
     ({"exclude": np.full((3, 1), 66)}, V, f"{EXCLUDED} 66", "66 for query 0"),
     ({"exclude": np.full((3, 1), -2)}, V, f"{EXCLUDED} 66", "-2 for query 0"),
@@ -303,6 +318,26 @@ LI_STEPHENS_VALUES: list[Row] = [
     ({"missing": bits(2)}, V, "of as many rows as queries", "2"),
     ({"missing": bits(6)[::2]}, T, BITS, NOT_ADJACENT),
     ({"threads": 0}, V, THREADS, "0"),
+]
+
+
+def ascending(name: str) -> list[Row]:
+    return [
+        ({name: np.zeros(71)}, V, "a contiguous float64 (70,) array", "shape (71,)"),
+        ({name: one_other(70, -1.0, 9)}, V, FINITE, "-1.0 at 9"),
+        ({name: one_other(70, 2.0, 9)}, V, FINITE, "0.0 at 10"),
+        ({name: one_other(70, np.inf, 69)}, V, FINITE, "inf at 69"),
+        ({name: one_other(70, NAN, 0)}, V, FINITE, "nan at 0"),
+        ({name: np.full(70, -np.inf)}, V, FINITE, "-inf at 0"),
+    ]
+
+
+LI_STEPHENS_VALUES: list[Row] = [
+    *QUERIES_AND_PANEL,
+    *ascending("cumulative_rho"),
+    ({"num_haplotypes": 0}, V, HAPLOTYPES, "0"),
+    ({"num_haplotypes": 2**32}, V, HAPLOTYPES, f"{2**32}"),
+    *(({"mismatch": value}, V, MISMATCH, f"{value}") for value in (0.0, -0.1, 0.51, NAN)),
 ]
 VALUES: dict[str, list[Row]] = {
     "pack": [
@@ -384,6 +419,16 @@ VALUES: dict[str, list[Row]] = {
         *LI_STEPHENS_VALUES,
         ({"iterations": 0}, V, "from 1 to 1000000", "0"),
         *(({"prior": value}, V, NOT_NEGATIVE, f"{value}") for value in (-0.5, NAN, float("inf"))),
+    ],
+    "states": [
+        *QUERIES_AND_PANEL,
+        *ascending("position_cm"),
+        *(
+            ({name: value}, V, "from 1 to 2147483647", f"{value}")
+            for name in ("num_haplotypes", "neighbours", "step")
+            for value in (0, -1, 2**31)
+        ),
+        *(({"within_cm": value}, V, NOT_NEGATIVE, f"{value}") for value in (-0.1, NAN)),
     ],
     "head": [
         ({"evidence": None}, T, EVIDENCE, "NoneType"),

@@ -25,7 +25,7 @@ def test_an_untrained_head_is_the_expert():
 
 
 def test_the_kernel_and_a_head_of_its_weights_compute_the_same():
-    head, evidence = trained_head(), torch.randn(2, 9, 5)
+    head, evidence = trained_head(), 20 * torch.randn(2, 9, 5)
     with torch.no_grad():
         expected = head(evidence)
         weights = head.to_weights()

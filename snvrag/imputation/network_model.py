@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 
 from ..config.options import from_table
 from ..errors import InputError
-from ..io.checkpoint import load_checkpoint, written_by
+from ..io.checkpoint import load_checkpoint, sha256_of, written_by
 from ..network.options import NetworkConfig
 from ..network.transformer import ImputationNetwork
 from ..panel.windows import WindowConfig
@@ -18,7 +17,7 @@ from ..retrieval.options import RetrievalConfig
 
 
 @dataclass(frozen=True)
-class Model:
+class NetworkModel:
     """A trained network with the options of what it was trained on.
 
     Attributes
@@ -45,19 +44,28 @@ class Model:
         return next(self.network.parameters()).device
 
 
-def load_model(path: str | Path, device: torch.device) -> Model:
+def load_network(
+    path: str | Path, device: torch.device, threads: int | None = None
+) -> NetworkModel:
     """Return the network of a checkpoint; only its options and weights are used.
+
+    ``threads`` is how many torch may have from now on in this process.
 
     Raises
     ------
     InputError
         If the file cannot be read, or its weights do not fit the network of its options.
     """
+    if threads:
+        torch.set_num_threads(threads)
     content = load_checkpoint(path, "model")
     tables = content["config"]
-    if tables["network"]["network"] != "transformer":
+    if tables["network"]["network"] == "head":
         raise InputError(
-            "must be a checkpoint of a transformer, got one of a head", argument="model", path=path
+            "has a head trained on masks: impute without a model, and a head is learned at the "
+            "target's own sites",
+            argument="model",
+            path=path,
         )
     try:
         retrieval = from_table(RetrievalConfig, tables["retrieval"])
@@ -76,5 +84,5 @@ def load_model(path: str | Path, device: torch.device) -> Model:
             argument="model",
             path=path,
         ) from error
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return Model(network.to(device).eval(), windows, retrieval, digest, amp)
+    digest = sha256_of(Path(path))
+    return NetworkModel(network.to(device).eval(), windows, retrieval, digest, amp)

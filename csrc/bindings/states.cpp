@@ -1,0 +1,96 @@
+#include "snvrag/states.hpp"
+
+#include <pybind11/numpy.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "checks.hpp"
+#include "threads.hpp"
+
+namespace snvrag::bindings {
+namespace {
+
+constexpr std::int64_t kMaxInt32 = std::numeric_limits<std::int32_t>::max();
+
+// An array of the values, which are moved, not copied.
+template <class T>
+py::array_t<T> as_numpy(std::vector<T>&& values, std::vector<py::ssize_t> shape) {
+  auto kept = std::make_unique<std::vector<T>>(std::move(values));
+  const T* data = kept->data();
+  const py::capsule owner(kept.release(),
+                          [](void* memory) { delete static_cast<std::vector<T>*>(memory); });
+  return py::array_t<T>(std::move(shape), data, owner);
+}
+
+py::tuple states(const py::object& queries_object, const py::object& sites_object,
+                 const py::object& haplotypes_object, const py::object& observed_object,
+                 const py::object& position_object, const py::object& neighbours,
+                 const py::object& step, double within_cm, const py::object& exclude_object,
+                 const py::object& missing_object, const py::object& threads) {
+  StatesPanel panel;
+  panel.num_haplotypes = count(haplotypes_object, 1, kMaxInt32, "num_haplotypes");
+  const auto site_bits = bit_rows(sites_object, "site_bits");
+  check_words(site_bits.num_columns, panel.num_haplotypes, "site_bits", "haplotypes");
+  check_count(site_bits.num_rows, 0, kMaxSites, "rows of site_bits");
+  panel.site_bits = site_bits.data;
+  panel.row_stride = site_bits.stride;
+  panel.num_sites = site_bits.num_rows;
+  const py::array observed = vector<bool>(observed_object, "observed", panel.num_sites);
+  const py::array position = vector<double>(position_object, "position_cm", panel.num_sites);
+  panel.observed = values<std::uint8_t>(observed);
+  panel.position_cm = values<double>(position);
+
+  LiStephensQueries queries;
+  const auto query_bits = adjacent_bit_rows(queries_object, "queries");
+  check_words(query_bits.num_columns, panel.num_sites, "queries");
+  queries.bits = query_bits.data;
+  queries.num_queries = query_bits.num_rows;
+  const ExcludeCopy exclude = copy_exclude(exclude_object, queries.num_queries);
+  queries.exclude = exclude.exclude;
+  Rows<std::uint64_t> missing;
+  if (!missing_object.is_none()) {
+    missing = adjacent_bit_rows(missing_object, "missing");
+    check_words(missing.num_columns, panel.num_sites, "missing");
+    if (missing.num_rows != queries.num_queries) {
+      value_error("missing", "of as many rows as queries", std::to_string(missing.num_rows));
+    }
+    queries.missing = missing.data;
+  }
+
+  StatesOptions options;
+  options.neighbours = count(neighbours, 1, kMaxInt32, "neighbours");
+  options.step = count(step, 1, kMaxInt32, "step");
+  options.within_cm = within_cm;
+  const auto* given = panel.observed;
+  const auto num_observed =
+      static_cast<double>(panel.num_sites - std::count(given, given + panel.num_sites, 0));
+  const double operations =
+      num_observed * (4 * static_cast<double>(panel.num_haplotypes) +
+                      20 * static_cast<double>(queries.num_queries * options.neighbours) /
+                          static_cast<double>(options.step));
+  const int num_threads = choose_threads(threads, operations);
+  States result;
+  run_without_gil(operations > 1e8, [&](CancelFlag cancel) {
+    return retrieve_states(queries, panel, options, num_threads, result, cancel);
+  });
+  const auto num_blocks = static_cast<py::ssize_t>(result.block_starts.size());
+  const auto num_states = static_cast<py::ssize_t>(result.haplotypes.size());
+  return py::make_tuple(as_numpy(std::move(result.block_starts), {num_blocks}),
+                        as_numpy(std::move(result.offsets), {queries.num_queries, num_blocks + 1}),
+                        as_numpy(std::move(result.haplotypes), {num_states}));
+}
+
+}  // namespace
+
+void bind_states(py::module_& module) {
+  module.def("retrieve_states", &states, py::arg("queries"), py::arg("site_bits"),
+             py::arg("num_haplotypes"), py::arg("observed"), py::arg("position_cm"),
+             py::arg("neighbours"), py::arg("step"), py::arg("within_cm"),
+             py::arg("exclude").none(true), py::arg("missing").none(true),
+             py::arg("threads").none(true));
+}
+
+}  // namespace snvrag::bindings
