@@ -269,7 +269,7 @@ AS_TRAINED: dict[str, Turn] = {
     "flank": turn(9, "plan"),
     "equal_windows": turn(False, "", "plan result"),  # imputation cuts windows as it reads
     "retrieval": turn("dense", "result"),  # whose network has other weights
-    "k": turn(3, "near"),
+    "k": turn(3, "result"),  # so has this one
     "cache_mb": turn(1e-6, "", "near"),
 }
 

@@ -47,6 +47,8 @@ def _model(*, trained: bool = False, k: int = 4) -> NetworkModel:
         with torch.no_grad():
             for weight in network.parameters():
                 weight.add_(0.2 * torch.randn_like(weight))
+            network.haplotype_head[-1].weight.mul_(10)
+            network.haplotype_head[-1].bias.zero_()
     return NetworkModel(network, WINDOWS, replace(RETRIEVAL, k=k), "0" * 64)
 
 
