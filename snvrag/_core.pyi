@@ -27,14 +27,6 @@ def read_genotypes(
     alleles: NDArray[np.uint64],
     missing: NDArray[np.uint64],
 ) -> tuple[int, int, int, int, int, int]: ...
-def match_features(
-    queries: NDArray[np.uint64],
-    neighbours: NDArray[np.uint64],
-    num_sites: int,
-    observed: NDArray[np.uint64],
-    position: NDArray[np.int64],
-    decay_sites: float,
-) -> NDArray[np.float32]: ...
 def li_stephens_dosage(
     queries: NDArray[np.uint64],
     site_bits: NDArray[np.uint64],
