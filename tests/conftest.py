@@ -134,13 +134,21 @@ def tiny_vcf(tmp_path_factory: pytest.TempPathFactory, tiny_alleles: NDArray[np.
 
 
 @pytest.fixture(scope="session")
-def tiny_arguments(tiny_vcf: Path) -> list[str]:
-    """Arguments of `snvrag.train` that train within a second; --output is left to the test."""
+def head_arguments(tiny_vcf: Path) -> list[str]:
+    """Arguments of `snvrag.train` that train a head within a second; --output is left out."""
     return [
         *("--panel", str(tiny_vcf), "--val-fraction", str(1 / 6), "--window-size", "64"),
-        *("--segment-size", "32", "--segment-flank", "16", "--k", "4", "--width", "16"),
-        *("--layers", "2", "--span", "32", "--epochs", "3", "--warmup-steps", "4"),
-        *("--threads", "1", "--plot", "no"),
+        *("--epochs", "3", "--warmup-steps", "4", "--threads", "1", "--plot", "no"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def tiny_arguments(head_arguments: list[str]) -> list[str]:
+    """Arguments of `snvrag.train` that train a transformer within a second."""
+    return [
+        *head_arguments,
+        *("--network", "transformer", "--k", "4", "--width", "16", "--layers", "2"),
+        *("--heads", "2", "--dropout", "0", "--batch-size", "16"),
     ]
 
 

@@ -19,7 +19,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import snvrag.imputation.network_imputer
-import snvrag.training.trainer
+import snvrag.training.networks
 from snvrag.kernels.cuda import arrays
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +73,7 @@ def install(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> torch.device
         "upload": lambda self, array, like: torch.tensor(array),
     }.items():
         monkeypatch.setattr(arrays._Torch, name, function)
-    for caller in (snvrag.training.trainer, snvrag.imputation.network_imputer):
+    for caller in (snvrag.training.networks, snvrag.imputation.network_imputer):
         monkeypatch.setattr(caller, "holds_panel", lambda device: True)
     return torch.device("cpu")
 

@@ -27,7 +27,6 @@ from snvrag.imputation.options import ImputeOptions
 from snvrag.io import htslib
 from snvrag.io.checkpoint import load_checkpoint, save_checkpoint
 from snvrag.io.prepared import write_prepared
-from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.panel.windows import WindowConfig
 from snvrag.prepare import PrepareOptions
 from snvrag.retrieval.options import RetrievalConfig
@@ -93,7 +92,7 @@ class Files:
             table[name] = list(value) if isinstance(value, tuple) else value
         weights = dict(content["model"])
         if not options:
-            weights["prior_scale"] = weights["prior_scale"] * 0.1
+            weights["norm.weight"] = weights["norm.weight"] * 0.1
         path = self.folder / "other.model"
         save_checkpoint(path, {**content, "config": tables, "model": weights})
         return str(path)
@@ -224,9 +223,7 @@ IMPUTE_SEES: dict[str, Callable[[Imputed], Any]] = {
     "positions": lambda imputed: [record[1] for record in imputed.records()[1:]],
     "genotypes": lambda imputed: [record[9:] for record in imputed.records()[1:]],
     "frequencies": lambda imputed: imputed.inputs()[0].af,
-    "li_stephens": lambda imputed: imputed.inputs()[0].li_stephens,
     "near": lambda imputed: imputed.inputs()[1].alleles,
-    "features": lambda imputed: imputed.inputs()[1].features,
     "plan": lambda imputed: imputed.inputs()[2],
 }
 
@@ -262,7 +259,7 @@ IMPUTE: dict[str, Turn] = {
 # Of a checkpoint with a network of windows.
 IMPUTE_BY_NETWORK: dict[str, Turn] = {
     "panel": turn(Files.smaller_panel, "frequencies"),
-    "genetic_map": turn(Files.map, "li_stephens", "features"),
+    "genetic_map": turn(Files.map, "", "genotypes"),
     "threads": turn(2, "torch_threads"),
     "model": turn(Files.changed_model, "genotypes"),
 }
@@ -272,15 +269,8 @@ AS_TRAINED: dict[str, Turn] = {
     "flank": turn(9, "plan"),
     "equal_windows": turn(False, "", "plan result"),  # imputation cuts windows as it reads
     "retrieval": turn("dense", "result"),  # whose network has other weights
-    "k": turn(3, "near features"),
-    "segment_size": turn(16, "near features"),
-    "segment_flank": turn(2, "features", segment_size=16),
-    "decay_sites": turn(1.0, "features", "near"),
-    "cache_mb": turn(1e-6, "", "near features"),
-    "li_stephens": turn(False, "result"),  # whose network has other weights
-    "ne": turn((1e7,), "li_stephens", "features"),
-    "mismatch": turn(0.3, "li_stephens", "features"),
-    "li_stephens_flank": turn(40, "plan"),
+    "k": turn(3, "result"),
+    "cache_mb": turn(1e-6, "", "near"),
 }
 
 
@@ -374,7 +364,7 @@ def test_prepare(name: str, files: Files) -> None:
 
 
 def test_every_option_is_in_its_table() -> None:
-    trained = (*fields(WindowConfig), *fields(RetrievalConfig), *fields(LiStephensConfig))
+    trained = (*fields(WindowConfig), *fields(RetrievalConfig))
     assert list(AS_TRAINED) == [item.name for item in trained]
     tables = {ImputeOptions: IMPUTE, EvaluateOptions: EVALUATE, PrepareOptions: PREPARE}
     for kind, table in tables.items():

@@ -12,7 +12,8 @@ from snvrag.batches.batch import MASK, Batch
 from snvrag.batches.keys import VALIDATION_SEED
 from snvrag.config.options import build
 from snvrag.panel.windows import Windows
-from snvrag.training.loader import Loader
+from snvrag.training.loaders import SampleLoader, WindowLoader
+from snvrag.training.networks import given_rates
 from snvrag.training.options import Config
 from snvrag.training.run_data import RunData
 from training_runs import make_trainer
@@ -35,7 +36,7 @@ def masks(af: np.ndarray, windows: Windows, seed: int, rate: float) -> list[np.n
 def check_tokens(batch: Batch, expected: list[np.ndarray]) -> set[int]:
     """Compare what the network sees with the masks of the batch's windows, and return those."""
     masked = (batch.tokens == MASK).numpy()
-    windows = batch.windows[batch.window_row].tolist()
+    windows = batch.windows[batch.window_row.numpy()].tolist()
     for row, window in zip(masked, windows, strict=True):
         length = expected[window].size
         np.testing.assert_array_equal(row[:, :length], np.stack([expected[window]] * 2))
@@ -71,9 +72,9 @@ def test_masks_of_every_epoch(monkeypatch, workers, method):
     panel = make_panel(mosaic_haplotypes(12, 120, seed=5))
     targets = own_targets(panel)
     windows = Windows.split(120, 50)
-    options = {"k": 2, "batch_size": 5, "segment_size": 20, "threads": 1}
+    options = {"network": "transformer", "k": 2, "batch_size": 5, "threads": 1}
     config = build(Config, {**options, "workers": workers, "start_method": method})
-    loader = Loader(config, RunData(panel, targets, targets), windows, training=True)
+    loader = WindowLoader(config, RunData(panel, targets, targets), windows, training=True)
     seen_pids = set()
     for epoch in (*EPOCHS, 0):  # and back again
         expected = masks(panel.af, windows, epoch, curriculum(epoch))
@@ -86,6 +87,30 @@ def test_masks_of_every_epoch(monkeypatch, workers, method):
         seen_pids.add(frozenset(worker.pid for worker in loader.workers))
     assert len(seen_pids) == 1
     assert {len(pids) for pids in seen_pids} == {workers}
+    loader.close()
+
+
+@pytest.mark.parametrize(("workers", "method"), [(0, "fork"), (2, "fork"), (1, "spawn")])
+def test_masks_of_every_epoch_reach_the_head(monkeypatch, workers, method):
+    """The sites of a batch are the hidden ones of the epoch, and no others."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of spawned workers
+    panel = make_panel(mosaic_haplotypes(12, 120, seed=5))
+    data = RunData(panel, own_targets(panel), own_targets(panel))
+    windows = Windows.split(120, 50)
+    options = {"batch_size": 4, "workers": workers, "start_method": method}
+    loader = SampleLoader(build(Config, options), data, windows, given_rates(data), training=True)
+    for epoch in (*EPOCHS, 0):
+        loader.begin_epoch(epoch)
+        hidden = np.concatenate(masks(panel.af, windows, epoch, curriculum(epoch)))
+        batches = [batch for (batch,) in loader.batches(epoch)]
+        assert [batch.num_samples for batch in batches] == [4, 2]
+        for batch in batches:
+            assert batch.mask_seed == epoch
+            np.testing.assert_array_equal(batch.sites, np.flatnonzero(hidden))
+        counts = loader.statistics
+        assert counts.num_builds + counts.num_hits == 2
+        assert counts.num_builds == max(1, min(workers, 2))
+        assert counts.search_seconds > 0
     loader.close()
 
 

@@ -281,15 +281,15 @@ def test_only_the_newest_and_the_best_are_kept(run, tmp_path, scored):
 
 
 def test_it_learns(tmp_path, tiny_arguments):
-    """Without a prior, it beats the untrained network, the frequency and the nearest haplotype."""
-    arguments = [*tiny_arguments, "--neighbour-prior", "no", "--learning-rate", "0.01"]
+    """It beats the untrained network and the frequency."""
+    arguments = [*tiny_arguments, "--learning-rate", "0.01"]
     arguments += ["--batch-size", "8", "--epochs", "6", "--output", str(tmp_path)]
     untrained = make_trainer(arguments)
     loss, _ = untrained._validate()
     last = train(configure(arguments))[-1]
     assert last["val_loss"] < loss / 2
     baselines = checkpoint(tmp_path, "best")["baselines"]
-    for name in ("allele frequency alone", "nearest haplotype", "untrained network"):
+    for name in ("allele frequency alone", "untrained network"):
         assert last["f1_overall"] > 0.02 + baselines[name]["f1_overall"], name
 
 
@@ -302,7 +302,7 @@ def test_it_learns(tmp_path, tiny_arguments):
     ],
 )
 def test_options_at_their_edges(run, tmp_path, arguments, expected):
-    printed = run(tmp_path, "--epochs", "1", "--span", "0", *arguments)
+    printed = run(tmp_path, "--epochs", "1", *arguments)
     assert len(printed.lines(expected)) == 1
     row = checkpoint(tmp_path, "ep0")["history"][0]
     assert 0 < row["train_loss"] < 10

@@ -1,10 +1,10 @@
-"""A batch: some samples over some windows, and the neighbours retrieved for them."""
+"""Batches: some samples over some windows, with what a network sees of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -12,23 +12,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 REF, ALT, MASK, PAD = 0, 1, 2, 3
-NUM_MATCH_FEATURES = 6
-# Fields of a batch with a row for each window; the others have one for each sample.
-_BY_WINDOW = ("hidden", "panel_af", "relative_position")
+# Fields of a batch that have no row for each sample.
+_SHARED = ("hidden", "panel_af", "relative_position", "minor_is_alt")
 
 T = TypeVar("T", bound="_Tensors")
 
 
 class _Tensors:
-    """A dataclass of tensors, with a row for each sample unless named in `_BY_WINDOW`."""
+    """A dataclass of tensors, with a row for each sample unless named in `_SHARED`."""
 
     def to(self: T, device: torch.device) -> T:
         """Return them on another device."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def rows(self: T, start: int, stop: int) -> T:
-        """Return the samples ``start`` to ``stop`` only; windows stay as they are."""
-        return self._map(lambda tensor: tensor[start:stop], keep=_BY_WINDOW)
+        """Return the samples ``start`` to ``stop`` only; what they share stays as it is."""
+        return self._map(lambda tensor: tensor[start:stop], keep=_SHARED)
 
     @property
     def num_bytes(self) -> int:
@@ -83,8 +82,6 @@ class Batch(_Tensors):
         Frequency of 0, 1 and 2 ALT alleles in the sample's population, again without the sample.
         For the only sample of a population, it is that of the whole panel in Hardy-Weinberg
         proportions.
-    li_stephens : (B, 2, C, L) float32
-        Probability of ALT by each of C Li-Stephens models; C is 0 without them.
     is_padded : bool
         Whether a window is shorter than L.
     missing : (B, 2, L) bool, optional
@@ -104,7 +101,6 @@ class Batch(_Tensors):
     relative_position: Tensor
     af: Tensor
     genotype_frequency: Tensor
-    li_stephens: Tensor
     is_padded: bool
     missing: Tensor | None = None
 
@@ -124,6 +120,11 @@ class Batch(_Tensors):
         return self.scored.sum()
 
     @property
+    def strata_af(self) -> Tensor:
+        """(B, L) float32: the frequency that makes a site rare or common."""
+        return self.panel_af[self.window_row]
+
+    @property
     def population_af(self) -> Tensor:
         """(B, L) float32: ALT frequency in the sample's population, without the sample."""
         return self.genotype_frequency[..., 2] + self.genotype_frequency[..., 1] / 2
@@ -139,19 +140,74 @@ class Batch(_Tensors):
 
 @dataclass
 class Neighbours(_Tensors):
-    """K retrieved haplotypes at every site of every query, with their local match information.
-
-    A window is retrieved in segments, each with a list of its own, so neighbour k of one site need
-    not be that of another.
+    """K retrieved haplotypes at every site of every query.
 
     Attributes
     ----------
     alleles : (B, 2, K, L) uint8
         Complete (unmasked) alleles; 3 past the window's end.
-    features : (B, 2, K, 6, L) float32
-        How far query and neighbour agree around each site, over observed sites only (see
-        ``csrc/include/snvrag/matching.hpp``); (B, 2, K, 0, L) from a retriever without features.
     """
 
     alleles: Tensor
-    features: Tensor
+
+
+class Work(NamedTuple):
+    """What making a batch of evidence took.
+
+    ``num_builds`` is 1 if its observed set was built for it, in ``build_seconds``, and 0 if it was
+    held; ``cache_bytes`` is the memory of all that are held; ``evidence_seconds`` is the time of
+    the Li-Stephens model.
+    """
+
+    num_builds: int
+    build_seconds: float
+    cache_bytes: int
+    evidence_seconds: float
+
+
+@dataclass
+class EvidenceBatch(_Tensors):
+    """B samples at the N hidden sites of their windows, as tensors on one device.
+
+    Attributes
+    ----------
+    mask_seed : int
+        Seed of the masks.
+    sites : (N,) int64
+        The sites, ascending, as a NumPy array.
+    evidence : (B, 2, N, E) float32
+        Evidence of the Li-Stephens model, all about the minor allele (`li_stephens_evidence`).
+    alleles : (B, 2, N) uint8
+        The truth: 0 REF, 1 ALT.
+    scored : (B, N) bool
+        As `Batch.scored`.
+    panel_af : (N,) float32
+        ALT frequency in the reference panel, which guides the mask and makes a site rare or common.
+    minor_is_alt : (N,) bool
+        Whether at most half of the reference panel's haplotypes have ALT.
+    work : Work
+    """
+
+    mask_seed: int
+    sites: NDArray[np.int64]
+    evidence: Tensor
+    alleles: Tensor
+    scored: Tensor
+    panel_af: Tensor
+    minor_is_alt: Tensor
+    work: Work
+
+    @property
+    def num_samples(self) -> int:
+        """B."""
+        return int(self.alleles.shape[0])
+
+    @property
+    def num_scored(self) -> Tensor:
+        """() int64: scored sites over all samples, which the loss sums over."""
+        return self.scored.sum()
+
+    @property
+    def strata_af(self) -> Tensor:
+        """(B, N) float32: the frequency that makes a site rare or common."""
+        return self.panel_af.expand(self.scored.shape)

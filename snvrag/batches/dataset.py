@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from .. import _core
-from ..li_stephens.model import LiStephensModel
 from ..panel.panel import Panel
 from ..panel.windows import Windows
 from .batch import PAD, Batch
@@ -54,7 +53,7 @@ class Targets:
 class WindowDataset(Dataset[Batch]):
     """Batches from keys: a pure function, with no state that could go stale.
 
-    The frequencies of ``panel``, the reference, guide the masks; the Li-Stephens models are its.
+    The frequencies of ``panel``, the reference, guide the masks.
     """
 
     def __init__(
@@ -63,10 +62,8 @@ class WindowDataset(Dataset[Batch]):
         targets: Targets,
         windows: Windows,
         masks: MaskConfig,
-        li_stephens: LiStephensModel | None = None,
     ) -> None:
         self.targets, self.windows, self.masks = targets, windows, masks
-        self.li_stephens = li_stephens
         self._panel, self._af = panel, panel.af
         self._population_size = np.bincount(
             panel.sample_population, minlength=len(panel.populations)
@@ -95,7 +92,6 @@ class WindowDataset(Dataset[Batch]):
     def _blank(self, layout: Layout) -> dict[str, NDArray[Any]]:
         """Return the arrays of a batch by name, all padding."""
         num_samples, num_windows, length = layout.samples.size, layout.windows.size, layout.length
-        num_models = 0 if self.li_stephens is None else self.li_stephens.num_models
         columns: dict[str, NDArray[Any]] = {
             "alleles": np.full((num_samples, 2, length), PAD, np.uint8),
             "hidden": np.zeros((num_windows, length), bool),
@@ -104,7 +100,6 @@ class WindowDataset(Dataset[Batch]):
             "relative_position": np.zeros((num_windows, length), np.float32),
             "af": np.zeros((num_samples, length), np.float32),
             "genotype_frequency": np.zeros((num_samples, length, 3), np.float32),
-            "li_stephens": np.zeros((num_samples, 2, num_models, length), np.float32),
         }
         if self.targets.missing_bits is not None:
             columns["missing"] = np.zeros((num_samples, 2, length), bool)
@@ -136,26 +131,6 @@ class WindowDataset(Dataset[Batch]):
         columns["af"][rows, sites] = af
         columns["genotype_frequency"][rows, sites] = genotype_frequency
         columns["scored"][rows, sites] = known & (af > 0) & (af < 1)
-        if self.li_stephens is not None:
-            dosage = self._dosage(self.li_stephens, mask_seed, part)
-            columns["li_stephens"][rows, ..., sites] = dosage
-
-    def li_stephens_of(self, keys: Sequence[Key]) -> NDArray[np.float32]:
-        """Return the field ``li_stephens`` of the batch of some keys; there must be a model."""
-        model, layout = self.li_stephens, Layout.of(keys, self.windows)
-        assert model is not None
-        out = np.zeros((layout.samples.size, 2, model.num_models, layout.length), np.float32)
-        for part in layout.parts():
-            dosage = self._dosage(model, layout.mask_seed, part)
-            out[part.rows, ..., : part.stop - part.start] = dosage
-        return out
-
-    def _dosage(self, model: LiStephensModel, mask_seed: int, part: Part) -> NDArray[np.float32]:
-        """Return the (n, 2, C, stop - start) probabilities of the models for a window's samples."""
-        first, last = model.with_flank(part.start, part.stop)
-        observed = ~self._hidden(mask_seed, first, last)
-        dosage = li_stephens_dosage(model, self.targets, part.samples, first, last, observed)
-        return dosage[..., part.start - first : part.stop - first]
 
     def _frequencies(
         self, samples: NDArray[np.int64], truth: NDArray[np.int8], start: int, stop: int
@@ -216,32 +191,6 @@ class WindowDataset(Dataset[Batch]):
         own[: windows.starts[window] - start] = False
         own[windows.stops[window] - start :] = False
         return own
-
-
-def li_stephens_dosage(
-    model: LiStephensModel,
-    targets: Targets,
-    samples: NDArray[np.int64],
-    start: int,
-    stop: int,
-    observed: NDArray[np.bool_],
-) -> NDArray[np.float32]:
-    """Return (n, 2, C, stop - start) probabilities of ALT on both haplotypes of n samples.
-
-    Each is a mosaic of the panel without its own sample, over the sites [start, stop), of which
-    those that are ``observed`` count.
-    """
-    haplotypes = targets.haplotypes.haplotypes_of(samples).ravel()
-    missing = targets.missing_bits
-    dosage = model.dosage(
-        targets.haplotypes.haplotype_bits(haplotypes, start, stop),
-        start,
-        stop,
-        observed,
-        model.panel.own_haplotypes(targets.panel_sample[samples]).repeat(2, axis=0),
-        None if missing is None else _core.gather_columns(missing, start, stop, haplotypes),
-    )
-    return dosage.reshape(samples.size, 2, model.num_models, stop - start)
 
 
 def relative_position(position_bp: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -77,8 +77,7 @@ class DeviceHaplotypes:
 class DeviceDataset:
     """Batches from keys on a device, equal to those of a `WindowDataset`.
 
-    ``reference`` are the haplotypes of the dataset's panel. The probabilities of Li-Stephens models
-    are made on the host: their field has no model.
+    ``reference`` are the haplotypes of the dataset's panel.
     """
 
     def __init__(self, dataset: WindowDataset, reference: DeviceHaplotypes) -> None:
@@ -103,7 +102,7 @@ class DeviceDataset:
         self._genotype_frequency = upload(panel.population_genotype_frequency, device)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """Return one batch for the keys, as `WindowDataset` does, without Li-Stephens models."""
+        """Return one batch for the keys, as `WindowDataset` does."""
         layout = Layout.of(keys, self._dataset.windows)
         samples = upload(layout.samples, self._device)
         columns = self._blank(layout)
@@ -133,7 +132,6 @@ class DeviceDataset:
             "relative_position": zeros(windows, length),
             "af": zeros(rows, length),
             "genotype_frequency": zeros(rows, length, 3),
-            "li_stephens": zeros(rows, 2, 0, length),
         }
         if self._missing_bits is not None:
             columns["missing"] = zeros(rows, 2, length, dtype=torch.bool)

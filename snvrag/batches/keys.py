@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,17 +109,18 @@ class Layout:
 
 @dataclass(frozen=True)
 class KeySampler:
-    """Orders the keys of an epoch and divides them into batches.
+    """Orders the keys of an epoch and divides them into batches; every pair is one key.
 
     Parameters
     ----------
     num_windows, num_samples : int
-        Every pair is one key.
     batch_size : int
-        Keys in a batch; the last batch may have fewer.
-    shuffle : {"full", "window", "none"}
-        "full": any keys together; "window": a batch stays within one window, and batches come in
-        random order; "none": by window, then sample.
+        Samples in a batch.
+    whole_samples : bool
+        Whether a batch has all windows of its samples, in the order of sample and window; else it
+        has one window of them in training, and any in their order otherwise.
+    shuffle : bool
+        Whether samples and batches are in random order; else by sample, or by window and sample.
     """
 
     num_windows: int
@@ -127,40 +128,55 @@ class KeySampler:
     batch_size: int
     _: KW_ONLY
     seed: int = 0
-    shuffle: Literal["full", "window", "none"] = "none"
+    whole_samples: bool = False
+    shuffle: bool = False
 
     def __len__(self) -> int:
         """Batches of an epoch."""
-        if self.shuffle == "window":
-            return self.num_windows * -(-self.num_samples // self.batch_size)
+        of_all = -(-self.num_samples // self.batch_size)
+        if self.whole_samples:
+            return of_all
+        if self.shuffle:
+            return self.num_windows * of_all
         return -(-self.num_windows * self.num_samples // self.batch_size)
 
     @property
     def most_samples(self) -> int:
-        """Samples of the largest batch."""
-        together = 1 if self.shuffle == "window" else self.num_windows
+        """Rows of the largest batch."""
+        together = 1 if self.whole_samples or self.shuffle else self.num_windows
         return min(self.batch_size, self.num_samples * together)
 
     def batches(self, mask_seed: int, first: int = 0) -> Iterator[list[Key]]:
         """Yield the batches of an epoch from number ``first`` on.
 
-        The order is a pure function of the sampler's parameters and ``mask_seed``. Within a batch,
-        keys are in the order of window and sample. Batches before the first are not made.
+        The order is a pure function of the sampler's parameters and ``mask_seed``. Batches before
+        the first are not made.
         """
-        for pairs in self._pairs(mask_seed)[first:]:
+        order = np.random.Generator(np.random.Philox(key=[self.seed, mask_seed]))
+        if self.whole_samples:
+            yield from self._of_samples(mask_seed, order, first)
+            return
+        for pairs in self._pairs(order)[first:]:
             windows, samples = np.divmod(np.sort(pairs), self.num_samples)
             yield [
                 Key(mask_seed, window, sample)
                 for window, sample in zip(windows.tolist(), samples.tolist(), strict=True)
             ]
 
-    def _pairs(self, mask_seed: int) -> list[NDArray[np.int64]]:
+    def _of_samples(
+        self, mask_seed: int, order: np.random.Generator, first: int
+    ) -> Iterator[list[Key]]:
+        samples = np.arange(self.num_samples)
+        if self.shuffle:
+            order.shuffle(samples)
+        for start in range(first * self.batch_size, self.num_samples, self.batch_size):
+            chosen = np.sort(samples[start : start + self.batch_size]).tolist()
+            yield [Key(mask_seed, w, sample) for sample in chosen for w in range(self.num_windows)]
+
+    def _pairs(self, order: np.random.Generator) -> list[NDArray[np.int64]]:
         """Return ``window * num_samples + sample`` of the keys of each batch."""
         pairs = np.arange(self.num_windows * self.num_samples)
-        order = np.random.Generator(np.random.Philox(key=[self.seed, mask_seed]))
-        if self.shuffle == "full":
-            order.shuffle(pairs)
-        if self.shuffle != "window":
+        if not self.shuffle:
             return np.split(pairs, np.arange(self.batch_size, pairs.size, self.batch_size))
         table = order.permuted(pairs.reshape(self.num_windows, self.num_samples), axis=1)
         cuts = np.arange(self.batch_size, self.num_samples, self.batch_size)

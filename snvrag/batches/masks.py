@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ..config.options import Options, option
 from ..errors import InputError
-from ..kernels import af_guided_mask
+from ..kernels import af_guided_mask, af_guided_masks
 from ..kernels.masking import Generator
+from ..panel.windows import Windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,19 @@ class MaskConfig(Options):
             af,
             seed=mask_seed,
             window=window,
+            rate=self.rate(mask_seed),
+            rare_rate=self.rare_rate,
+            rare_threshold=self.rare_threshold,
+            generator=self.mask_generator,
+        )
+
+    def masks(self, af: NDArray[np.float64], windows: Windows, mask_seed: int) -> NDArray[np.bool_]:
+        """Return the masks of all windows of a panel whose (S,) frequencies are ``af``."""
+        return af_guided_masks(
+            af,
+            windows.starts,
+            windows.stops,
+            seed=mask_seed,
             rate=self.rate(mask_seed),
             rare_rate=self.rare_rate,
             rare_threshold=self.rare_threshold,

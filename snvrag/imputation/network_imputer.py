@@ -11,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from ..batches.batch import Batch, Neighbours
-from ..batches.dataset import Targets, WindowDataset, li_stephens_dosage
-from ..batches.device import DeviceDataset, DeviceHaplotypes, upload
+from ..batches.dataset import Targets, WindowDataset
+from ..batches.device import DeviceDataset, DeviceHaplotypes
 from ..batches.keys import Key
 from ..batches.masks import MaskConfig
 from ..errors import InputError
 from ..io.imputed_columns import SCALE
 from ..io.matching import MatchedBlock
-from ..li_stephens.model import LiStephensConfig, LiStephensModel
 from ..network.device import holds_panel
 from ..panel.panel import Panel
 from ..panel.regions import Region
@@ -33,14 +32,10 @@ BATCH_SIZE = {"cpu": 16, "cuda": 128}
 # No mask: hidden are the sites that the target lacks.
 _HIDE_NOTHING = MaskConfig(mask_rates=(0.0,), rare_rate=0.0)
 _MASK_SEED = 0
-# Most bytes of Li-Stephens probabilities in memory.
-_LI_STEPHENS_BYTES = 128 << 20
 
 
 # Polymorphic sites of a chunk.
 _CHUNK_SITES = 16_384
-# Flank of a chunk for Li-Stephens models that were trained with the whole panel.
-_WHOLE_PANEL_FLANK = 4096
 
 
 @dataclass(frozen=True)
@@ -55,46 +50,32 @@ class WindowPlan:
         Sites that a window reads on each side, so that none is predicted near an edge.
     windows_per_chunk : int
         Windows that are held in memory, and predicted, together.
-    chunk_flank : int
-        Sites that a chunk reads on each side, at least ``flank``: those that its Li-Stephens models
-        read.
     """
 
     size: int
     flank: int
     windows_per_chunk: int
-    chunk_flank: int
 
     @classmethod
-    def of(
-        cls,
-        windows: WindowConfig,
-        li_stephens: LiStephensConfig,
-        num_haplotypes: int,
-        num_targets: int,
-    ) -> WindowPlan:
+    def of(cls, windows: WindowConfig, num_haplotypes: int, num_targets: int) -> WindowPlan:
         """Return windows that are read no longer than those that a network was trained on.
 
         Half of that length goes to the flanks, or more where training gave them more. Chunks of a
         large panel or for many targets are shorter.
 
-        ``windows`` and ``li_stephens`` are the options of the run that trained the network;
-        ``num_haplotypes`` is that of the panel.
+        ``windows`` are the options of the run that trained the network; ``num_haplotypes`` is that
+        of the panel.
         """
         length = windows.window_size + 2 * windows.flank
         flank = max(length // 4, windows.flank)
         size = length - 2 * flank
         num_sites = affordable_sites(_CHUNK_SITES, num_haplotypes, num_targets)
-        chunk_flank = flank
-        if li_stephens.li_stephens:
-            is_whole = li_stephens.li_stephens_flank < 0
-            chunk_flank += _WHOLE_PANEL_FLANK if is_whole else li_stephens.li_stephens_flank
-        return cls(size, flank, max(1, num_sites // size), chunk_flank)
+        return cls(size, flank, max(1, num_sites // size))
 
     @property
     def chunks(self) -> ChunkPlan:
         """The chunks that these windows fill."""
-        return ChunkPlan(self.size * self.windows_per_chunk, self.chunk_flank)
+        return ChunkPlan(self.size * self.windows_per_chunk, self.flank)
 
     def windows(self, chunk: Chunk) -> Windows:
         """Return a chunk's windows over its polymorphic sites; there may be none.
@@ -105,7 +86,7 @@ class WindowPlan:
         start, stop = int(counts[chunk.start]), int(counts[chunk.stop])
         starts = np.arange(start, stop, self.size)
         stops = np.minimum(starts + self.size, stop)
-        last = min(stop + self.chunk_flank, int(counts[-1]))
+        last = min(stop + self.flank, int(counts[-1]))
         flanked_stops = np.minimum(stops + self.flank, last)
         return Windows(starts, stops, np.maximum(starts - self.flank, 0), flanked_stops)
 
@@ -148,13 +129,12 @@ class NetworkImputer:
     batch_size : int, optional
         Samples times windows that go through the network at once.
     threads : int, optional
-        Of the retrieval and of the Li-Stephens models.
+        Of the retrieval.
 
     Notes
     -----
     Memory does not grow with the number of sites: it holds a chunk of the panel and of the target
-    (one bit an allele), two bytes for each haplotype's dosage, and Li-Stephens probabilities
-    of some samples.
+    (one bit an allele) and two bytes for each haplotype's dosage.
     """
 
     unit = "windows x samples"
@@ -174,7 +154,7 @@ class NetworkImputer:
         self._threads = threads
         self.num_haplotypes = data.num_haplotypes
         self.plan = plan or WindowPlan.of(
-            model.windows, model.li_stephens, data.num_haplotypes, len(data.target_samples)
+            model.windows, data.num_haplotypes, len(data.target_samples)
         )
         own = data.panel_sample[data.panel_sample >= 0]
         available = data.num_haplotypes - int(data.panel_ploidy[own].max(initial=0))
@@ -233,44 +213,23 @@ class NetworkImputer:
             panel,
             windows,
             self._retrieval,
-            with_features=self.model.network.config.needs_features,
             threads=self._threads,
             resident=resident,
             site_weights=self.model.network.retrieval_weights,
         )
-        li_stephens = self._li_stephens_model(panel)
         num_samples = targets.haplotypes.num_samples
         out = np.empty((num_samples, 2, panel.num_sites), np.uint16)
-        group = num_samples
-        if li_stephens is not None:
-            group = max(1, _LI_STEPHENS_BYTES // (8 * li_stephens.num_models * panel.num_sites))
-        for samples in np.split(np.arange(num_samples), np.arange(group, num_samples, group)):
-            # Once for all windows of the chunk: the dataset would compute them for each window.
-            copied = (
-                None
-                if li_stephens is None
-                else li_stephens_dosage(
-                    li_stephens, targets, samples, 0, panel.num_sites, targets.present
-                )
-            )
-            pairs = np.arange(len(windows) * samples.size)
-            for part in np.split(pairs, np.arange(self._batch_size, pairs.size, self._batch_size)):
-                window, row = np.divmod(part, samples.size)
-                keys = [
-                    Key(_MASK_SEED, w, sample)
-                    for w, sample in zip(window.tolist(), samples[row].tolist(), strict=True)
-                ]
-                batch = dataset.__getitems__(keys)
-                if copied is not None:
-                    cut = _cut_out(copied, windows, window, row)
-                    batch = replace(batch, li_stephens=upload(cut, self.model.device))
-                dosage = self._hap_dosage(batch, retriever)
-                for n, (w, sample) in enumerate(zip(window.tolist(), samples[row], strict=True)):
-                    start, stop = int(windows.starts[w]), int(windows.stops[w])
-                    origin = int(windows.flanked_starts[w])
-                    out[sample, :, start:stop] = dosage[n, :, start - origin : stop - origin]
-                if on_progress is not None:
-                    on_progress(part.size)
+        pairs = np.arange(len(windows) * num_samples)
+        for part in np.split(pairs, np.arange(self._batch_size, pairs.size, self._batch_size)):
+            window, samples = (row.tolist() for row in np.divmod(part, num_samples))
+            keys = [Key(_MASK_SEED, *pair) for pair in zip(window, samples, strict=True)]
+            dosage = self._hap_dosage(dataset.__getitems__(keys), retriever)
+            for n, (w, sample) in enumerate(zip(window, samples, strict=True)):
+                start, stop = int(windows.starts[w]), int(windows.stops[w])
+                origin = int(windows.flanked_starts[w])
+                out[sample, :, start:stop] = dosage[n, :, start - origin : stop - origin]
+            if on_progress is not None:
+                on_progress(part.size)
         return out
 
     def _haplotypes(self, chunk: Chunk) -> tuple[Panel, Targets]:
@@ -296,14 +255,6 @@ class NetworkImputer:
         )
         return panel, targets
 
-    def _li_stephens_model(self, panel: Panel) -> LiStephensModel | None:
-        config = self.model.li_stephens
-        if not config.li_stephens:
-            return None
-        return LiStephensModel(
-            panel, config, genetic_map=self._data.genetic_map, threads=self._threads
-        )
-
     @torch.inference_mode()
     def _hap_dosage(self, batch: Batch, retriever: Retriever) -> NDArray[np.uint16]:
         """Return the (B, 2, L) probability of ALT, in thousandths."""
@@ -319,24 +270,10 @@ class NetworkImputer:
         return result
 
 
-def _cut_out(
-    copied: NDArray[np.float32],
-    windows: Windows,
-    window: NDArray[np.int64],
-    row: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    """Return (B, 2, C, L): probabilities of windows with flanks, padded with zeros."""
-    out = np.zeros((row.size, *copied.shape[1:3], windows.length), np.float32)
-    for n, (w, r) in enumerate(zip(window.tolist(), row.tolist(), strict=True)):
-        start, stop = int(windows.flanked_starts[w]), int(windows.flanked_stops[w])
-        out[n, ..., : stop - start] = copied[r, ..., start:stop]
-    return out
-
-
 def repeat_neighbours(neighbours: Neighbours, k: int) -> Neighbours:
     """Return K neighbours where the panel has fewer, by repeating them in turn."""
     found = neighbours.alleles.shape[2]
     if found == k:
         return neighbours
     index = torch.arange(k, device=neighbours.alleles.device) % found
-    return Neighbours(neighbours.alleles[:, :, index], neighbours.features[:, :, index])
+    return Neighbours(neighbours.alleles[:, :, index])

@@ -10,7 +10,6 @@ import torch
 from ..config.options import from_table
 from ..errors import InputError
 from ..io.checkpoint import load_checkpoint, sha256_of, written_by
-from ..li_stephens.model import LiStephensConfig
 from ..network.options import NetworkConfig
 from ..network.transformer import ImputationNetwork
 from ..panel.windows import WindowConfig
@@ -25,7 +24,7 @@ class NetworkModel:
     ----------
     network : ImputationNetwork
         In evaluation mode.
-    windows, retrieval, li_stephens
+    windows, retrieval
         Options of the run that trained it.
     sha256 : str
         Of its file, in hex.
@@ -36,7 +35,6 @@ class NetworkModel:
     network: ImputationNetwork
     windows: WindowConfig
     retrieval: RetrievalConfig
-    li_stephens: LiStephensConfig
     sha256: str
     amp: bool = True
 
@@ -62,13 +60,15 @@ def load_network(
         torch.set_num_threads(threads)
     content = load_checkpoint(path, "model")
     tables = content["config"]
+    if tables["network"]["network"] != "transformer":
+        raise InputError(
+            "must be a checkpoint of a transformer, got one of a head", argument="model", path=path
+        )
     try:
         retrieval = from_table(RetrievalConfig, tables["retrieval"])
-        li_stephens = from_table(LiStephensConfig, tables["li_stephens"])
         network = ImputationNetwork(
             from_table(NetworkConfig, tables["network"]),
             num_neighbours=retrieval.k,
-            num_models=li_stephens.num_models,
             dense=retrieval.retrieval == "dense",
         )
         network.load_state_dict(content["model"])
@@ -82,4 +82,4 @@ def load_network(
             path=path,
         ) from error
     digest = sha256_of(Path(path))
-    return NetworkModel(network.to(device).eval(), windows, retrieval, li_stephens, digest, amp)
+    return NetworkModel(network.to(device).eval(), windows, retrieval, digest, amp)

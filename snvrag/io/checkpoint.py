@@ -15,7 +15,7 @@ from .._installation import version_line
 from ..errors import InputError, unreadable
 from .atomic import atomic_file
 
-FORMAT = "snvrag checkpoint 4"
+FORMAT = "snvrag checkpoint 5"
 _FIELDS = (
     *("format", "epoch", "step", "num_batches_done", "config", "fingerprints", "num_ranks"),
     *("model", "optimizer", "random_state", "early_stopping", "sums", "clock", "baselines"),

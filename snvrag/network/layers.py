@@ -1,15 +1,14 @@
-"""Layers of the transformer: embedding of sites, weights of neighbours, attention in stretches."""
+"""Layers of the transformer: embedding of sites, weights of neighbours, attention."""
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..batches.batch import NUM_MATCH_FEATURES, PAD, Batch, Neighbours
+from ..batches.batch import PAD, Batch, Neighbours
 
 NUM_TOKENS = 4
 NUM_FREQUENCIES = 32
@@ -160,36 +159,12 @@ class DistanceWeights(nn.Module):
         return of_neighbours.expand(neighbours.alleles.shape)
 
 
-class LocalWeights(nn.Module):
-    """Weights of the neighbours at every site, from how far each agrees with the query there.
-
-    A haplotype is a mosaic of its relatives: the one to copy at a site is the one whose match
-    extends farthest around it, which the Li-Stephens model expresses by its posterior and this by a
-    perceptron of the match lengths, shared by all sites and neighbours.
-    """
-
-    def __init__(self, hidden: int = 16) -> None:
-        super().__init__()
-        self.score = nn.Sequential(
-            nn.Linear(NUM_MATCH_FEATURES, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, 1),
-        )
-
-    def forward(self, neighbours: Neighbours) -> Tensor:
-        """(B, 2, K, L) weights that sum to 1 over K."""
-        score: Tensor = self.score(neighbours.features.transpose(3, 4))
-        return score[..., 0].float().softmax(2)
-
-
 class Block(nn.Module):
     """A transformer layer with normalisation first."""
 
-    def __init__(self, width: int, heads: int, dropout: float, span: int, shift: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.span, self.shift = heads, span, shift
+        self.heads = heads
         self.attention_norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
@@ -210,21 +185,6 @@ class Block(nn.Module):
         qkv = qkv.reshape(rows, length, 3, self.heads, qkv.shape[-1] // (3 * self.heads))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         # No dropout inside: with it, the CPU has no fused kernel and the (L, L) matrix is formed.
-        attended = [
-            F.scaled_dot_product_attention(
-                query[:, :, part],
-                key[:, :, part],
-                value[:, :, part],
-                attn_mask=None if valid is None else valid[:, None, None, part],
-            )
-            for part in stretches(length, self.span, self.shift)
-        ]
-        return torch.cat(attended, 2).transpose(1, 2).flatten(2)
-
-
-def stretches(length: int, span: int, shift: int) -> list[slice]:
-    """Return the sites that attend to each other: `span` of them, from `shift` on, and the rest."""
-    if not 0 < span < length:
-        return [slice(0, length)]
-    cuts = sorted({0, *range(shift, length, span), length})
-    return [slice(a, b) for a, b in pairwise(cuts)]
+        mask = None if valid is None else valid[:, None, None]
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return attended.transpose(1, 2).flatten(2)

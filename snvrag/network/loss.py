@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..batches.batch import Batch
-from .transformer import Prediction
+from ..batches.batch import Batch, EvidenceBatch
+from .prediction import HaplotypePrediction, Prediction
 
 HAPLOTYPE_WEIGHT = 3.0
 GENOTYPE_WEIGHT = 4.0
@@ -18,7 +18,15 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
 
     0 gives cross-entropy. Lin et al., "Focal loss for dense object detection", ICCV 2017.
     """
-    log_p = F.log_softmax(logits.float(), -1).gather(-1, target[..., None])[..., 0]
+    return _focal(F.log_softmax(logits.float(), -1).gather(-1, target[..., None])[..., 0], gamma)
+
+
+def binary_focal_loss(log_odds: Tensor, target: Tensor, gamma: float) -> Tensor:
+    """Return `focal_loss` of two classes from (...) log-odds of the second one."""
+    return _focal(F.logsigmoid(torch.where(target == 1, log_odds, -log_odds)), gamma)
+
+
+def _focal(log_p: Tensor, gamma: float) -> Tensor:
     if gamma == 0:
         return -log_p
     # The floor keeps the power's gradient finite where p is 1.
@@ -36,3 +44,9 @@ def imputation_loss(prediction: Prediction, batch: Batch, gamma: float) -> Tenso
     genotypes = focal_loss(prediction.genotypes, alleles.sum(1), gamma)
     total = HAPLOTYPE_WEIGHT * haplotypes + GENOTYPE_WEIGHT * genotypes
     return (total * batch.scored).sum()
+
+
+def haplotype_loss(prediction: HaplotypePrediction, batch: EvidenceBatch, gamma: float) -> Tensor:
+    """Return the sum over scored sites of the loss of both haplotypes."""
+    of_alleles = binary_focal_loss(prediction.alt_log_odds, batch.alleles, gamma)
+    return (of_alleles.sum(1) * batch.scored).sum()

@@ -1,106 +1,55 @@
-"""The network: a transformer over a window that also sees the retrieved haplotypes."""
+"""V18's network: a transformer over a window that also sees the retrieved haplotypes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..batches.batch import ALT, NUM_MATCH_FEATURES, PAD, REF, Batch, Neighbours
+from ..batches.batch import ALT, PAD, REF, Batch, Neighbours
 from .heads import merge_heterozygotes, v18_genotype_head, v18_haplotype_head
-from .layers import Block, DistanceWeights, LocalWeights, RankWeights, SiteEmbedding, SiteScale
+from .layers import Block, DistanceWeights, RankWeights, SiteEmbedding, SiteScale
+from .loss import imputation_loss
 from .options import NetworkConfig
-
-
-class Prediction(NamedTuple):
-    """Logits: softmax is taken once, by whoever needs probabilities.
-
-    (B, 2, L, 2) float32 of REF and ALT, and (B, L, 3) float32 of 0, 1 and 2 ALT alleles.
-    """
-
-    haplotypes: Tensor
-    genotypes: Tensor
-
-    @property
-    def hap_dosage(self) -> Tensor:
-        """(B, 2, L) float32: probability of ALT."""
-        return self.haplotypes.float().softmax(-1)[..., 1]
+from .prediction import Prediction
 
 
 class ImputationNetwork(nn.Module):
     """Predicts hidden alleles from the masked target and its retrieved neighbours.
 
     Nothing of a position or of a panel is in the weights: sites enter by their frequency and their
-    relative place, so one model serves any region. It sees the probabilities of C = ``num_models``
-    Li-Stephens models, which have a share in the prior. A ``dense`` one has weights of sites for
-    the search, and the neighbours weigh by the distances that follow.
+    relative place, so one model serves any region. A ``dense`` one has weights of sites for the
+    search, and the neighbours weigh by the distances that follow.
     """
 
+    loss = staticmethod(imputation_loss)
     least_frequency: Tensor
 
-    def __init__(
-        self,
-        config: NetworkConfig,
-        *,
-        num_neighbours: int,
-        num_models: int = 0,
-        dense: bool = False,
-    ) -> None:
+    def __init__(self, config: NetworkConfig, *, num_neighbours: int, dense: bool = False) -> None:
         super().__init__()
-        self.config = config
         # The lowest frequency in training: rarer sites are seen as if they had it.
         self.register_buffer("least_frequency", torch.tensor(0.0))
         width = config.width
         self.embedding = SiteEmbedding(width)
-        local = config.weighting == "local"
         self.site_scale = SiteScale() if dense else None
         self.weights: nn.Module
-        if dense:
-            self.weights = DistanceWeights(num_neighbours)
-        else:
-            self.weights = LocalWeights() if local else RankWeights(num_neighbours)
+        self.weights = DistanceWeights(num_neighbours) if dense else RankWeights(num_neighbours)
         self.gate = nn.Sequential(nn.Linear(2, width // 2), nn.GELU(), nn.Linear(width // 2, width))
-        num_evidence = (NUM_MATCH_FEATURES + 1 if local else 0) + num_models
-        self.evidence = nn.Linear(num_evidence, width) if num_evidence else None
         self.fuse = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
         self.fuse_scale = nn.Parameter(torch.tensor(0.1))
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(
-            # Every other layer is shifted by half a stretch, so that neighbouring ones meet.
-            Block(width, config.heads, config.dropout, config.span, config.span // 2 * (i % 2))
-            for i in range(config.layers)
+            Block(width, config.heads, config.dropout) for _ in range(config.layers)
         )
         # Most rows of a batch in training and in evaluation, to which compiled layers' input is
         # padded; None while they are not compiled.
         self._padded_rows: dict[bool, int] | None = None
         self.norm = nn.LayerNorm(width)
-        if config.output_heads == "v18":
-            self.haplotype_head = v18_haplotype_head(width)
-            self.genotype_head = v18_genotype_head(config.dropout)
-        else:
-            self.haplotype_head = nn.Sequential(
-                nn.Linear(width + 2, width), nn.GELU(), nn.Linear(width, 2)
-            )
-            self.genotype_head = nn.Sequential(
-                nn.Linear(2 * width + 3, width), nn.GELU(), nn.Linear(width, 3)
-            )
-        if config.neighbour_prior:  # start from the copied alleles
-            # Share of the panel's frequency in a copied allele: no neighbour is ever fully trusted.
-            self.af_mixture = nn.Parameter(torch.tensor(-4.0))
-            self.prior_scale = nn.Parameter(torch.tensor(1.0))
-            # Shares of the neighbours and of each Li-Stephens model in the prior, at every site.
-            num_experts = 1 + num_models
-            self.prior_share = (
-                nn.Sequential(nn.Linear(1 + num_experts, 16), nn.GELU(), nn.Linear(16, num_experts))
-                if num_models
-                else None
-            )
-            for head in (self.haplotype_head, self.genotype_head):
-                for parameter in head[-1].parameters():
-                    nn.init.zeros_(parameter)
+        self.haplotype_head = v18_haplotype_head(width)
+        self.genotype_head = v18_genotype_head(config.dropout)
 
     def compile_blocks(self, **options: Any) -> None:
         """Compile the transformer's layers, in place: names of parameters stay as they are.
@@ -136,27 +85,16 @@ class ImputationNetwork(nn.Module):
             weights = self.weights(neighbours, batch, self.site_weights(batch.panel_af))
             copied = (weights * (neighbours.alleles == ALT)).sum(2)
             copied = copied + (1 - weights.sum(2)) * batch.af[:, None]
-        x = query + self._retrieved(query, sites, batch, neighbours, frequencies, weights, copied)
+        x = query + self._retrieved(query, sites, batch, frequencies, copied)
 
         x = self.drop(x).flatten(0, 1)
         both_valid = None if valid is None else valid.repeat_interleave(2, 0)
         x = self.norm(self._transform(x, both_valid)).reshape(num_samples, 2, *x.shape[1:])
         per_haplotype = frequencies[:, None].expand(-1, 2, -1, -1)
         haplotypes = self.haplotype_head(torch.cat([x, per_haplotype], -1)).float()
-        if self.config.neighbour_prior:
-            haplotypes = haplotypes + self.prior_scale * self._prior(copied, batch)
-        return Prediction(haplotypes, self._genotypes(x, haplotypes, batch.genotype_frequency))
-
-    def _genotypes(self, x: Tensor, haplotypes: Tensor, frequency: Tensor) -> Tensor:
-        """(B, L, 3) logits from (B, 2, L, D) features and (B, 2, L, 2) logits of haplotypes."""
-        if self.config.output_heads == "v18":
-            first, second = haplotypes.softmax(-1).unbind(1)
-            seen = torch.cat([first, second, frequency], -1)
-            return merge_heterozygotes(self.genotype_head(seen).float())
-        first, second = x[:, 0], x[:, 1]
-        seen = torch.cat([first + second, (first - second).abs(), frequency], -1)
-        genotypes: Tensor = self.genotype_head(seen).float()
-        return genotypes + _genotype_log_probability(haplotypes)
+        first, second = haplotypes.softmax(-1).unbind(1)
+        seen = torch.cat([first, second, batch.genotype_frequency], -1)
+        return Prediction(haplotypes, merge_heterozygotes(self.genotype_head(seen).float()))
 
     @property
     def retrieval_weights(self) -> Callable[[Tensor], Tensor] | None:
@@ -193,9 +131,7 @@ class ImputationNetwork(nn.Module):
         query: Tensor,
         sites: Tensor,
         batch: Batch,
-        neighbours: Neighbours,
         frequencies: Tensor,
-        weights: Tensor,
         copied: Tensor,
     ) -> Tensor:
         """(B, 2, L, D): what the neighbours add to the query.
@@ -209,12 +145,6 @@ class ImputationNetwork(nn.Module):
         ref, alt = self.embedding(tokens, sites[:, None]).unbind(1)
         gate = self.gate(frequencies).sigmoid()
         pooled = (gate * ref)[:, None] + (gate * (alt - ref))[:, None] * alt_share
-        if self.evidence is not None:
-            evidence = batch.li_stephens.transpose(2, 3)
-            if self.config.weighting == "local":
-                weighed = (weights[:, :, :, None] * neighbours.features).sum(2).transpose(2, 3)
-                evidence = torch.cat([weighed, copied[..., None], evidence], -1)
-            pooled = pooled + self.evidence(evidence.to(query.dtype))
         fused = self.fuse(torch.cat([query, pooled], -1))
         maf = torch.minimum(batch.af, 1 - batch.af).clamp_min(1e-6)
         rarity = torch.log1p(1 / maf).clamp_max(3.0)[:, None, :, None]
@@ -225,24 +155,3 @@ class ImputationNetwork(nn.Module):
         """Bring frequencies into the range of training, beyond which an encoding says nothing."""
         least = self.least_frequency
         return torch.minimum(torch.maximum(af, least), 1 - least)
-
-    def _prior(self, copied: Tensor, batch: Batch) -> Tensor:
-        """(B, 2, L, 2) log-probabilities of REF and ALT by neighbours and Li-Stephens models."""
-        af = batch.af[:, None]
-        alt = copied
-        if self.prior_share is not None:
-            experts = torch.cat([copied[..., None], batch.li_stephens.transpose(2, 3)], -1)
-            near = self._seen(af)
-            rarity = torch.log10(torch.minimum(near, 1 - near).clamp_min(1e-4))[..., None]
-            seen = torch.cat([rarity.expand(*copied.shape, 1), (experts - af[..., None]).abs()], -1)
-            alt = (self.prior_share(seen).float().softmax(-1) * experts).sum(-1)
-        af_share = self.af_mixture.sigmoid()
-        alt = ((1 - af_share) * alt + af_share * af).clamp(1e-4, 1 - 1e-4)
-        return torch.stack([torch.log1p(-alt), alt.log()], -1)
-
-
-def _genotype_log_probability(haplotypes: Tensor) -> Tensor:
-    """(B, 2, L, 2) logits to (B, L, 3) log-probabilities of 0, 1 and 2 ALT alleles."""
-    first, second = haplotypes.log_softmax(-1).unbind(1)
-    het = torch.logaddexp(first[..., 0] + second[..., 1], first[..., 1] + second[..., 0])
-    return torch.stack([first[..., 0] + second[..., 0], het, first[..., 1] + second[..., 1]], -1)

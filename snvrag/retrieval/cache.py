@@ -27,7 +27,7 @@ class CacheStatistics:
     first_search_seconds: float = 0.0
 
     def add_build(self, seconds: float) -> None:
-        """Count the building of a window's indexes."""
+        """Count the building of a window's index."""
         if self.num_builds == 0:
             self.first_build_seconds = seconds
         self.num_builds += 1
@@ -43,8 +43,7 @@ class CacheStatistics:
 @dataclass
 class _Entry:
     observed: Any
-    indexes: list[HammingIndex]
-    num_bytes: int
+    index: HammingIndex
 
 
 class IndexCache:
@@ -71,8 +70,8 @@ class IndexCache:
 
     def find(
         self, key: tuple[Hashable, int, int], observed: Any, same: Callable[[Any, Any], bool]
-    ) -> list[HammingIndex] | None:
-        """Return the indexes of an owner's window under a mask, if they are held.
+    ) -> HammingIndex | None:
+        """Return the index of an owner's window under a mask, if it is held.
 
         ``observed`` is True where a site counts. The mask itself decides whether an entry serves,
         as far as ``same`` compares it: targets may lack different sites under one mask_seed.
@@ -84,17 +83,14 @@ class IndexCache:
             self._drop(key)
             return None
         self._entries.move_to_end(key)
-        return entry.indexes
+        return entry.index
 
-    def add(
-        self, key: tuple[Hashable, int, int], observed: Any, indexes: list[HammingIndex]
-    ) -> None:
-        """Hold the indexes of an owner's window; the least recently used leave at the budget."""
-        entry = _Entry(observed, indexes, sum(index.num_bytes for index in indexes))
-        self._entries[key] = entry
-        self.num_bytes += entry.num_bytes
+    def add(self, key: tuple[Hashable, int, int], observed: Any, index: HammingIndex) -> None:
+        """Hold the index of an owner's window; the least recently used leave at the budget."""
+        self._entries[key] = _Entry(observed, index)
+        self.num_bytes += index.num_bytes
         while self.num_bytes > self.budget_bytes and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))
 
     def _drop(self, key: tuple[Hashable, int, int]) -> None:
-        self.num_bytes -= self._entries.pop(key).num_bytes
+        self.num_bytes -= self._entries.pop(key).index.num_bytes

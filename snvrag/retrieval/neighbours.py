@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..batches.batch import NUM_MATCH_FEATURES, Batch, Neighbours
+from ..batches.batch import Batch, Neighbours
 from ..batches.device import DeviceHaplotypes
 from ..kernels import HammingIndex
 from ..panel.panel import Panel
 from ..panel.windows import Windows
 from .cache import CacheStatistics, IndexCache
 from .options import RetrievalConfig
-from .searches import DeviceSearch, HostSearch, Queries, Search, Segment, blank_neighbours
+from .searches import DeviceSearch, HostSearch, Queries, Search, blank_neighbours
 
 SiteWeights = Callable[[Tensor], Tensor]
 """Weights of sites in the search, (N, L) from the ALT frequencies of N windows in the panel."""
@@ -32,8 +31,6 @@ class Retriever:
     ----------
     panel, windows, config
         Masks of one mask_seed must be those of one dataset: on a device they are not compared.
-    with_features : bool
-        Whether neighbours have match features, the dominant cost for large K.
     threads : int, optional
         Of a search on the CPU.
     cache : IndexCache, optional
@@ -51,7 +48,6 @@ class Retriever:
         windows: Windows,
         config: RetrievalConfig,
         *,
-        with_features: bool = True,
         threads: int | None = None,
         cache: IndexCache | None = None,
         resident: DeviceHaplotypes | None = None,
@@ -64,12 +60,11 @@ class Retriever:
         self._site_weights = site_weights
         # Of its entries in the cache; an id would be that of another retriever one day.
         self._owner = object()
-        self._num_features = NUM_MATCH_FEATURES if with_features else 0
         self._search: Search
         if resident is None:
-            self._search = HostSearch(panel, config, self._num_features, threads)
+            self._search = HostSearch(panel, config, threads)
         else:
-            self._search = DeviceSearch(resident, config, self._num_features)
+            self._search = DeviceSearch(resident, config)
 
     @property
     def num_bytes(self) -> int:
@@ -87,58 +82,38 @@ class Retriever:
         The index of a window is built from the mask that the batch itself carries: query and panel
         are masked alike by construction. Haplotypes of the query's own sample are left out.
         """
-        neighbours = blank_neighbours(batch, self.config.k, self._num_features)
-        for queries, segment, nearest in self.search(batch):
-            self._search.read(neighbours, queries, segment, nearest)
+        neighbours = blank_neighbours(batch, self.config.k)
+        for queries, nearest in self.search(batch):
+            self._search.read(neighbours, queries, nearest)
         return neighbours
 
-    def search(self, batch: Batch) -> Iterator[tuple[Queries, Segment, Any]]:
-        """Yield the (Q, k) indices of the nearest haplotypes, of each window and segment in turn.
+    def search(self, batch: Batch) -> Iterator[tuple[Queries, Any]]:
+        """Yield the (Q, k) indices of the nearest haplotypes, of each window in turn.
 
         They are an array of NumPy, or a tensor on the device.
         """
         weights = None if self._site_weights is None else self._site_weights(batch.panel_af)
         for n, window in enumerate(batch.windows.tolist()):
-            origin = int(self.windows.flanked_starts[window])
-            num_sites = int(self.windows.flanked_stops[window]) - origin
-            queries = self._search.queries(batch, n, origin, num_sites)
-            segments = self.segments(window)
-            indexes = self._indexes(batch.mask_seed, window, queries, segments)
-            for segment, index in zip(segments, indexes, strict=True):
-                of_sites = None if weights is None else weights[n]
-                wait = self.statistics.search_seconds == 0
-                start = self._search.clock(wait=wait)
-                nearest = self._search.nearest(queries, segment, index, of_sites)
-                self.statistics.add_search(self._search.clock(wait=wait) - start)
-                yield queries, segment, nearest
+            start, stop = self.windows.flanked_starts[window], self.windows.flanked_stops[window]
+            queries = self._search.queries(batch, n, slice(int(start), int(stop)))
+            index = self._index(batch.mask_seed, window, queries)
+            of_sites = None if weights is None else weights[n]
+            wait = self.statistics.search_seconds == 0
+            began = self._search.clock(wait=wait)
+            nearest = self._search.nearest(queries, index, of_sites)
+            self.statistics.add_search(self._search.clock(wait=wait) - began)
+            yield queries, nearest
 
-    def segments(self, window: int) -> list[Segment]:
-        """Return the fewest segments of a window, of equal length; the outer ones have its flanks.
-
-        A segment's own flanks are cut at the sites that the window is read with.
-        """
-        windows, size, flank = self.windows, self.config.segment_size, self.config.segment_flank
-        start, stop = int(windows.starts[window]), int(windows.stops[window])
-        first, last = int(windows.flanked_starts[window]), int(windows.flanked_stops[window])
-        count = -(-(stop - start) // size) if size else 1
-        cuts = [start + (stop - start) * i // count for i in range(count + 1)]
-        cuts[0], cuts[-1] = first, last
-        return [
-            Segment(a, b, max(first, a - flank), min(last, b + flank)) for a, b in pairwise(cuts)
-        ]
-
-    def _indexes(
-        self, mask_seed: int, window: int, queries: Queries, segments: list[Segment]
-    ) -> list[HammingIndex]:
-        """Return an index for each segment, from the cache or built now."""
+    def _index(self, mask_seed: int, window: int, queries: Queries) -> HammingIndex:
+        """Return the index of a window, from the cache or built now."""
         key = (self._owner, mask_seed, window)
-        indexes = self.cache.find(key, queries.observed, self._search.same)
-        if indexes is not None:
+        index = self.cache.find(key, queries.observed, self._search.same)
+        if index is not None:
             self.statistics.num_hits += 1
-            return indexes
+            return index
         wait = self.statistics.num_builds == 0
         start = self._search.clock(wait=wait)
-        indexes = [self._search.index(queries, segment) for segment in segments]
+        index = self._search.index(queries)
         self.statistics.add_build(self._search.clock(wait=wait) - start)
-        self.cache.add(key, queries.observed, indexes)
-        return indexes
+        self.cache.add(key, queries.observed, index)
+        return index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,22 +16,7 @@ from ..batches.batch import PAD, Batch, Neighbours
 from ..batches.device import DeviceHaplotypes, gather_alleles
 from ..kernels import HammingIndex
 from ..panel.panel import Panel
-from .device_features import match_features
 from .options import RetrievalConfig
-
-
-class Segment(NamedTuple):
-    """Sites [start, stop) of a panel, retrieved by [flanked_start, flanked_stop)."""
-
-    start: int
-    stop: int
-    flanked_start: int
-    flanked_stop: int
-
-    @property
-    def flanked(self) -> slice:
-        """The sites that count in the search."""
-        return slice(self.flanked_start, self.flanked_stop)
 
 
 @dataclass(frozen=True)
@@ -42,8 +27,8 @@ class Queries:
     ----------
     rows : slice
         Rows of the batch.
-    origin : int
-        First site that the window is read with.
+    sites : slice
+        Those that the window is read with.
     alleles : (2 * n, L) uint8
     observed : (L,) bool
         Sites that are not hidden, L without padding.
@@ -52,39 +37,34 @@ class Queries:
     """
 
     rows: slice
-    origin: int
+    sites: slice
     alleles: Any
     observed: Any
     exclude: Any
 
-    def within(self, segment: Segment) -> slice:
-        """Return the sites that count for a segment, as places in the window."""
-        return slice(segment.flanked_start - self.origin, segment.flanked_stop - self.origin)
-
-    def own(self, segment: Segment) -> slice:
-        """Return the segment's own sites, as places in the window."""
-        return slice(segment.start - self.origin, segment.stop - self.origin)
+    @property
+    def num_sites(self) -> int:
+        """L without padding."""
+        return int(self.sites.stop - self.sites.start)
 
 
 class Search(Protocol):
     """What retrieval does where the panel is."""
 
-    def queries(self, batch: Batch, n: int, origin: int, num_sites: int) -> Queries:
+    def queries(self, batch: Batch, n: int, sites: slice) -> Queries:
         """Return the queries of the n-th window of a batch."""
 
     def same(self, a: Any, b: Any) -> bool:
         """Return whether two masks are equal, as far as that is known without waiting."""
 
-    def index(self, queries: Queries, segment: Segment) -> HammingIndex:
-        """Build the index of a segment."""
+    def index(self, queries: Queries) -> HammingIndex:
+        """Build the index of a window."""
 
-    def nearest(
-        self, queries: Queries, segment: Segment, index: HammingIndex, weights: Tensor | None
-    ) -> Any:
-        """Return the (2 * n, k) indices of the nearest haplotypes; weights are of the window."""
+    def nearest(self, queries: Queries, index: HammingIndex, weights: Tensor | None) -> Any:
+        """Return the (2 * n, k) indices of the nearest haplotypes."""
 
-    def read(self, found: Neighbours, queries: Queries, segment: Segment, nearest: Any) -> None:
-        """Fill in the alleles and features of a segment's own sites."""
+    def read(self, found: Neighbours, queries: Queries, nearest: Any) -> None:
+        """Fill in the alleles of a window."""
 
     def clock(self, *, wait: bool) -> float:
         """Return a time in seconds; on a device, after its work if ``wait``."""
@@ -93,22 +73,19 @@ class Search(Protocol):
 class HostSearch:
     """Searches on the CPU."""
 
-    def __init__(
-        self, panel: Panel, config: RetrievalConfig, num_features: int, threads: int | None
-    ) -> None:
+    def __init__(self, panel: Panel, config: RetrievalConfig, threads: int | None) -> None:
         self._panel, self._config, self._threads = panel, config, threads
-        self._num_features = num_features
 
-    def queries(self, batch: Batch, n: int, origin: int, num_sites: int) -> Queries:
+    def queries(self, batch: Batch, n: int, sites: slice) -> Queries:
         """Return views of the batch."""
         rows = slice(int(batch.row_starts[n]), int(batch.row_starts[n + 1]))
         alleles: NDArray[np.uint8] = batch.alleles.numpy()[rows]
         own = self._panel.own_haplotypes(batch.panel_sample.numpy()[rows])
         return Queries(
             rows,
-            origin,
+            sites,
             alleles.reshape(2 * len(alleles), -1),
-            ~batch.hidden.numpy()[n, :num_sites],
+            ~batch.hidden.numpy()[n, : sites.stop - sites.start],
             own.repeat(2, axis=0),
         )
 
@@ -116,48 +93,38 @@ class HostSearch:
         """Compare masks."""
         return np.array_equal(a, b)
 
-    def index(self, queries: Queries, segment: Segment) -> HammingIndex:
-        """Build the index of a segment."""
+    def index(self, queries: Queries) -> HammingIndex:
+        """Build the index of a window."""
         return HammingIndex.from_sites(
-            self._panel.site_bits[segment.flanked],
+            self._panel.site_bits[queries.sites],
             num_haplotypes=self._panel.num_haplotypes,
-            observed=queries.observed[queries.within(segment)],
+            observed=queries.observed,
         )
 
     def nearest(
-        self, queries: Queries, segment: Segment, index: HammingIndex, weights: Tensor | None
+        self, queries: Queries, index: HammingIndex, weights: Tensor | None
     ) -> NDArray[np.int64]:
         """Search by bits."""
-        seen = queries.within(segment)
+        num_sites = queries.num_sites
         return index.search(
-            _core.pack_rows(queries.alleles[:, seen]),
+            _core.pack_rows(queries.alleles[:, :num_sites]),
             self._config.k,
             exclude=queries.exclude,
-            weights=None if weights is None else weights.numpy()[seen],
+            weights=None if weights is None else weights.numpy()[:num_sites],
             threads=self._threads,
         ).indices
 
-    def read(self, found: Neighbours, queries: Queries, segment: Segment, nearest: Any) -> None:
+    def read(self, found: Neighbours, queries: Queries, nearest: Any) -> None:
         """Copy from the panel's bits."""
-        sites, haplotypes = queries.own(segment), nearest.ravel()
+        sites, haplotypes = queries.sites, nearest.ravel()
         rows = found.alleles.numpy()[queries.rows].reshape(haplotypes.size, -1)
         _core.gather_alleles(
-            self._panel.site_bits, segment.start, segment.stop, haplotypes, rows[:, sites]
+            self._panel.site_bits,
+            sites.start,
+            sites.stop,
+            haplotypes,
+            rows[:, : queries.num_sites],
         )
-        if not self._num_features:
-            return
-        seen = queries.within(segment)
-        num_seen = seen.stop - seen.start
-        features = _core.match_features(
-            _core.pack_rows(queries.alleles[:, seen]),
-            self._panel.haplotype_bits(haplotypes, segment.flanked_start, segment.flanked_stop),
-            num_seen,
-            _core.pack_rows(queries.observed[None, seen]),
-            self._panel.position[segment.flanked],
-            self._config.decay_sites,
-        ).reshape(-1, 2, self._config.k, self._num_features, num_seen)
-        kept = features[..., sites.start - seen.start : sites.stop - seen.start]
-        found.features.numpy()[queries.rows, ..., sites] = kept
 
     def clock(self, *, wait: bool) -> float:
         """Return the host's time."""
@@ -168,21 +135,18 @@ class HostSearch:
 class DeviceSearch:
     """Searches on a device, from bits that stay there; nothing waits for it but `clock`."""
 
-    def __init__(
-        self, resident: DeviceHaplotypes, config: RetrievalConfig, num_features: int
-    ) -> None:
+    def __init__(self, resident: DeviceHaplotypes, config: RetrievalConfig) -> None:
         self._resident, self._config = resident, config
-        self._num_features = num_features
 
-    def queries(self, batch: Batch, n: int, origin: int, num_sites: int) -> Queries:
+    def queries(self, batch: Batch, n: int, sites: slice) -> Queries:
         """Return views of the batch."""
         rows = slice(int(batch.row_starts[n]), int(batch.row_starts[n + 1]))
         own = self._resident.pairs[batch.panel_sample[rows]]
         return Queries(
             rows,
-            origin,
+            sites,
             batch.alleles[rows].flatten(0, 1),
-            ~batch.hidden[n, :num_sites],
+            ~batch.hidden[n, : sites.stop - sites.start],
             own.repeat_interleave(2, 0),
         )
 
@@ -191,43 +155,29 @@ class DeviceSearch:
         del a, b
         return True
 
-    def index(self, queries: Queries, segment: Segment) -> HammingIndex:
-        """Build the index of a segment, with the capacity for all its sites."""
-        bits: Any = self._resident.site_bits[segment.flanked]
+    def index(self, queries: Queries) -> HammingIndex:
+        """Build the index of a window, with the capacity for all its sites."""
+        bits: Any = self._resident.site_bits[queries.sites]
         return HammingIndex.from_sites(
             bits,
             num_haplotypes=self._resident.panel.num_haplotypes,
-            observed=queries.observed[queries.within(segment)].contiguous(),
+            observed=queries.observed.contiguous(),
         )
 
-    def nearest(
-        self, queries: Queries, segment: Segment, index: HammingIndex, weights: Tensor | None
-    ) -> Tensor:
+    def nearest(self, queries: Queries, index: HammingIndex, weights: Tensor | None) -> Tensor:
         """Search by bits."""
-        seen = queries.within(segment)
-        bits: Any = pack_alleles(queries.alleles[:, seen])
-        of_sites: Any = None if weights is None else weights[seen].float().contiguous()
+        num_sites = queries.num_sites
+        bits: Any = pack_alleles(queries.alleles[:, :num_sites])
+        of_sites: Any = None if weights is None else weights[:num_sites].float().contiguous()
         found = index.search(bits, self._config.k, exclude=queries.exclude, weights=of_sites)
         nearest: Any = found.indices
         return nearest  # type: ignore[no-any-return]
 
-    def read(self, found: Neighbours, queries: Queries, segment: Segment, nearest: Any) -> None:
+    def read(self, found: Neighbours, queries: Queries, nearest: Any) -> None:
         """Copy from the panel's bits."""
-        sites, seen = queries.own(segment), queries.within(segment)
-        bits = self._resident.site_bits[segment.flanked]
+        bits = self._resident.site_bits[queries.sites]
         near = gather_alleles(bits, nearest.flatten()).reshape(*nearest.shape, -1)
-        kept = slice(sites.start - seen.start, sites.stop - seen.start)
-        alleles = found.alleles[queries.rows].flatten(0, 1)
-        alleles[..., sites] = near[..., kept]
-        if self._num_features:
-            features = match_features(
-                queries.alleles[:, seen],
-                near,
-                queries.observed[seen],
-                self._resident.position[segment.flanked],
-                self._config.decay_sites,
-            )
-            found.features[queries.rows].flatten(0, 1)[..., sites] = features[..., kept]
+        found.alleles[queries.rows].flatten(0, 1)[..., : queries.num_sites] = near
 
     def clock(self, *, wait: bool) -> float:
         """Return the host's time, after the work of the device if ``wait``."""
@@ -245,17 +195,10 @@ def pack_alleles(alleles: Tensor) -> Tensor:
     return words
 
 
-def blank_neighbours(batch: Batch, k: int, num_features: int) -> Neighbours:
+def blank_neighbours(batch: Batch, k: int) -> Neighbours:
     """Return padding where a window is shorter than the batch; otherwise nothing is set."""
     num_samples, length, device = batch.num_samples, batch.alleles.shape[-1], batch.alleles.device
     shape = (num_samples, 2, k, length)
-    of_features = (num_samples, 2, k, num_features, length)
     if batch.is_padded:
-        return Neighbours(
-            torch.full(shape, PAD, dtype=torch.uint8, device=device),
-            torch.zeros(of_features, device=device),
-        )
-    return Neighbours(
-        torch.empty(shape, dtype=torch.uint8, device=device),
-        torch.empty(of_features, device=device),
-    )
+        return Neighbours(torch.full(shape, PAD, dtype=torch.uint8, device=device))
+    return Neighbours(torch.empty(shape, dtype=torch.uint8, device=device))

@@ -1,11 +1,10 @@
-"""Batches of an epoch with their neighbours, made here or by worker processes."""
+"""Batches of an epoch with what a network takes, made here or by worker processes."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
 from itertools import islice
 from multiprocessing import active_children
 from multiprocessing.connection import wait
@@ -13,99 +12,69 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from ..batches.batch import Batch, Neighbours
-from ..batches.dataset import WindowDataset, as_batch
-from ..batches.device import DeviceDataset, DeviceHaplotypes, upload
+from ..batches.batch import Batch, EvidenceBatch, Neighbours
+from ..batches.dataset import as_batch
 from ..batches.keys import Key, KeySampler
 from ..errors import LostWorkerError, one_line
-from ..li_stephens.model import LiStephensModel
-from ..panel.windows import Windows
-from ..retrieval.cache import IndexCache
-from ..retrieval.neighbours import Retriever, SiteWeights
-from .distributed import ALONE, Ranks
+from ..retrieval.cache import CacheStatistics
+from .distributed import Ranks
 from .options import Config, RunConfig
-from .run_data import RunData
 from .signals import ignore_signals, kill, signals_blocked
 
-Group = list[tuple[Batch, Neighbours]]
+Inputs = tuple[Batch, Neighbours] | tuple[EvidenceBatch]
+"""What a network takes: a batch, and for the transformer the neighbours."""
+Group = list[Inputs]
 """Batches of one optimizer step."""
 
 
 class Loader:
-    """The batches of training or validation, by epoch, with their neighbours.
+    """The batches of training or validation, by epoch; `SampleLoader` and `WindowLoader` make them.
 
     Training batches are shuffled and split over the ranks; validation batches come in order and are
     dealt out whole. A rank without a share has a batch of no samples. ``sampler`` has the keys
-    before they are divided; ``workers`` start with the first epoch.
-
-    With ``resident``, the panel's haplotypes on a device, batches and neighbours are made there,
-    from keys alone; the probabilities of Li-Stephens models are made on the host, by workers if
-    there are some. ``cache`` holds the search indexes; ``site_weights`` are those of the search.
+    before they are divided; ``workers`` start with the first epoch. ``made_by_workers`` makes
+    something of the keys of a batch, here or in a worker, which `complete` makes the batch of.
     """
+
+    searches = "searches"
+    """What the time of `statistics.search_seconds` is spent on."""
 
     def __init__(
         self,
         config: Config,
-        data: RunData,
-        windows: Windows,
-        ranks: Ranks = ALONE,
+        sampler: KeySampler,
+        made_by_workers: Any,
+        ranks: Ranks,
         *,
         training: bool,
-        cache: IndexCache | None = None,
-        resident: DeviceHaplotypes | None = None,
-        site_weights: SiteWeights | None = None,
     ) -> None:
-        self.ranks, self.training, self.resident = ranks, training, resident
-        targets = data.train if training else data.validation
-        li_stephens = None
-        if config.li_stephens.li_stephens:
-            li_stephens = LiStephensModel(
-                data.panel,
-                config.li_stephens,
-                genetic_map=data.genetic_map,
-                threads=1 if config.run.workers else config.run.threads,
-            )
-        self.dataset = WindowDataset(
-            data.panel,
-            targets,
-            windows,
-            config.masks if training else config.masks.validation(),
-            li_stephens,
-        )
-        self.sampler = KeySampler(
-            len(windows),
-            targets.haplotypes.num_samples,
-            config.training.batch_size,
-            seed=config.training.seed,
-            shuffle=config.training.shuffle if training else "none",
-        )
-        self.retriever = Retriever(
-            data.panel,
-            windows,
-            config.retrieval,
-            with_features=config.network.needs_features,
-            threads=config.run.threads,
-            cache=cache,
-            resident=resident,
-            site_weights=site_weights,
-        )
-        self._on_device: DeviceDataset | None = None
-        self._of_worker: WindowDataset | _HostPart = self.dataset
-        if resident is not None:
-            self._on_device = DeviceDataset(self.dataset, resident)
-            self._of_worker = _HostPart(self.dataset)
+        self.ranks, self.training, self.sampler = ranks, training, sampler
+        self.statistics = CacheStatistics()
+        self._made_by_workers = made_by_workers
         self._epoch_keys = _EpochKeys()
         self.workers: set[BaseProcess] = set()
         self.loader = self._make_loader(config.run)
+
+    def begin_epoch(self, mask_seed: int) -> None:
+        """Drop what belongs to other masks and start the counts anew."""
+        raise NotImplementedError
+
+    def complete(self, made: Any) -> Inputs:
+        """Return the inputs of what a worker has made."""
+        raise NotImplementedError
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of the just-in-time cache, in bytes."""
+        raise NotImplementedError
 
     def _make_loader(self, config: RunConfig) -> DataLoader[Any]:
         num_workers = config.workers
         with _more_workers_than_cores():
             return DataLoader(
-                self._of_worker,
+                self._made_by_workers,
                 batch_sampler=self._epoch_keys,
                 collate_fn=as_batch,
                 num_workers=num_workers,
@@ -121,29 +90,16 @@ class Loader:
         share = self.ranks.split_batches if self.training else self.ranks.deal_batches
         return share(self.sampler.batches(mask_seed, first))
 
-    def batches(self, mask_seed: int, first: int = 0) -> Iterator[tuple[Batch, Neighbours]]:
+    def batches(self, mask_seed: int, first: int = 0) -> Iterator[Inputs]:
         """Yield this rank's batches, from number ``first`` of an epoch on.
 
         Raises `LostWorkerError` if a worker fails.
         """
-        for made in self._made_by_workers(mask_seed, first):
-            batch = self._complete(made)
-            yield batch, self.retriever.retrieve(batch)
+        return map(self.complete, self._made(mask_seed, first))
 
-    def make(self, keys: Sequence[Key]) -> Batch:
+    def make(self, keys: Sequence[Key]) -> Inputs:
         """Return the batch of some keys, made by this process alone."""
-        return self._complete(self._of_worker.__getitems__(keys))
-
-    def _complete(self, made: Any) -> Batch:
-        """Return the batch of what a worker has made: itself, or on a device what it lacks."""
-        if self._on_device is None:
-            whole: Batch = made
-            return whole
-        keys, li_stephens = made
-        batch = self._on_device.__getitems__(keys)
-        if li_stephens is None:
-            return batch
-        return replace(batch, li_stephens=upload(li_stephens.numpy(), batch.alleles.device))
+        return self.complete(self._made_by_workers.__getitems__(keys))
 
     def groups(self, mask_seed: int, size: int, first: int = 0) -> Iterator[Group]:
         """Yield batches in groups of ``size``; the last group of an epoch may be smaller."""
@@ -151,7 +107,7 @@ class Loader:
         while group := list(islice(batches, size)):
             yield group
 
-    def _made_by_workers(self, mask_seed: int, first: int) -> Iterator[Any]:
+    def _made(self, mask_seed: int, first: int) -> Iterator[Any]:
         self._epoch_keys.batches = lambda: self.keys(mask_seed, first)
         if self.loader.num_workers == 0:
             yield from self.loader
@@ -184,18 +140,6 @@ class Loader:
     def close(self) -> None:
         """Kill the workers; the loader cannot be used any more."""
         kill(self.workers)
-
-
-class _HostPart(Dataset[Any]):
-    """What the host makes of a batch on a device: its keys, and the Li-Stephens probabilities."""
-
-    def __init__(self, dataset: WindowDataset) -> None:
-        self._dataset = dataset
-
-    def __getitems__(self, keys: Sequence[Key]) -> tuple[Sequence[Key], Tensor | None]:
-        if self._dataset.li_stephens is None:
-            return keys, None
-        return keys, torch.from_numpy(self._dataset.li_stephens_of(keys))
 
 
 class _EpochKeys:

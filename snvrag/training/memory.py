@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..batches.batch import Batch, Neighbours
+from .loader import Inputs
 from .step import BatchRunner
 
 # What the allocator of the CPU takes over what torch asks for: glibc puts blocks of up to 32 MiB on
@@ -64,17 +64,16 @@ class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def pass_bytes(
     runner: BatchRunner,
-    batch: Batch,
-    neighbours: Neighbours,
+    inputs: Inputs,
     num_samples: int,
     *,
     training: bool = True,
 ) -> float:
     """Return about how much memory the pass of a batch of ``num_samples`` samples adds.
 
-    The passes of the first, and of the first two samples of ``batch`` are carried out and what they
-    take is extrapolated linearly. On the CPU, it includes the gaps between blocks of memory. The
-    gradients of the parameters do not count; they are cleared.
+    The passes of the first, and of the first two samples of ``inputs`` are carried out and what
+    they take is extrapolated linearly. On the CPU, it includes the gaps between blocks of memory.
+    The gradients of the parameters do not count; they are cleared.
 
     Parameters
     ----------
@@ -85,7 +84,7 @@ def pass_bytes(
     for parameter in network.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
-    fields = [*vars(batch).values(), *vars(neighbours).values()]
+    fields = [field for tensors in inputs for field in vars(tensors).values()]
     existing = [
         *network.parameters(),
         *network.buffers(),
@@ -94,17 +93,17 @@ def pass_bytes(
     ]
 
     def peak(count: int) -> float:
-        part = batch.rows(0, count), neighbours.rows(0, count)
+        part = cast(Inputs, tuple(tensors.rows(0, count) for tensors in inputs))
         with PeakBytes(runner.device, existing) as measured:
             if training:
                 runner.backward([part], part[0].num_scored)
             else:
                 with torch.no_grad():
-                    list(runner.forward(*part))
+                    list(runner.forward(part))
         return float(measured.peak)
 
     one = peak(1)
-    two = peak(2) if min(num_samples, batch.num_samples) > 1 else one
+    two = peak(2) if min(num_samples, inputs[0].num_samples) > 1 else one
     network.zero_grad(set_to_none=True)
     gaps = _WITH_GAPS if runner.device.type == "cpu" else 1.0
     return gaps * (one + (two - one) * (num_samples - 1))

@@ -9,7 +9,6 @@ from ..batches.masks import MaskConfig
 from ..config.options import Options, entries, option, section, to_tables
 from ..config.toml import format_tables
 from ..errors import InputError
-from ..li_stephens.model import LiStephensConfig
 from ..network.options import NetworkConfig
 from ..panel.windows import WindowConfig
 from ..retrieval.options import RetrievalConfig
@@ -79,8 +78,9 @@ class TrainingConfig(Options):
 
     epochs: int = option(6, "passes over all samples and windows", least=1, resume="noted", v18=20)
     batch_size: int = option(
-        16,
-        "samples (two haplotypes each) in a batch, over all processes of torchrun together",
+        4,
+        "samples (two haplotypes each) in a batch, over all processes of torchrun together: over "
+        "all windows for the head, over one window each for the transformer",
         least=1,
         v18=8,
     )
@@ -107,11 +107,6 @@ class TrainingConfig(Options):
         5, "epochs without a better F1 after which training stops; 0: never", least=0
     )
     min_gain: float = option(0.001, "gain in F1 that counts as better", least=0)
-    shuffle: Literal["full", "window"] = option(
-        "full",
-        "order of the examples: any windows in one batch (full), or one window a batch (window)",
-        v18="window",
-    )
     seed: int = option(
         0, "seed of the initial weights, the order of examples and dropout", least=0, below=2**63
     )
@@ -179,7 +174,7 @@ class RunConfig(Options):
     )
     compile: bool = option(
         False,
-        "compile the network's layers, which takes minutes at the start of a run; needs a C++ "
+        "compile the transformer's layers, which takes minutes at the start of a run; needs a C++ "
         "compiler, or Triton on a GPU",
         resume="noted",
     )
@@ -211,22 +206,18 @@ class Config(Options):
     windows: WindowConfig = section(WindowConfig)
     masks: MaskConfig = section(MaskConfig)
     retrieval: RetrievalConfig = section(RetrievalConfig)
-    li_stephens: LiStephensConfig = section(LiStephensConfig)
     network: NetworkConfig = section(NetworkConfig)
     training: TrainingConfig = section(TrainingConfig)
     run: RunConfig = section(RunConfig)
 
     def check(self) -> None:
-        """Refuse a dense retrieval for a network that could not learn from its distances."""
-        if self.retrieval.retrieval != "dense":
+        """Refuse what only a transformer has where there is none."""
+        if self.network.network == "transformer":
             return
-        if self.network.weighting != "rank":
-            raise InputError("must be rank for a dense retrieval", argument="weighting")
-        if self.retrieval.segment_size:
-            raise InputError(
-                f"must be 0 for a dense retrieval, got {self.retrieval.segment_size}",
-                argument="segment_size",
-            )
+        if self.retrieval.retrieval == "dense":
+            raise InputError("must be hamming for the head", argument="retrieval")
+        if self.run.compile:
+            raise InputError("must be no for the head", argument="compile")
 
     def to_toml(self) -> str:
         """Return the text of a TOML file of the options, without what belongs to one start only."""

@@ -13,8 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..batches.batch import Batch
-from ..network.transformer import Prediction
+from ..batches.batch import Batch, EvidenceBatch
+from ..network.prediction import HaplotypePrediction, Prediction
 from .distributed import Ranks
 from .metrics import Metrics
 
@@ -36,12 +36,16 @@ class EpochSums:
         self.metrics = Metrics(device)
 
     @torch.no_grad()
-    def add_batch(self, loss: Tensor, prediction: Prediction, batch: Batch) -> None:
+    def add_batch(
+        self,
+        loss: Tensor,
+        prediction: Prediction | HaplotypePrediction,
+        batch: Batch | EvidenceBatch,
+    ) -> None:
         """Add a batch whose loss is a sum over its scored sites."""
         self.loss += (loss.double() * _LOSS_UNITS).round() / _LOSS_UNITS
         self.num_scored += batch.scored.sum()
-        af = batch.panel_af[batch.window_row]
-        self.metrics.update(prediction.hap_dosage, batch.alleles, batch.scored, af)
+        self.metrics.update(prediction.hap_dosage, batch.alleles, batch.scored, batch.strata_af)
 
     def add(self, other: EpochSums, bad: Tensor | None = None) -> None:
         """Add other sums; where ``bad``, a scalar on the device, is not 0, add nothing."""

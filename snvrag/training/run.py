@@ -33,7 +33,9 @@ def train(config: Config) -> list[dict[str, Any]]:
     `TrainingInterrupted` when SIGTERM or SIGINT ended it, after a checkpoint was saved, and
     `LostRankError` if another process of the run has ended.
     """
-    if config.run.threads:
+    if config.network.network == "head":
+        torch.set_num_threads(1)  # its layers are too small to share
+    elif config.run.threads:
         torch.set_num_threads(config.run.threads)
     ranks = Ranks.start(config.run.rank_timeout)
     trainer, resumed, warnings = _prepare(config, ranks)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ..batches.batch import Batch, Neighbours
+from ..batches.batch import Batch, EvidenceBatch
 from ..errors import InputError
 from ..log import log
-from ..network.loss import imputation_loss
-from ..network.transformer import ImputationNetwork, Prediction
-from .loader import Group
+from ..network.head_network import HeadNetwork
+from ..network.transformer import ImputationNetwork
+from .loader import Group, Inputs
 from .options import TrainingConfig
 from .progress import EpochSums
 
@@ -28,7 +29,7 @@ class BatchRunner:
     doubles at every out-of-memory error and never falls.
     """
 
-    network: ImputationNetwork
+    network: ImputationNetwork | HeadNetwork
     device: torch.device
     _: KW_ONLY
     gamma: float
@@ -40,16 +41,14 @@ class BatchRunner:
         enabled = self.amp and self.device.type == "cuda"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
-    def forward(
-        self, batch: Batch, neighbours: Neighbours
-    ) -> Iterator[tuple[Batch, Prediction, Tensor]]:
+    def forward(self, inputs: Inputs) -> Iterator[tuple[Batch | EvidenceBatch, Any, Tensor]]:
         """Yield each micro-batch on the device, its prediction and the sum of its losses."""
-        for part, its_neighbours in micro_batches(batch, neighbours, self.num_parts):
-            part = part.to(self.device)
+        for part in micro_batches(inputs, self.num_parts):
+            on_device: Any = [tensors.to(self.device) for tensors in part]
             with self.autocast():
-                prediction = self.network(part, its_neighbours.to(self.device))
-                loss = imputation_loss(prediction, part, self.gamma)
-            yield part, prediction, loss
+                prediction = self.network(*on_device)
+                loss = self.network.loss(prediction, on_device[0], self.gamma)
+            yield on_device[0], prediction, loss
 
     def backward(self, group: Group, num_scored: Tensor) -> tuple[EpochSums, Tensor]:
         """Accumulate gradients of the mean loss over an accumulation group.
@@ -71,10 +70,10 @@ class BatchRunner:
                 pass  # leave this block first: its error keeps tensors alive
             self.network.zero_grad(set_to_none=True)
             set_random_state(self.device, state)
-            self._split_further(max(batch.num_samples for batch, _ in group))
+            self._split_further(max(inputs[0].num_samples for inputs in group))
 
     @torch.no_grad()
-    def evaluate(self, batch: Batch, neighbours: Neighbours) -> EpochSums:
+    def evaluate(self, inputs: Inputs) -> EpochSums:
         """Return the sums of a batch; after an out-of-memory error, with twice the micro-batches.
 
         `InputError` if the memory is too small for one sample.
@@ -82,18 +81,18 @@ class BatchRunner:
         while True:
             sums = EpochSums(self.device)
             try:
-                for part, prediction, loss in self.forward(batch, neighbours):
+                for part, prediction, loss in self.forward(inputs):
                     sums.add_batch(loss, prediction, part)
                 return sums
             except torch.cuda.OutOfMemoryError:
                 pass  # leave this block first: its error keeps tensors alive
-            self._split_further(batch.num_samples)
+            self._split_further(inputs[0].num_samples)
 
     def _accumulate(self, group: Group, num_scored: Tensor) -> tuple[EpochSums, Tensor]:
         sums = EpochSums(self.device)
         losses = torch.zeros(len(group), device=self.device)
-        for i, pair in enumerate(group):
-            for part, prediction, loss in self.forward(*pair):
+        for i, inputs in enumerate(group):
+            for part, prediction, loss in self.forward(inputs):
                 torch.autograd.backward(loss / num_scored.clamp_min(1))
                 losses[i] += loss.detach()
                 sums.add_batch(loss.detach(), prediction, part)
@@ -107,7 +106,8 @@ class BatchRunner:
                 "a smaller network or fewer neighbours"
             )
         self.num_parts *= 2
-        self.network.forget_padding()  # to the size of batches that are now split
+        if isinstance(self.network, ImputationNetwork):
+            self.network.forget_padding()  # to the size of batches that are now split
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         log.info(
@@ -116,16 +116,15 @@ class BatchRunner:
         )
 
 
-def micro_batches(
-    batch: Batch, neighbours: Neighbours, num_parts: int
-) -> Iterator[tuple[Batch, Neighbours]]:
+def micro_batches(inputs: Inputs, num_parts: int) -> Iterator[Inputs]:
     """Yield a batch in about ``num_parts`` micro-batches of equal size; none without samples."""
-    if batch.num_samples and num_parts == 1:
-        yield batch, neighbours
+    num_samples = inputs[0].num_samples
+    if num_samples and num_parts == 1:
+        yield inputs
         return
-    size = max(1, -(-batch.num_samples // num_parts))
-    for start in range(0, batch.num_samples, size):
-        yield batch.rows(start, start + size), neighbours.rows(start, start + size)
+    size = max(1, -(-num_samples // num_parts))
+    for start in range(0, num_samples, size):
+        yield cast(Inputs, tuple(part.rows(start, start + size) for part in inputs))
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, rate: float, bad: Tensor | None) -> None:

@@ -12,6 +12,7 @@ from ..evaluation.figures import NO_MATPLOTLIB, add_legend, empty_figure, save_f
 from ..evaluation.strata import STRATA
 from ..io.atomic import write_text
 from ..log import log
+from .baselines import LI_STEPHENS, UNTRAINED
 
 History = Sequence[dict[str, Any]]
 Baselines = dict[str, dict[str, float]]
@@ -36,7 +37,7 @@ _SUMMARY = {
 # of their lines.
 _PLOTTED = {"recall": "ALT recall", "f1": "ALT F1", "r2": "dosage R2"}
 _COLORS = {"overall": "#1f4e79", "rare": "#c0504d", "common": "#4f9d69"}
-_STYLES = {"nearest haplotype": ":", "Li-Stephens model alone": "--"}
+_STYLES = {"nearest haplotype": ":", LI_STEPHENS: "--"}
 
 
 def metrics_lines(results: dict[str, float]) -> list[str]:
@@ -92,14 +93,14 @@ def plot_metrics(path: Path, history: History, baselines: Baselines) -> bool:
 def metrics_figure(history: History, baselines: Baselines) -> Any:
     """Return a figure of recall, F1 and R2 by epoch, or None where matplotlib is missing.
 
-    Epoch 0 is the untrained network. Level lines of the same colours show the nearest haplotype and
-    the Li-Stephens model alone.
+    Epoch 0 is the untrained network; an untrained head is the Li-Stephens model. Level lines of the
+    same colours show the nearest haplotype and the Li-Stephens model alone.
     """
     figure = empty_figure(12, 4.1)
     if figure is None:
         return None
     epochs = [0, *(row["epoch"] + 1 for row in history)]
-    rows = [baselines["untrained network"], *history]
+    rows = [baselines.get(UNTRAINED, baselines[LI_STEPHENS]), *history]
     for axes, (metric, title) in zip(figure.subplots(1, 3), _PLOTTED.items(), strict=True):
         for stratum, color in _COLORS.items():
             column = f"{metric}_{stratum}"

@@ -10,21 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..batches.device import DeviceHaplotypes
 from ..batches.keys import VALIDATION_SEED
 from ..config.options import to_tables
 from ..errors import InputError
 from ..io.checkpoint import checkpoint_path, save_checkpoint, step_path
 from ..log import Progress, log, log_bytes
-from ..network.device import choose_device, holds_panel, require_compiler
-from ..network.transformer import ImputationNetwork
+from ..network.device import choose_device
+from ..network.head_network import HeadNetwork
 from ..panel.windows import Windows
-from ..retrieval.cache import IndexCache
 from . import tables
 from .baselines import evaluate_baselines
 from .distributed import ALONE, Ranks
 from .early_stopping import EarlyStopping
 from .loader import Group, Loader, closing_workers
+from .networks import learn_head, make_loaders, make_network, share_rates
 from .nonfinite import NonFiniteGuard, StepState
 from .options import Config
 from .progress import EpochClock, EpochSums, peak_line
@@ -71,26 +70,16 @@ class Trainer:
             equal=config.windows.equal_windows,
         )
         config.masks.check_windows(len(self.windows))
-        self.network = self._make_network()
-        cache = IndexCache(config.retrieval.cache_mb * 2**20)
-        resident = None
-        if holds_panel(self.device):
-            resident = DeviceHaplotypes(data.panel, self.device)
-        self.train_loader, self.val_loader = (
-            Loader(
-                config,
-                data,
-                self.windows,
-                ranks,
-                training=training,
-                cache=cache,
-                resident=resident,
-                site_weights=self.network.retrieval_weights,
-            )
-            for training in (True, False)
+        self.network = make_network(config, data, self.device)
+        self.train_loader, self.val_loader = make_loaders(
+            config, data, self.windows, ranks, self.network, self.device
         )
         self.runner = BatchRunner(
-            self.network, self.device, gamma=config.training.focal_gamma, amp=config.run.amp
+            self.network,
+            self.device,
+            gamma=config.training.focal_gamma,
+            # The log-odds of the expert, to which the head adds, need more digits than bfloat16's.
+            amp=config.run.amp and config.network.network == "transformer",
         )
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.training.learning_rate, fused=on_gpu
@@ -109,33 +98,13 @@ class Trainer:
         self.requests = Requests()
         self._saved_at = time.monotonic()
 
-    def _make_network(self) -> ImputationNetwork:
-        config = self.config
-        torch.manual_seed(config.training.seed)
-        network = ImputationNetwork(
-            config.network,
-            num_neighbours=config.retrieval.k,
-            num_models=config.li_stephens.num_models,
-            dense=config.retrieval.retrieval == "dense",
-        ).to(self.device)
-        network.least_frequency.fill_(1 / self.data.panel.num_haplotypes)
-        if config.run.compile:
-            require_compiler(self.device)
-            if not config.run.dry_run:  # it runs one sample, which would be padded to a batch
-                network.compile_blocks()
-        return network
-
     # --- the loop ---------------------------------------------------------------------------------
 
     def fit(self) -> None:
         """Train to the end; raise as `snvrag.training.run.train`, or if a loss is not finite."""
         with listening(self.requests), closing_workers(self.train_loader, self.val_loader):
             if not self.baselines:
-                log.info("Baselines...")
-                self.baselines = evaluate_baselines(
-                    self.config, self.data, self.val_loader, self.runner, self._answer_requests
-                )
-                self.clock.skip()
+                self._start()
             while not self.is_done:
                 self._train_epoch()
                 self._end_epoch(*self._validate())
@@ -147,6 +116,23 @@ class Trainer:
         plot = self.folder / "metrics.png" if self.config.run.plot else None
         if self.ranks.is_writer:
             tables.log_summary(self.history, self.baselines, plot)
+
+    def _start(self) -> None:
+        """Learn what is learned once a run, and compute the baselines."""
+        if isinstance(self.network, HeadNetwork):
+            log.info("Learning rates...")
+            loaders = self.train_loader, self.val_loader
+            learn_head(self.config, self.data, self.network, loaders, self.ranks)
+        log.info("Baselines...")
+        self.baselines = evaluate_baselines(
+            self.config,
+            self.data,
+            self.windows,
+            self.val_loader,
+            self.runner,
+            self._answer_requests,
+        )
+        self.clock.skip()
 
     @property
     def is_done(self) -> bool:
@@ -169,12 +155,13 @@ class Trainer:
                 self._answer_requests()
         self._check_finite()
         self.clock.tick(training=True)
-        counts, mib = loader.retriever.statistics, loader.retriever.num_bytes / 2**20
+        counts, mib = loader.statistics, loader.cache_bytes / 2**20
         switch = begin_seconds + counts.first_build_seconds + counts.first_search_seconds
         log.info(
             f"JIT cache: {counts.num_builds} builds in {1e3 * counts.build_seconds:.1f} ms, "
             f"{counts.num_hits} hits, {mib:.1f} MiB, {counts.num_dropped} stale dropped, "
-            f"searches {1e3 * counts.search_seconds:.1f} ms, epoch switch {1e3 * switch:.2f} ms"
+            f"{loader.searches} {1e3 * counts.search_seconds:.1f} ms, "
+            f"epoch switch {1e3 * switch:.2f} ms"
         )
 
     def _begin_epoch(self) -> float:
@@ -183,7 +170,7 @@ class Trainer:
         No mask is made here, so the log has the expected share of hidden sites.
         """
         start = time.perf_counter()
-        self.train_loader.retriever.begin_epoch(self.epoch)
+        self.train_loader.begin_epoch(self.epoch)
         seconds = time.perf_counter() - start
         if self.num_batches_done == 0:
             masks, epoch = self.config.masks, self.epoch
@@ -199,7 +186,7 @@ class Trainer:
     def take_step(self, group: Group) -> None:
         """Take one optimizer step along the gradient of an accumulation group."""
         config = self.config.training
-        num_scored = torch.stack([batch.num_scored for batch, _ in group]).sum()
+        num_scored = torch.stack([inputs[0].num_scored for inputs in group]).sum()
         self.ranks.all_reduce_sum(num_scored)
         torch.manual_seed(self.ranks.step_seed(config.seed, self.step))
         before = StepState(self.step, self.num_batches_done, random_state(self.device))
@@ -218,13 +205,13 @@ class Trainer:
     def _validate(self) -> tuple[float, dict[str, float]]:
         """Return the mean loss and the metrics at the hidden sites of validation."""
         loader = self.val_loader
-        loader.retriever.begin_epoch(VALIDATION_SEED)
+        loader.begin_epoch(VALIDATION_SEED)
         self.network.eval()
         sums = EpochSums(self.device)
         log.info("Validation...")
         with self._progress(loader) as progress:
-            for batch, neighbours in loader.batches(VALIDATION_SEED):
-                sums.add(self.runner.evaluate(batch, neighbours))
+            for inputs in loader.batches(VALIDATION_SEED):
+                sums.add(self.runner.evaluate(inputs))
                 self._advance(progress, self.ranks.size, sums)
                 self._answer_requests()
         sums = sums.over(self.ranks)
@@ -328,11 +315,16 @@ class Trainer:
         batch = before.num_batches_done + index
         names = self.data.train.haplotypes.samples
         keys = next(self.train_loader.sampler.batches(self.epoch, batch))
-        shown = ", ".join(f"{key.window} {names[key.sample]}" for key in keys)
+        what, found = (
+            "window and sample of its keys",
+            [f"{k.window} {names[k.sample]}" for k in keys],
+        )
+        if self.train_loader.sampler.whole_samples:
+            what, found = "its samples", sorted({names[key.sample] for key in keys})
         with self.ranks.raise_on_all_ranks():  # every rank has this error, one reports it
             raise InputError(
                 f"the loss or its gradient is not finite at step {before.step}, epoch index "
-                f"{self.epoch}, batch {batch} (window and sample of its keys: {shown}): the state "
+                f"{self.epoch}, batch {batch} ({what}: {', '.join(found)}): the state "
                 f"before that step is saved in {path}"
             )
 
@@ -370,6 +362,7 @@ class Trainer:
     def restore(self, content: dict[str, Any]) -> None:
         """Continue from the content of a checkpoint."""
         self.network.load_state_dict(content["model"])
+        share_rates(self.network, (self.train_loader, self.val_loader))
         optimizer = content["optimizer"]
         for parameters in optimizer["param_groups"]:  # the device may be another now
             parameters["fused"] = self.optimizer.defaults["fused"]

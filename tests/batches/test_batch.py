@@ -49,7 +49,6 @@ def test_rows_of_a_batch(dataset):
             "af",
             "population_af",
             "genotype_frequency",
-            "li_stephens",
         ):
             assert torch.equal(getattr(part, name)[b], getattr(alone, name)[0]), name
 
@@ -57,14 +56,14 @@ def test_rows_of_a_batch(dataset):
 def test_moving_keeps_every_tensor(dataset):
     batch = dataset.__getitems__(KEYS)
     batch.missing = torch.zeros_like(batch.alleles, dtype=torch.bool)
-    near = Neighbours(torch.ones(5, 2, 3, 30), torch.zeros(5, 2, 3, 6, 30))
+    near = Neighbours(torch.ones(5, 2, 3, 30))
     for record in (batch, near):
         moved = record.to(torch.device("cpu"))
         assert type(moved) is type(record)
         for item in fields(record):
             one, other = getattr(record, item.name), getattr(moved, item.name)
             assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one is other
-    assert near.rows(1, 3).features.shape == (2, 2, 3, 6, 30)
+    assert near.rows(1, 3).alleles.shape == (2, 2, 3, 30)
 
 
 def test_types_and_shapes(dataset):
@@ -76,7 +75,6 @@ def test_types_and_shapes(dataset):
         **dict.fromkeys(("hidden", "scored"), (torch.bool, (1, length))),
         "alleles": (torch.uint8, (1, 2, length)),
         "genotype_frequency": (floats, (1, length, 3)),
-        "li_stephens": (floats, (1, 2, 0, length)),
     }
     given = {item.name: getattr(batch, item.name) for item in fields(batch)}
     tensors = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}

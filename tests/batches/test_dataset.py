@@ -17,8 +17,6 @@ from snvrag.batches.batch import MASK, PAD
 from snvrag.batches.dataset import Targets, WindowDataset, as_batch, relative_position
 from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskConfig
-from snvrag.kernels import oracle
-from snvrag.li_stephens.model import LiStephensConfig, LiStephensModel
 from snvrag.panel.windows import Windows
 
 NUM_SITES = 203
@@ -45,9 +43,9 @@ class World:
             self.population = np.array([0, 1, 1, 0, 0, 1])
         self.targets = Targets(self.target, self.present, self.panel_sample, self.population)
 
-    def dataset(self, size=50, flank=0, rule=MaskConfig(), li_stephens=None):  # noqa: B008
+    def dataset(self, size=50, flank=0, rule=MaskConfig()):  # noqa: B008
         windows = Windows.split(NUM_SITES, size, flank)
-        return WindowDataset(self.panel, self.targets, windows, rule, li_stephens)
+        return WindowDataset(self.panel, self.targets, windows, rule)
 
     def lack(self, missing):
         """Let alleles of the targets be missing: (H, S) marks. Their bits say REF."""
@@ -225,68 +223,6 @@ def test_dataset_has_no_state(world):
         if isinstance(getattr(first, f.name), torch.Tensor):
             assert torch.equal(getattr(first, f.name), getattr(again, f.name))
     assert as_batch(first) is first
-
-
-# --- Li-Stephens models ---------------------------------------------------------------------------
-
-NE = (1e5, 1e7)
-
-
-def model_of(panel, flank):
-    return LiStephensModel(panel, LiStephensConfig(ne=NE, mismatch=0.01, li_stephens_flank=flank))
-
-
-def expected_dosage(world: World, dataset: WindowDataset, key: Key, flank: int) -> np.ndarray:
-    """(2, C, n), a haplotype and model at a time, from alleles and the masks of all windows."""
-    windows, panel = dataset.windows, world.panel
-    everywhere = [dataset.window_mask(key.mask_seed, w) for w in range(len(windows))]
-    observed = ~np.concatenate(everywhere) & world.present
-    start, stop = windows.flanked_starts[key.window], windows.flanked_stops[key.window]
-    first, last = max(0, start - flank), min(NUM_SITES, stop + flank)
-    if flank < 0:
-        first, last = 0, NUM_SITES
-    own = world.panel_sample[key.sample]
-    out = np.zeros((2, len(NE), stop - start))
-    for hap in range(2):
-        row = 2 * key.sample + hap
-        seen = observed[first:last].copy()
-        if world.targets.missing_bits is not None:
-            seen &= ~world.missing[row, first:last].astype(bool)
-        for c, ne in enumerate(NE):
-            dosage = oracle.li_stephens_dosage(
-                world.alleles[row, first:last],
-                world.panel_alleles[:, first:last],
-                seen,
-                4 * ne * panel.position[first:last] * 1e-8 / 48,
-                0.01,
-                (2 * own, 2 * own + 1) if own >= 0 else (),
-            )
-            out[hap, c] = dosage[start - first : stop - first]
-    return out
-
-
-@pytest.mark.parametrize("kind", ["own", "others", "others that lack alleles"])
-@pytest.mark.parametrize("flank", [0, 20, -1])
-def test_li_stephens_at_what_is_observed(alleles, kind, flank):
-    present = None if kind == "own" else partly_present()
-    world = World(alleles, own=kind == "own", present=present)
-    if kind == "others that lack alleles":
-        world.lack(np.random.default_rng(1).random((12, NUM_SITES)) < 0.3)
-    model = model_of(world.panel, flank)
-    dataset = world.dataset(50, 7, li_stephens=model)
-    num_samples = 24 if kind == "own" else 6
-    keys = some_keys(1, len(dataset.windows), num_samples, 5)
-    batch = dataset.__getitems__(keys)
-    assert batch.li_stephens.shape == (9, 2, 2, dataset.windows.length)
-    assert batch.li_stephens.dtype == torch.float32
-    for i, key in enumerate(keys):
-        expected = expected_dosage(world, dataset, key, flank)
-        size = expected.shape[-1]
-        np.testing.assert_allclose(batch.li_stephens[i, ..., :size], expected, rtol=0, atol=1e-4)
-        assert not batch.li_stephens[i, ..., size:].any()
-        torch.testing.assert_close(
-            dataset[key].li_stephens[0], batch.li_stephens[i], rtol=0, atol=0
-        )
 
 
 # --- missing alleles ------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from snvrag.errors import InputError
 from snvrag.imputation.imputed import PanelAndTarget
 from snvrag.imputation.network_imputer import NetworkImputer, WindowPlan, repeat_neighbours
 from snvrag.imputation.network_model import NetworkModel
-from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.network.options import NetworkConfig
 from snvrag.network.transformer import ImputationNetwork
 from snvrag.panel.windows import WindowConfig
@@ -25,23 +24,19 @@ from snvrag.retrieval.options import RetrievalConfig
 from snvrag.retrieval.searches import HostSearch
 
 WINDOWS = WindowConfig(window_size=64)
-RETRIEVAL = RetrievalConfig(k=4, segment_size=16, segment_flank=8)
+RETRIEVAL = RetrievalConfig(k=4)
 MakeAlleles = Callable[..., NDArray[np.int8]]
 
 
-def _model(
-    *, li_stephens: bool = False, trained: bool = False, k: int = 4, weighting: Any = "local"
-) -> NetworkModel:
-    """Make a model: one that copies its neighbours, or with weights that use everything."""
+def _model(k: int = 4) -> NetworkModel:
+    """Make a model with weights that use everything."""
     torch.manual_seed(1)
-    models = LiStephensConfig(li_stephens=li_stephens)
-    size = NetworkConfig(width=16, span=32, weighting=weighting)
-    network = ImputationNetwork(size, num_neighbours=k, num_models=models.num_models).eval()
-    if trained:
-        with torch.no_grad():
-            for weight in network.parameters():
-                weight.add_(0.2 * torch.randn_like(weight))
-    return NetworkModel(network, WINDOWS, replace(RETRIEVAL, k=k), models, "0" * 64)
+    size = NetworkConfig(network="transformer", width=16, layers=1, heads=2)
+    network = ImputationNetwork(size, num_neighbours=k).eval()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.2 * torch.randn_like(weight))
+    return NetworkModel(network, WINDOWS, replace(RETRIEVAL, k=k), "0" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +50,11 @@ def _impute(data: MatchedData, model: NetworkModel, **options: Any) -> NDArray[n
     return data.imputed(NetworkImputer(model, data.samples(), **{"threads": 1, **options}))
 
 
-def test_typed_alleles_stay_and_others_are_predicted(data: MatchedData) -> None:
+def test_typed_alleles_stay(data: MatchedData) -> None:
     dosage = _impute(data, _model())
     truth = data.target_alleles.reshape(8, 2, -1).transpose(2, 0, 1).astype(int)
     assert (dosage[data.typed] == 1000 * truth[data.typed]).all()
     hidden = ~data.typed
-    frequency = data.panel_alleles.mean(0)[hidden, None, None]
-    error = np.abs(dosage[hidden] / 1000 - truth[hidden]).mean()
-    assert error < 0.6 * np.abs(frequency - truth[hidden]).mean()
     # Where the panel has one allele, so has what is imputed.
     count = data.panel_alleles.sum(0)
     for allele in (0, 1):
@@ -82,18 +74,17 @@ def test_sites_at_which_the_panel_has_one_allele(mosaic_haplotypes: MakeAlleles)
     missing = np.zeros((16, 200), bool)
     missing[::3, list(fixed)] = True
     data = MatchedData(alleles[:40], alleles[40:], typed, missing)
-    dosage = _impute(data, _model(trained=True))
+    dosage = _impute(data, _model())
     for site, allele in fixed.items():
         expected = np.where(missing[:, site], allele, 1 - allele)
         assert (dosage[site].ravel() == 1000 * expected).all()
 
 
-@pytest.mark.parametrize("li_stephens", [False, True])
-def test_missing_alleles_are_imputed_one_by_one(mosaic_haplotypes, li_stephens):
+def test_missing_alleles_are_imputed_one_by_one(mosaic_haplotypes: MakeAlleles) -> None:
     alleles = mosaic_haplotypes(56, 300, seed=6)
     typed = np.arange(300) % 2 == 0
     missing = np.random.default_rng(0).random((16, 300)) < 0.1
-    model = _model(li_stephens=li_stephens, trained=True)
+    model = _model()
     full = _impute(MatchedData(alleles[:40], alleles[40:], typed), model)
     holes = _impute(MatchedData(alleles[:40], alleles[40:], typed, missing), model)
     lacks = (missing & typed).reshape(8, 2, -1).transpose(2, 0, 1)
@@ -106,17 +97,14 @@ def test_missing_alleles_are_imputed_one_by_one(mosaic_haplotypes, li_stephens):
     assert (_impute(MatchedData(alleles[:40], other, typed, missing), model) == holes).all()
 
 
-@pytest.mark.parametrize("li_stephens", [False, True])
-def test_chunks_and_batches_do_not_matter(data: MatchedData, li_stephens: bool) -> None:
-    model = _model(li_stephens=li_stephens, trained=True)
+def test_chunks_and_batches_do_not_matter(data: MatchedData) -> None:
+    model = _model()
     whole = _impute(data, model).astype(int)
     assert len(np.unique(whole)) > 100
-    plan = WindowPlan.of(model.windows, model.li_stephens, 40, 8)
-    # Li-Stephens models see all of a chunk: its flank must cover the panel to give the same.
-    flank = 400 if li_stephens else plan.flank
+    plan = WindowPlan.of(model.windows, 40, 8)
     for changes in (
-        {"plan": replace(plan, windows_per_chunk=1, chunk_flank=flank)},
-        {"plan": replace(plan, windows_per_chunk=3, chunk_flank=flank)},
+        {"plan": replace(plan, windows_per_chunk=1)},
+        {"plan": replace(plan, windows_per_chunk=3)},
         {"batch_size": 1},
         {"batch_size": 5},
         {"batch_size": 1000},
@@ -125,66 +113,39 @@ def test_chunks_and_batches_do_not_matter(data: MatchedData, li_stephens: bool) 
         assert np.abs(_impute(data, model, **changes).astype(int) - whole).max() <= 1
 
 
-def test_li_stephens_of_groups_of_samples(
-    data: MatchedData, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = _model(li_stephens=True, trained=True)
-    whole = _impute(data, model).astype(int)
-    without = _impute(data, _model()).astype(int)
-    assert (whole != without).any()
-    monkeypatch.setattr("snvrag.imputation.network_imputer._LI_STEPHENS_BYTES", 8 * 400 * 3)
-    assert np.abs(_impute(data, model).astype(int) - whole).max() <= 1
-
-
 def test_a_sample_of_the_panel_does_not_copy_itself(mosaic_haplotypes: MakeAlleles) -> None:
-    alleles = mosaic_haplotypes(40, 300, seed=7)
-    private = np.arange(300) % 10 == 5
-    alleles[:, private] = 0
-    alleles[0, private] = 1
-    for li_stephens in (False, True):
-        model = _model(li_stephens=li_stephens)
-        data = MatchedData(alleles, alleles[:2], np.arange(300) % 10 != 5)
-        assert _impute(data, model)[private, 0, 0].mean() > 200
+    alleles = mosaic_haplotypes(41, 300, seed=7)
+    typed = np.arange(300) % 10 != 5
+    for ploidy in ([2] * 20, [2, 1] + [2] * 19):
+        panel = alleles[: sum(ploidy)]
+        data = MatchedData(panel, panel[:2], typed, ploidy=ploidy)
+        unknown = _impute(data, _model())
         data.target_names = ["p0"]
-        assert _impute(data, model)[private, 0, 0].mean() < 20
+        assert (_impute(data, _model()) != unknown)[~typed].any()
 
 
-def test_haploid_samples_of_the_panel(mosaic_haplotypes: MakeAlleles) -> None:
-    alleles = mosaic_haplotypes(45, 200, seed=8)
-    data = MatchedData(alleles[:41], alleles[41:], np.arange(200) % 2 == 0, ploidy=[1] + [2] * 20)
-    data.target_names = ["p0", "t1"]
-    for li_stephens in (False, True):
-        dosage = _impute(data, _model(li_stephens=li_stephens))
-        truth = data.target_alleles.reshape(2, 2, -1).transpose(2, 0, 1).astype(int)
-        assert np.abs(dosage / 1000 - truth).mean() < 0.1
-
-
-@pytest.mark.parametrize("weighting", ["local", "rank"])
-@pytest.mark.parametrize("li_stephens", [False, True])
 @pytest.mark.parametrize(
     ("num_haplotypes", "num_sites", "every"),
     [(2, 1, 1), (2, 1, 5), (2, 70, 3), (6, 2, 2), (6, 64, 10**6), (40, 65, 60)],
 )
-def test_tiny_inputs(weighting, li_stephens, num_haplotypes, num_sites, every):
+def test_tiny_inputs(num_haplotypes: int, num_sites: int, every: int) -> None:
     """One site, one sample, two haplotypes, windows without an observed site, K above the panel."""
     random = np.random.default_rng(num_sites)
     alleles = (random.random((num_haplotypes + 2, num_sites)) < 0.5).astype(np.int8)
     alleles[:2] = [[0], [1]]  # polymorphic
     typed = np.arange(num_sites) % every == every - 1
     data = MatchedData(alleles[:-2], alleles[-2:], typed)
-    model = _model(li_stephens=li_stephens, trained=True, k=5, weighting=weighting)
-    dosage = _impute(data, model)
+    dosage = _impute(data, _model(k=5))
     assert (dosage[typed, 0] == 1000 * alleles[-2:, typed].T.astype(int)).all()
 
 
 def test_neighbours_of_a_small_panel_are_repeated_in_turn() -> None:
     """So that each of them weighs the same, or nearly."""
     alleles = torch.tensor([7, 9], dtype=torch.uint8)[:, None].expand(1, 2, 2, 3)
-    found = Neighbours(alleles, alleles[:, :, :, None].float())
+    found = Neighbours(alleles)
     for k in (2, 3, 4, 5):
         repeated = repeat_neighbours(found, k)
         assert repeated.alleles[0, 0, :, 0].tolist() == [7, 9, 7, 9, 7][:k]
-        assert repeated.features[0, 0, :, 0, 0].tolist() == [7, 9, 7, 9, 7][:k]
 
 
 def test_nobody_to_copy_from_and_a_network_of_nan(data: MatchedData) -> None:
@@ -207,7 +168,7 @@ def test_progress_counts_samples_times_windows(data: MatchedData) -> None:
 
 
 def test_a_panel_on_a_device_gives_the_same(data, monkeypatch, request):
-    model = _model(li_stephens=True, trained=True)
+    model = _model()
     expected = _impute(data, model)
     device = request.getfixturevalue("device")
     on_device = replace(model, network=model.network.to(device), amp=False)
@@ -217,4 +178,4 @@ def test_a_panel_on_a_device_gives_the_same(data, monkeypatch, request):
 
     monkeypatch.setattr(HostSearch, "nearest", refuse)
     got = _impute(data, on_device).astype(int)
-    assert np.abs(got - expected).max() <= 1  # match features are rounded differently
+    assert np.abs(got - expected).max() <= 1

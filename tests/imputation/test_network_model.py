@@ -10,7 +10,6 @@ import torch
 from snvrag.errors import InputError
 from snvrag.imputation.network_model import load_network
 from snvrag.io.checkpoint import load_checkpoint
-from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.panel.windows import WindowConfig
 from snvrag.retrieval.options import RetrievalConfig
 
@@ -26,18 +25,18 @@ def test_a_model_has_the_weights_and_options_of_its_run(tiny_model: Path) -> Non
     for name, value in model.network.state_dict().items():
         assert torch.equal(value, content["model"][name])
     assert model.windows == WindowConfig(window_size=64)
-    assert model.retrieval == RetrievalConfig(k=4, segment_size=32, segment_flank=16)
-    assert (model.network.config.width, model.network.config.span) == (16, 32)
+    assert model.retrieval == RetrievalConfig(k=4)
+    assert model.network.norm.normalized_shape == (16,)
 
 
 def test_options_come_from_the_checkpoint(tiny_model, monkeypatch):
     content = load_checkpoint(tiny_model)
     tables = content["config"]
-    tables["li_stephens"] |= {"ne": [5e4], "mismatch": 0.01, "of_the_future": 3}
+    tables["retrieval"] |= {"k": 4, "cache_mb": 7.0, "of_the_future": 3}
     tables["run"]["amp"] = False
     monkeypatch.setattr("snvrag.imputation.network_model.load_checkpoint", lambda *_: content)
     model = load_network(tiny_model, CPU)
-    assert model.li_stephens == LiStephensConfig(ne=(5e4,), mismatch=0.01)
+    assert model.retrieval == RetrievalConfig(k=4, cache_mb=7.0)
     assert not model.amp
     tables["network"]["width"] = 32
     with pytest.raises(InputError, match=r"^model .*: of another version"):

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from chunked_sites import NUM_HAPLOTYPES, blocks, written
 from snvrag.imputation.chunks import Chunk, cut_chunks
 from snvrag.imputation.network_imputer import WindowPlan, ranges, trimmed
-from snvrag.li_stephens.model import LiStephensConfig
 from snvrag.panel.windows import WindowConfig, Windows
 
 Cut = tuple[Chunk, Windows]
@@ -61,24 +60,24 @@ def _check(chunks: list[Cut], polymorphic: NDArray[np.bool_], plan: WindowPlan) 
 
 
 @pytest.mark.parametrize("share", [1.0, 0.6, 0.1])
-@pytest.mark.parametrize(("flank", "chunk_flank"), [(0, 0), (3, 3), (3, 9), (7, 20)])
+@pytest.mark.parametrize("flank", [0, 3, 7])
 @pytest.mark.parametrize("windows_per_chunk", [1, 3, 50])
-def test_windows_do_not_depend_on_blocks_and_chunks(share, flank, chunk_flank, windows_per_chunk):
-    plan = WindowPlan(5, flank, windows_per_chunk, chunk_flank)
+def test_windows_do_not_depend_on_blocks_and_chunks(share, flank, windows_per_chunk):
+    plan = WindowPlan(5, flank, windows_per_chunk)
     for num_sites in (1, 2, 4, 5, 6, 23, 400):
         polymorphic = np.random.default_rng(num_sites).random(num_sites) < share
         for size in (1, 7, 64, 400):
             chunks = _cut(polymorphic, size, plan)
             if share > 0.5:
                 _check(chunks, polymorphic, plan)
-            for chunk, windows in chunks:  # what is read ahead, for Li-Stephens models
+            for chunk, windows in chunks:  # what is read ahead
                 rest = np.count_nonzero(chunk.polymorphic) - windows.stops.max(initial=0)
-                assert rest <= chunk_flank
+                assert rest <= flank
 
 
 def test_what_a_region_leaves_of_windows() -> None:
     polymorphic = np.random.default_rng(1).random(200) < 0.4
-    plan = WindowPlan(10, 5, 2, 8)
+    plan = WindowPlan(10, 5, 2)
     for first, last in ((0, 999), (100, 100), (143, 177), (299, 999), (150, 149), (1, 99)):
         for whole, every in _cut(polymorphic, 30, plan):
             if (chunk := whole.within(first, last)) is None:
@@ -100,18 +99,15 @@ def test_windows_are_read_as_in_training() -> None:
         (4, 0, (2, 1)),
     ):
         windows = WindowConfig(window_size=window_size, flank=flank)
-        plan = WindowPlan.of(windows, LiStephensConfig(li_stephens=False), 100, 10)
-        assert (plan.size, plan.flank, plan.chunk_flank) == (*expected, expected[1])
+        plan = WindowPlan.of(windows, 100, 10)
+        assert (plan.size, plan.flank) == expected
         assert plan.size + 2 * plan.flank <= window_size + 2 * flank
 
 
 def test_chunks_of_large_panels_and_many_targets_are_shorter() -> None:
-    li_stephens = LiStephensConfig(li_stephens_flank=100)
     plans = [
-        WindowPlan.of(WindowConfig(), li_stephens, num_haplotypes, num_targets)
+        WindowPlan.of(WindowConfig(), num_haplotypes, num_targets)
         for num_haplotypes, num_targets in ((5008, 100), (2_000_000, 100), (100, 10**6))
     ]
     assert [plan.windows_per_chunk for plan in plans] == [32, 2, 1]
-    assert {(plan.size, plan.flank, plan.chunk_flank) for plan in plans} == {(510, 255, 355)}
-    whole = WindowPlan.of(WindowConfig(), LiStephensConfig(li_stephens_flank=-1), 100, 1)
-    assert whole.chunk_flank > 4000
+    assert {(plan.size, plan.flank) for plan in plans} == {(510, 255)}

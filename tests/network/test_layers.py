@@ -13,7 +13,6 @@ from snvrag.batches.batch import Neighbours
 from snvrag.network.layers import (
     Block,
     FrequencyEncoding,
-    LocalWeights,
     RankWeights,
     SiteEmbedding,
     sinusoid,
@@ -56,53 +55,36 @@ def test_embedding_is_that_of_each_token_on_its_own():
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("made", [LocalWeights(), RankWeights(4)], ids=["local", "rank"])
-def test_weights_sum_to_1(made):
+def test_weights_of_ranks_sum_to_1():
     torch.manual_seed(0)
-    neighbours = Neighbours(torch.randint(2, (3, 2, 4, 65)), torch.rand(3, 2, 4, 6, 65))
+    neighbours, made = Neighbours(torch.randint(2, (3, 2, 4, 65))), RankWeights(4)
     with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.normal_()
+        made.logit.normal_()
     weights = made(neighbours)
     assert weights.shape == neighbours.alleles.shape
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(2), torch.ones(3, 2, 65))
-    if isinstance(made, RankWeights):
-        assert (weights == weights[:1, :1, :, :1]).all()
-        assert len(weights[0, 0, :, 0].unique()) == 4
+    assert (weights == weights[:1, :1, :, :1]).all()
+    assert len(weights[0, 0, :, 0].unique()) == 4
 
 
-def naive_attention(block: Block, qkv: torch.Tensor) -> torch.Tensor:
-    """Attention among the real sites of a stretch, and no others."""
-    rows, length, _ = qkv.shape
-    query, key, value = qkv.reshape(rows, length, 3, block.heads, -1).permute(2, 0, 3, 1, 4)
-    stretch = (torch.arange(length) + block.shift) // (block.span or length + block.shift)
-    together = stretch[:, None] == stretch[None]
-    if block.span >= length:
-        together[:] = True
-    score = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])
-    weights = score.masked_fill(~together, -torch.inf).softmax(-1)
-    return (weights @ value).transpose(1, 2).flatten(2)
-
-
-@pytest.mark.parametrize(
-    ("length", "span", "shift"),
-    [
-        *((24, 0, 0), (24, 30, 15), (24, 24, 12), (24, 8, 0), (1, 0, 0), (1, 4, 2), (8, 1, 0)),
-        # The sites missing from a stretch at the window's ends must not take a share.
-        *((24, 8, 4), (22, 8, 0), (22, 8, 4), (9, 8, 4)),
-    ],
-)
-def test_attention_within_stretches(length, span, shift):
+@pytest.mark.parametrize("length", [1, 8, 24])
+def test_attention(length):
+    """Padding takes no share."""
     torch.manual_seed(0)
-    block = Block(16, 2, 0.0, span, shift)
-    qkv = torch.randn(3, length, 48)
-    torch.testing.assert_close(block._attend(qkv), naive_attention(block, qkv))
+    block, qkv = Block(16, 2, 0.0), torch.randn(3, length, 48)
+    valid = torch.arange(length) < torch.tensor([length, length // 2 + 1, 1])[:, None]
+    query, key, value = qkv.reshape(3, length, 3, 2, 8).permute(2, 0, 3, 1, 4)
+    score = query @ key.transpose(2, 3) / math.sqrt(8)
+    for given in (None, valid):
+        seen = score if given is None else score.masked_fill(~given[:, None, None], -torch.inf)
+        expected = (seen.softmax(-1) @ value).transpose(1, 2).flatten(2)
+        torch.testing.assert_close(block._attend(qkv, given), expected)
 
 
 def test_block_is_a_transformer_layer():
     torch.manual_seed(0)
-    block = Block(16, 4, 0.0, 0, 0).eval()
+    block = Block(16, 4, 0.0).eval()
     reference = torch.nn.TransformerEncoderLayer(
         16, 4, 64, dropout=0.0, activation=F.gelu, batch_first=True, norm_first=True
     ).eval()

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from snvrag.network.loss import focal_loss, imputation_loss
-from snvrag.network.transformer import Prediction
+from snvrag.network.loss import (
+    binary_focal_loss,
+    focal_loss,
+    haplotype_loss,
+    imputation_loss,
+)
+from snvrag.network.prediction import HaplotypePrediction, Prediction
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
@@ -22,6 +27,16 @@ def test_the_formula(gamma):
     p = np.take_along_axis(p / p.sum(-1, keepdims=True), target.numpy()[..., None], -1)[..., 0]
     expected = -((1 - p) ** gamma) * np.log(p)
     np.testing.assert_allclose(focal_loss(logits, target, gamma), expected, rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_of_two_classes(gamma):
+    log_odds = torch.linspace(-30, 30, 21)
+    logits = torch.stack([torch.zeros(21), log_odds], -1)
+    for allele in (0, 1):
+        target = torch.full((21,), allele, dtype=torch.uint8)
+        expected = focal_loss(logits, target.long(), gamma)
+        torch.testing.assert_close(binary_focal_loss(log_odds, target, gamma), expected)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
@@ -85,3 +100,15 @@ def test_only_scored_sites_have_gradient(batch):
         assert not made.haplotypes.grad.transpose(1, 2)[~scored].any()
         assert not made.genotypes.grad[~scored].any()
         assert made.genotypes.grad[scored].any(-1).all()
+
+
+def test_loss_of_haplotypes(batch):
+    """Each counts once, at scored sites alone."""
+    log_odds = torch.randn(3, 2, 6, requires_grad=True)
+    loss = haplotype_loss(HaplotypePrediction(log_odds), batch, 2.0)
+    alleles = batch.alleles.clamp_max(1)
+    each = binary_focal_loss(log_odds.detach(), alleles, 2.0)
+    expected = sum(each[b, :, j].sum() for b, j in batch.scored.nonzero().tolist())
+    torch.testing.assert_close(loss.detach(), expected)
+    loss.backward()
+    assert torch.equal(log_odds.grad.any(1), batch.scored)

@@ -15,49 +15,29 @@ from snvrag.batches.batch import ALT, PAD
 from snvrag.batches.dataset import WindowDataset
 from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskConfig
-from snvrag.li_stephens.model import LiStephensConfig, LiStephensModel
 from snvrag.network.loss import imputation_loss
 from snvrag.network.options import NetworkConfig
-from snvrag.network.transformer import ImputationNetwork, Prediction
+from snvrag.network.prediction import Prediction
+from snvrag.network.transformer import ImputationNetwork
 from snvrag.panel.windows import Windows
 from snvrag.retrieval.neighbours import Retriever
 from snvrag.retrieval.options import RetrievalConfig
 
 NUM_SITES = 130
-SMALL = NetworkConfig(width=16, layers=2, heads=2, span=0)
-NETWORKS = {
-    "local": SMALL,
-    "rank": replace(SMALL, weighting="rank"),
-    "no prior": replace(SMALL, neighbour_prior=False),
-    "as V18": replace(SMALL, weighting="rank", neighbour_prior=False, output_heads="v18"),
-    "V18's heads": replace(SMALL, output_heads="v18"),
-    "span 8": replace(SMALL, span=8),
-    "dropout": replace(SMALL, dropout=0.5),
-}
-every_network = pytest.mark.parametrize("name", NETWORKS)
-# With probabilities of two Li-Stephens models, one of long and one of short segments.
-NE = (1e4, 1e6)
+SMALL = NetworkConfig(network="transformer", width=16, layers=2, heads=2, dropout=0.0)
 
 
 class World:
     """A panel of 24 samples in two populations, its windows, a dataset and a retriever."""
 
-    def __init__(self, *, size=65, flank=0, k=4, ne=()):
+    def __init__(self, *, size=65, flank=0, k=4):
         panel = panel_files.make_panel(
             helpers.mosaic_haplotypes(48, NUM_SITES, seed=21), populations=["a", "b"] * 12
         )
         self.windows = Windows.split(NUM_SITES, size, flank)
-        config = LiStephensConfig(ne=ne or NE, mismatch=0.01, li_stephens_flank=9)
-        self.num_models = len(ne)
-        self.dataset = WindowDataset(
-            panel,
-            helpers.own_targets(panel),
-            self.windows,
-            MaskConfig(),
-            LiStephensModel(panel, config) if ne else None,
-        )
-        retrieval = RetrievalConfig(k=k, segment_size=20, segment_flank=8)
-        self.retriever = Retriever(panel, self.windows, retrieval)
+        targets = helpers.own_targets(panel)
+        self.dataset = WindowDataset(panel, targets, self.windows, MaskConfig())
+        self.retriever = Retriever(panel, self.windows, RetrievalConfig(k=k))
 
     def pair(self, keys=None):
         last = len(self.windows) - 1
@@ -68,7 +48,7 @@ class World:
         """A network; shaken: no parameter is at a special starting value any more."""
         torch.manual_seed(0)
         k = self.retriever.config.k
-        made = ImputationNetwork(config, num_neighbours=k, num_models=self.num_models).eval()
+        made = ImputationNetwork(config, num_neighbours=k).eval()
         if shaken:
             with torch.no_grad():
                 for parameter in made.parameters():
@@ -79,11 +59,6 @@ class World:
 @pytest.fixture(scope="module")
 def world():
     return World()
-
-
-@pytest.fixture(scope="module")
-def models_world():
-    return World(ne=NE)
 
 
 def copied_alleles(made, neighbours):
@@ -102,13 +77,10 @@ def inputs_of(module, run) -> list[torch.Tensor]:
 # --- shapes and values ----------------------------------------------------------------------------
 
 
-@every_network
-@pytest.mark.parametrize(
-    ("window", "flank", "k", "ne"), [(65, 0, 1, ()), (43, 9, 16, NE), (1, 0, 4, NE), (1, 2, 4, ())]
-)
-def test_shapes(name, window, flank, k, ne):
-    world = World(size=window, flank=flank, k=k, ne=ne)
-    prediction = world.network(NETWORKS[name])(*world.pair())
+@pytest.mark.parametrize(("window", "flank", "k"), [(65, 0, 1), (43, 9, 16), (1, 0, 4), (1, 2, 4)])
+def test_shapes(window, flank, k):
+    world = World(size=window, flank=flank, k=k)
+    prediction = world.network()(*world.pair())
     length = world.windows.length
     assert prediction.haplotypes.shape == (3, 2, length, 2)
     assert prediction.genotypes.shape == (3, length, 3)
@@ -126,53 +98,20 @@ def test_softmax_is_taken_once():
     assert float(odds.hap_dosage) == pytest.approx(0.75)
 
 
-def test_starts_from_the_copied_alleles(world):
-    """With the prior, an untrained network says what its weighed neighbours say."""
-    batch, neighbours = world.pair()
-    made = world.network(shaken=False)
-    assert float(made.fuse_scale.detach()) == pytest.approx(0.1)  # fusion starts small
-    dosage = made(batch, neighbours).hap_dosage
-    assert float((dosage - copied_alleles(made, neighbours)).detach().abs().max()) < 0.03
-
-
-def test_genotypes_start_from_the_haplotypes(world):
-    prediction = world.network(shaken=False)(*world.pair())
-    first, second = prediction.haplotypes.softmax(-1).unbind(1)
-    het = first[..., 0] * second[..., 1] + first[..., 1] * second[..., 0]
-    expected = [first[..., 0] * second[..., 0], het, first[..., 1] * second[..., 1]]
-    torch.testing.assert_close(prediction.genotypes.softmax(-1), torch.stack(expected, -1))
-
-
-@every_network
-def test_the_two_haplotypes_have_no_order(models_world, name):
-    batch, neighbours = models_world.pair()
-    made = models_world.network(NETWORKS[name])
-    prediction = made(batch, neighbours)
-    for field in ("alleles", "li_stephens"):
-        setattr(batch, field, getattr(batch, field).flip(1))
-    for field in ("alleles", "features"):
-        setattr(neighbours, field, getattr(neighbours, field).flip(1))
-    swapped = made(batch, neighbours)
-    torch.testing.assert_close(prediction.haplotypes.flip(1), swapped.haplotypes)
-    if made.config.output_heads == "plain":  # V18's genotype head has an order
-        torch.testing.assert_close(prediction.genotypes, swapped.genotypes)
-
-
-def test_local_weights_do_not_depend_on_the_order_of_neighbours(world):
+def test_the_two_haplotypes_have_no_order(world):
+    """But for the genotype, whose head has one."""
     batch, neighbours = world.pair()
     made = world.network()
     prediction = made(batch, neighbours)
-    neighbours.alleles = neighbours.alleles[:, :, [2, 0, 3, 1]]
-    neighbours.features = neighbours.features[:, :, [2, 0, 3, 1]]
-    turned = made(batch, neighbours)
-    torch.testing.assert_close(prediction.haplotypes, turned.haplotypes, atol=1e-5, rtol=1e-4)
+    batch.alleles, neighbours.alleles = batch.alleles.flip(1), neighbours.alleles.flip(1)
+    swapped = made(batch, neighbours)
+    torch.testing.assert_close(prediction.haplotypes.flip(1), swapped.haplotypes)
 
 
-@every_network
-def test_gate_and_heads_are_given_frequencies(world, name):
+def test_gate_and_heads_are_given_frequencies(world):
     """Of the panel and of the sample's population, which differ."""
     batch, neighbours = world.pair()
-    made = world.network(NETWORKS[name])
+    made = world.network()
     frequencies = torch.stack([batch.af, batch.population_af], -1)
     assert (batch.af - batch.population_af).abs().max() > 0.1
     expected = {
@@ -187,11 +126,10 @@ def test_gate_and_heads_are_given_frequencies(world, name):
         assert weight.any(0).all()
 
 
-@pytest.mark.parametrize("name", ["as V18", "V18's heads"])
-def test_v18s_genotypes_come_from_the_haplotypes_probabilities(world, name):
+def test_genotypes_come_from_the_haplotypes_probabilities(world):
     """0|1 and 1|0 are classes of their own in its head, and one in the prediction."""
     batch, neighbours = world.pair()
-    made = world.network(NETWORKS[name])
+    made = world.network()
     (seen,) = inputs_of(made.genotype_head, lambda: made(batch, neighbours))
     prediction = made(batch, neighbours)
     first, second = prediction.haplotypes.softmax(-1).unbind(1)
@@ -204,10 +142,9 @@ def test_v18s_genotypes_come_from_the_haplotypes_probabilities(world, name):
 # --- nothing hidden leaks -------------------------------------------------------------------------
 
 
-@every_network
-def test_hidden_alleles_change_nothing_and_observed_ones_do(name):
+def test_hidden_alleles_change_nothing_and_observed_ones_do():
     world = World(size=43, flank=9)
-    made = world.network(NETWORKS[name])
+    made = world.network()
     batch, neighbours = world.pair()
     before = made(batch, neighbours)
     hidden = batch.hidden[batch.window_row][:, None].expand(-1, 2, -1) & (batch.alleles != PAD)
@@ -231,22 +168,18 @@ def test_samples_of_a_batch_do_not_see_each_other(world):
             torch.testing.assert_close(one[i], other[0], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("name", "ne"), [("local", ()), ("as V18", ()), ("span 8", ()), ("local", NE)]
-)
-def test_padding_changes_nothing(name, ne):
+def test_padding_changes_nothing():
     """A window that is shorter than the longest of its run is predicted as it would be alone."""
-    world = World(size=43, flank=9, ne=ne)  # the outer windows lack a flank
+    world = World(size=43, flank=9)  # the outer windows lack a flank
     batch, neighbours = world.pair([Key(0, 0, 1), Key(0, 0, 7)])
     length = int(world.windows.flanked_stops[0] - world.windows.flanked_starts[0])
     assert length < world.windows.length
-    made = world.network(NETWORKS[name])
+    made = world.network()
     padded = made(batch, neighbours).haplotypes[:, :, :length]
-    for field in ("alleles", "hidden", "scored", "af", "relative_position", "li_stephens"):
+    for field in ("alleles", "hidden", "scored", "af", "relative_position"):
         setattr(batch, field, getattr(batch, field)[..., :length])
     batch.genotype_frequency = batch.genotype_frequency[:, :length]
-    for field in ("alleles", "features"):
-        setattr(neighbours, field, getattr(neighbours, field)[..., :length])
+    neighbours.alleles = neighbours.alleles[..., :length]
     torch.testing.assert_close(padded, made(batch, neighbours).haplotypes, atol=1e-5, rtol=1e-4)
 
 
@@ -271,66 +204,25 @@ def test_compiled_layers_are_given_one_size_in_each_mode(world):
     assert rows[-1] == 4
 
 
-# --- Li-Stephens models ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["local", "rank", "no prior"])
-def test_each_model_is_seen(models_world, name):
-    batch, neighbours = models_world.pair()
-    made = models_world.network(NETWORKS[name])
-    before = made(batch, neighbours).haplotypes
-    for model in range(2):
-        batch, neighbours = models_world.pair()
-        batch.li_stephens[0, 1, model] = 1 - batch.li_stephens[0, 1, model]
-        after = made(batch, neighbours).haplotypes
-        assert not torch.allclose(before[0, 1], after[0, 1], atol=1e-4)
-        torch.testing.assert_close(before[1:], after[1:], atol=1e-5, rtol=1e-4)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("shaken", [False, True])
-def test_prior_is_a_mixture_of_experts(models_world, shaken):
-    """Site by site: shares from rarity and from how far each expert is from the frequency."""
-    batch, neighbours = models_world.pair()
-    made = models_world.network(shaken=shaken)
-    copied = copied_alleles(made, neighbours)
-    got = made._prior(copied, batch).exp()
-    af_share = float(made.af_mixture.sigmoid())
-    for b, hap, s in [(0, 0, 0), (0, 1, 64), (1, 0, 17), (2, 1, 40)]:
-        af = batch.af[b, s]
-        experts = torch.stack([copied[b, hap, s], *batch.li_stephens[b, hap, :, s]])
-        rarity = torch.log10(torch.minimum(af, 1 - af).clamp_min(1e-4))
-        shares = made.prior_share(torch.cat([rarity[None], (experts - af).abs()])).softmax(-1)
-        alt = float((1 - af_share) * (shares * experts).sum() + af_share * af)
-        expected = min(max(alt, 1e-4), 1 - 1e-4)
-        torch.testing.assert_close(got[b, hap, s], torch.tensor([1 - expected, expected]))
-
-
 # --- short cuts are the long way ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["local", "rank", "as V18"])
-def test_retrieved_is_the_sum_over_neighbours(world, name):
+def test_retrieved_is_the_sum_over_neighbours(world):
     """Every neighbour embedded in full, gated, weighed and summed, one by one."""
-    made = world.network(NETWORKS[name])
+    made = world.network()
     batch, neighbours = world.pair()
     sites = made.embedding.site_terms(batch.af, batch.relative_position[batch.window_row])
     query = made.embedding(batch.tokens, sites[:, None])
     frequencies = torch.stack([batch.af, batch.population_af], -1)
     weights = made.weights(neighbours)
     copied = copied_alleles(made, neighbours)
-    got = made._retrieved(query, sites, batch, neighbours, frequencies, weights, copied)
+    got = made._retrieved(query, sites, batch, frequencies, copied)
 
     gate = torch.sigmoid(made.gate(frequencies))
-    pooled, seen = torch.zeros(3, 2, 65, 16), torch.zeros(3, 2, 65, 7)
+    pooled = torch.zeros(3, 2, 65, 16)
     for k in range(4):
-        tokens = neighbours.alleles[:, :, k].long()
-        weight = weights[:, :, k, :, None]
-        pooled = pooled + weight * gate[:, None] * made.embedding(tokens, sites[:, None])
-        features = neighbours.features[:, :, k].transpose(2, 3)
-        seen = seen + weight * torch.cat([features, (tokens == ALT)[..., None].float()], -1)
-    if made.config.weighting == "local":
-        pooled = pooled + made.evidence(seen)
+        embedded = made.embedding(neighbours.alleles[:, :, k].long(), sites[:, None])
+        pooled = pooled + weights[:, :, k, :, None] * gate[:, None] * embedded
     fused = made.fuse(torch.cat([query, pooled], -1))
     maf = torch.minimum(batch.af, 1 - batch.af).clamp_min(1e-6)
     rarity = torch.from_numpy(np.minimum(np.log1p(1 / maf.numpy()), 3))
@@ -338,31 +230,22 @@ def test_retrieved_is_the_sum_over_neighbours(world, name):
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_shifted_layers_join_neighbouring_stretches(world):
-    made = world.network(replace(SMALL, span=8, layers=4))
-    assert [block.shift for block in made.blocks] == [0, 4, 0, 4]
-
-
 # --- gradients and learning -----------------------------------------------------------------------
 
 
-@every_network
-@pytest.mark.parametrize("ne", [(), NE], ids=["", "models"])
-def test_gradients_reach_all_parameters(name, ne):
-    world = World(ne=ne)
-    made = world.network(NETWORKS[name]).train()
+def test_gradients_reach_all_parameters(world):
+    made = world.network().train()
     batch, neighbours = world.pair()
     imputation_loss(made(batch, neighbours), batch, 2.0).backward()
-    gradients = {name: value.grad for name, value in made.named_parameters()}
-    without = {name for name, grad in gradients.items() if grad is None or not grad.any()}
-    # Adding the same to all scores of a softmax changes nothing.
-    assert without - {"weights.score.4.bias"} == set()
-    assert all(torch.isfinite(grad).all() for grad in gradients.values() if grad is not None)
+    for name, parameter in made.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+        assert torch.isfinite(parameter.grad).all(), name
 
 
 def test_retrieved_haplotypes_are_embedded_with_gradient(world):
     """V18 had none until late: tokens of the panel alone must train the embedding."""
-    made = world.network(NETWORKS["as V18"]).train()
+    made = world.network().train()
     batch, neighbours = world.pair()
     batch.hidden[:] = True  # the query has no REF and no ALT left
     imputation_loss(made(batch, neighbours), batch, 0.0).backward()
@@ -371,16 +254,15 @@ def test_retrieved_haplotypes_are_embedded_with_gradient(world):
 
 def test_dropout_only_in_training(world):
     batch, neighbours = world.pair()
-    made = world.network(NETWORKS["dropout"])
+    made = world.network(replace(SMALL, dropout=0.5))
     assert torch.equal(made(batch, neighbours).genotypes, made(batch, neighbours).genotypes)
     made.train()
     assert not torch.equal(made(batch, neighbours).genotypes, made(batch, neighbours).genotypes)
 
 
-@pytest.mark.parametrize("name", ["local", "as V18"])
-def test_a_step_along_the_gradient_lowers_the_loss(world, name):
+def test_a_step_along_the_gradient_lowers_the_loss(world):
     """By as much as the gradient says: so forward and backward agree."""
-    made = world.network(NETWORKS[name], shaken=False).double()
+    made = world.network(shaken=False).double()
     batch, neighbours = world.pair()
     for record in (batch, neighbours):
         for field, value in vars(record).items():
@@ -440,7 +322,7 @@ def test_gradient_reaches_the_weights_of_sites(k):
     world = World(k=k)
     batch, neighbours = world.pair()
     torch.manual_seed(0)
-    made = ImputationNetwork(replace(SMALL, weighting="rank"), num_neighbours=k, dense=True)
+    made = ImputationNetwork(SMALL, num_neighbours=k, dense=True)
     weights = made.weights(neighbours, batch, made.site_weights(batch.panel_af))
     total = weights.sum(2)
     assert weights.shape == neighbours.alleles.shape

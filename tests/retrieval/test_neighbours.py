@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
@@ -15,7 +13,7 @@ from snvrag.batches.dataset import Targets, WindowDataset
 from snvrag.batches.device import DeviceDataset, DeviceHaplotypes
 from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskConfig
-from snvrag.kernels import oracle, topk_l2
+from snvrag.kernels import topk_l2
 from snvrag.network.options import NetworkConfig
 from snvrag.network.transformer import ImputationNetwork
 from snvrag.panel.windows import Windows
@@ -24,17 +22,7 @@ from snvrag.retrieval.neighbours import Retriever
 from snvrag.retrieval.options import RetrievalConfig
 
 NUM_SITES = 203
-GEOMETRIES = [  # window, flank, segment, segment flank
-    (50, 0, 0, 0),
-    (50, 12, 0, 9),
-    (50, 0, 20, 7),
-    (50, 12, 20, 7),
-    (50, 12, 20, 100),
-    (203, 0, 64, 32),
-    (203, 0, 70, 1),
-    (50, 60, 50, 0),
-    (1, 0, 1, 0),
-]
+GEOMETRIES = [(50, 0), (50, 12), (203, 0), (50, 60), (1, 0)]  # window, flank
 
 
 @pytest.fixture(scope="module")
@@ -61,30 +49,13 @@ def setting(request, panel):
     if request.param == "device":
         resident = DeviceHaplotypes(panel, request.getfixturevalue("device"))
 
-    def make(targets, size=50, flank=0, segment=0, segment_flank=0, k=5, **options):
+    def make(targets, size=50, flank=0, k=5, **options):
         windows = Windows.split(NUM_SITES, size, flank)
         dataset = WindowDataset(panel, targets, windows, MaskConfig())
-        config = RetrievalConfig(
-            k=k, segment_size=segment, segment_flank=segment_flank, decay_sites=5.0
-        )
-        retriever = Retriever(panel, windows, config, resident=resident, **options)
+        retriever = Retriever(panel, windows, RetrievalConfig(k=k), resident=resident, **options)
         return (dataset if resident is None else DeviceDataset(dataset, resident)), retriever
 
     return make
-
-
-def expected_segments(retriever: Retriever, window: int) -> list[tuple[int, int, int, int]]:
-    """The fewest stretches of at most `size` sites; the outer ones take the window's flanks in."""
-    windows, size = retriever.windows, retriever.config.segment_size
-    flank = retriever.config.segment_flank
-    start, stop = windows.starts[window], windows.stops[window]
-    first, last = windows.flanked_starts[window], windows.flanked_stops[window]
-    if size == 0:
-        return [(first, last, first, last)]
-    count = -(-(stop - start) // size)
-    cuts = [start + (stop - start) * i // count for i in range(count + 1)]
-    cuts[0], cuts[-1] = first, last
-    return [(a, b, max(first, a - flank), min(last, b + flank)) for a, b in pairwise(cuts)]
 
 
 def nearest(query, reference, observed, excluded: set[int], k: int) -> list[int]:
@@ -96,38 +67,21 @@ def nearest(query, reference, observed, excluded: set[int], k: int) -> list[int]
 def check(batch: Batch, keys, found: Neighbours, retriever, panel_alleles, target_alleles):
     windows = retriever.windows
     for b, key in enumerate(keys):
-        origin = windows.flanked_starts[key.window]
-        observed = ~batch.hidden[batch.window_row[b]].numpy()
+        start, stop = windows.flanked_starts[key.window], windows.flanked_stops[key.window]
+        observed = ~batch.hidden[batch.window_row[b], : stop - start].numpy()
         own = int(batch.panel_sample[b])
         excluded = {2 * own, 2 * own + 1} if own >= 0 else set()
         for copy in range(2):
-            query = target_alleles[2 * key.sample + copy]
-            for start, stop, first, last in expected_segments(retriever, key.window):
-                sites, place = slice(first, last), slice(start - origin, stop - origin)
-                seen = observed[first - origin : last - origin]
-                near = nearest(
-                    query[sites], panel_alleles[:, sites], seen, excluded, retriever.config.k
-                )
-                np.testing.assert_array_equal(
-                    found.alleles[b, copy, :, place], panel_alleles[near, start:stop]
-                )
-                for k, haplotype in enumerate(near):
-                    features = oracle.match_features(
-                        query[sites],
-                        panel_alleles[haplotype, sites],
-                        seen,
-                        retriever.panel.position[sites],
-                        retriever.config.decay_sites,
-                    )
-                    np.testing.assert_allclose(
-                        found.features[b, copy, k][:, place],
-                        features[:, start - first : stop - first],
-                        rtol=1e-4,
-                        atol=2e-4,  # of the logarithms, see csrc/cpu/matching.cpp
-                    )
-        past = windows.flanked_stops[key.window] - origin
-        assert (found.alleles[b, ..., past:] == PAD).all()
-        assert not found.features[b, ..., past:].any()
+            near = nearest(
+                target_alleles[2 * key.sample + copy, start:stop],
+                panel_alleles[:, start:stop],
+                observed,
+                excluded,
+                retriever.config.k,
+            )
+            got = found.alleles[b, copy]
+            np.testing.assert_array_equal(got[:, : stop - start], panel_alleles[near, start:stop])
+            assert (got[:, stop - start :] == PAD).all()
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
@@ -147,7 +101,7 @@ def test_targets_that_are_in_no_panel(alleles, setting):
     target = panel_files.make_panel(np.where(missing, 0, alleles[48:] * present), prefix="t")
     unknown = np.full(6, -1), np.zeros(6, np.int64)
     others = Targets(target, present, *unknown, helpers.pack(missing.T))
-    dataset, retriever = setting(others, 50, 12, 20, 7)
+    dataset, retriever = setting(others, 50, 12)
     keys = [Key(3, w, s) for w in range(5) for s in range(6)]
     batch = dataset.__getitems__(keys)
     filled = np.where(missing, alleles[:48].mean(0) > 0.5, alleles[48:])
@@ -162,23 +116,17 @@ def test_a_window_with_everything_hidden(alleles, setting, targets):
     found = retriever.retrieve(batch)
     np.testing.assert_array_equal(found.alleles[0, 0, :, :40], alleles[2:5, :40])
     np.testing.assert_array_equal(found.alleles[1, 1, :, :40], alleles[:3, :40])
-    assert torch.isfinite(found.features).all()
 
 
-@pytest.mark.parametrize("options", [{"threads": 2}, {"with_features": False}])
-def test_cache_threads_and_features_change_no_neighbour(setting, targets, options):
-    dataset, warm = setting(targets, 50, 12, 20, 7)
+def test_cache_and_threads_change_no_neighbour(setting, targets):
+    dataset, warm = setting(targets, 50, 12)
     batch = dataset.__getitems__([Key(0, w, s) for w in range(5) for s in (1, 8)])
     warm.retrieve(batch)
-    _, cold = setting(targets, 50, 12, 20, 7, cache=IndexCache(1), **options)
+    _, cold = setting(targets, 50, 12, cache=IndexCache(1), threads=2)
     first, second = warm.retrieve(batch), cold.retrieve(batch)
     assert warm.statistics.num_hits == len(cold.windows) == 5
     assert warm.statistics.search_seconds >= warm.statistics.first_search_seconds > 0
     assert torch.equal(first.alleles, second.alleles)
-    if options.get("with_features", True):
-        assert torch.equal(first.features, second.features)
-    else:
-        assert second.features.shape[3] == 0
 
 
 def test_retrievers_share_a_cache_and_no_entry(setting, targets):
@@ -196,7 +144,7 @@ def test_retrievers_share_a_cache_and_no_entry(setting, targets):
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    config = NetworkConfig(width=24, heads=2, layers=1, weighting="rank")
+    config = NetworkConfig(network="transformer", width=24, heads=2, layers=1)
     return ImputationNetwork(config, num_neighbours=3, dense=True)
 
 

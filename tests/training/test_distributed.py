@@ -189,7 +189,7 @@ def test_seeds_of_steps_differ():
 @pytest.mark.parametrize("size", [1, 2, 3, 9])
 def test_keys_are_shared_without_overlap_or_loss(size):
     """The keys of each batch, or whole batches."""
-    sampler = KeySampler(3, 7, 4, seed=7, shuffle="full")
+    sampler = KeySampler(3, 7, 4, seed=7, shuffle=True)
     ranks = [Ranks(rank, size) for rank in range(size)]
     parts = [list(rank.split_batches(sampler.batches(6))) for rank in ranks]
     for keys, *shares in zip(sampler.batches(6), *parts, strict=True):

@@ -63,7 +63,7 @@ def test_what_is_left_of_a_run(dry, tiny_arguments, tiny_model):
     start = f"Resumed from {output}/rag_bert.model.ep2: continuing at epoch index 3\n"
     assert text.startswith(f"{version_line()}\n{start}")
     assert "Note: epochs was 3, is 5" in text
-    assert "epochs: 2 to train, at most 10 steps in all" in text
+    assert "epochs: 2 to train, at most 16 steps in all" in text
     assert written() == before
 
 
@@ -81,22 +81,25 @@ def test_sizes_are_those_of_the_things(tiny_arguments):
     assert float(found[3]) == pytest.approx((4 * parameters + moments) / 1e6, abs=0.06)
 
 
-def test_li_stephens_models_take_memory(tiny_arguments, monkeypatch):
-    """On one thread: the kept forward probabilities of 64 x 1 haplotypes at 2 sqrt(200) sites, and
-    the answers for 14 queries and two models, over all 200 sites twice and a window of 50 once."""
-    options = ["--li-stephens-flank", "-1", "--ne", "1e4", "1e5"]
+def test_li_stephens_takes_memory(head_arguments, monkeypatch):
+    """On one thread: the kept forward probabilities of 64 x 1 haplotypes at sqrt(200) sites."""
 
     def line(*more: str) -> str:
-        lines = plan_lines(make_trainer([*tiny_arguments, *OPTIONS, *options, *more]))
-        return next((line for line in lines if "Li-Stephens" in line), "")
+        lines = plan_lines(make_trainer([*head_arguments, *more]))
+        return next(line for line in lines if "Li-Stephens" in line)
 
-    working, answers = 8 * 15 * 64, 4 * 14 * 2 * (2 * 200 + 50)
     monkeypatch.setattr(dry_run, "_MB", 1.0)
-    assert line() == (
-        f"memory, Li-Stephens models: at most {working + answers}.0 MB (over 200 sites, threads: 1)"
+    name = "memory, Li-Stephens model: at most"
+    assert line() == f"{name} {8 * 15 * 64}.0 MB (threads: 1)"
+    assert line("--workers", "2") == (
+        f"{name} {2 * 8 * 15 * 64}.0 MB (threads: 2), in the worker processes"
     )
-    assert f" {2 * working + answers}.0 MB" in line("--workers", "2")
-    assert line("--li-stephens", "no") == ""
+
+
+def test_the_plan_of_a_head(head_arguments):
+    text = "\n".join(plan_lines(make_trainer(head_arguments)))
+    assert "20 samples x 4 windows = 5 batches of at most 4 samples = 5 steps an epoch" in text
+    assert "validation: 4 samples, 1 batches an epoch" in text
 
 
 def test_ranks_share_a_batch(tiny_arguments):
@@ -152,7 +155,7 @@ def test_peak_of_a_backward_pass():
 def test_a_pass_is_linear_in_the_samples(tiny_arguments):
     trainer = make_trainer([*tiny_arguments, "--batch-size", "12"])
     batch, neighbours = next(trainer.train_loader.batches(0))
-    said = pass_bytes(trainer.runner, batch, neighbours, 12)
+    said = pass_bytes(trainer.runner, (batch, neighbours), 12)
     for parameter in trainer.network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     fields = [*vars(batch).values(), *vars(neighbours).values()]

@@ -8,7 +8,7 @@ import torch
 from emulated_cuda import DeviceReads
 from snvrag.errors import InputError
 from snvrag.io.checkpoint import load_checkpoint
-from snvrag.training import step
+from snvrag.network.transformer import ImputationNetwork
 from snvrag.training.nonfinite import NonFiniteGuard, StepState
 from snvrag.training.run_data import load_run_data
 from snvrag.training.trainer import Trainer
@@ -48,7 +48,7 @@ def straight(request, make, tmp_path_factory):
     ],
 )
 def test_the_state_before_is_saved(make, straight, tmp_path, monkeypatch, at, value):
-    loss, calls = step.imputation_loss, []
+    loss, calls = ImputationNetwork.loss, []
 
     def spoilt(prediction, *arguments):
         if prediction.haplotypes.requires_grad:  # of training
@@ -56,7 +56,7 @@ def test_the_state_before_is_saved(make, straight, tmp_path, monkeypatch, at, va
         return loss(prediction, *arguments) * (value if len(calls) == at + 1 else 1)
 
     with monkeypatch.context() as patch:
-        patch.setattr(step, "imputation_loss", spoilt)
+        patch.setattr(ImputationNetwork, "loss", staticmethod(spoilt))
         with pytest.raises(InputError) as stopped:
             make(tmp_path, "--log-every", "4", reads_late=straight.reads_late).fit()
     path = tmp_path / "rag_bert.model.step"

@@ -23,17 +23,17 @@ def test_names_are_of_one_option_each():
     """They are given without their section."""
     names = [entry.name for entry in entries(Config)]
     assert len(set(names)) == len(names)
-    assert not {item.name for item in fields(Config)} & set(names) - {"li_stephens", "retrieval"}
+    assert not {item.name for item in fields(Config)} & set(names) - {"network", "retrieval"}
 
 
 def test_v18s_network():
     """DESIGN, section 7."""
     config = parsed("--preset", "v18")
     assert (config.network.width, config.network.layers, config.network.heads) == (384, 12, 12)
-    assert (config.retrieval.k, config.network.weighting) == (1, "rank")
-    assert (config.li_stephens.li_stephens, config.network.neighbour_prior) == (False, False)
-    assert (config.windows.window_size, config.network.span) == (1020, 0)
-    assert (config.windows.equal_windows, config.network.output_heads) == (False, "v18")
+    assert (config.network.network, config.network.dropout) == ("transformer", 0.1)
+    assert (config.retrieval.k, config.retrieval.retrieval) == (1, "hamming")
+    assert (config.windows.window_size, config.windows.equal_windows) == (1020, False)
+    assert (config.training.batch_size, config.training.accumulation) == (8, 2)
     assert (config.training.focal_gamma, config.training.warmup_steps) == (2.0, 15_000)
     assert parsed("--preset", "small") == Config()
 
@@ -42,14 +42,8 @@ def test_v18s_network():
     ("values", "words"),
     [
         ({"width": 64, "heads": 5}, "heads must be a divisor of the width 64, got 5"),
-        (
-            {"retrieval": "dense", "segment_size": 0},
-            "weighting must be rank for a dense retrieval",
-        ),
-        (
-            {"retrieval": "dense", "weighting": "rank"},
-            "segment_size must be 0 for a dense retrieval, got 255",
-        ),
+        ({"retrieval": "dense"}, "retrieval must be hamming for the head"),
+        ({"compile": True}, "compile must be no for the head"),
         ({"resume_epoch": 1}, "resume_epoch must be given with a checkpoint to resume"),
     ],
 )

@@ -14,9 +14,8 @@ from snvrag.training.progress import EpochClock, EpochSums, peak_bytes
 class Nothing:
     """A batch without a scored site, and its prediction."""
 
-    window_row = torch.zeros(1, dtype=torch.int64)
     scored = torch.zeros(1, 3, dtype=torch.bool)
-    panel_af = torch.zeros(1, 3)
+    strata_af = torch.zeros(1, 3)
     alleles = torch.zeros(1, 2, 3, dtype=torch.uint8)
     hap_dosage = torch.zeros(1, 2, 3)
 

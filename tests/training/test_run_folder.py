@@ -83,7 +83,7 @@ def test_every_option_may_change_or_not_as_it_says():
         if name == "resume_epoch":  # which needs resume
             continue
         value = 3 if "int | None" in str(entry.kind) else another(entry.item.default, entry.kind)
-        given = {"weighting": "rank", "segment_size": 0} if name == "retrieval" else {}
+        given = {"network": "transformer"} if name in ("retrieval", "compile") else {}
         config, before = build(Config, {**given, name: value}), resumed(**given)
         line = f"{name} was {to_tables(build(Config, given)).get(entry.table, {}).get(name)}, is "
         notes = noted_changes(before, config)
@@ -101,7 +101,7 @@ def test_every_option_may_change_or_not_as_it_says():
 
 def test_all_differences_are_named():
     config = build(Config, {"k": 3, "layers": 1})
-    with pytest.raises(InputError, match=r"k was 16, is 3; layers was 2, is 1"):
+    with pytest.raises(InputError, match=r"k was 1, is 3; layers was 12, is 1"):
         check_resumable(resumed(), config, FINGERPRINTS)
     for now, words in (
         ({"panel": "0"}, "another panel:"),

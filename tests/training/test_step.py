@@ -36,7 +36,7 @@ def make(tiny_arguments, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trainer(make):
-    made = make("--batch-size", "12", "--flank", "5", "--dropout", "0", "--focal-gamma", "0.5")
+    made = make("--batch-size", "12", "--flank", "5", "--focal-gamma", "0.5")
     made.network.train()
     return made
 
@@ -69,7 +69,7 @@ def test_gradient_does_not_depend_on_the_batches(trainer, batches, num_parts):
     group = batches[:3]
     total = sum(batch.num_scored for batch, _ in group)
     expected, sums = gradient(trainer, group, total)
-    cut = [part for pair in group for part in micro_batches(*pair, num_parts)]
+    cut = [part for pair in group for part in micro_batches(pair, num_parts)]
     assert max(batch.num_samples for batch, _ in cut) == -(-12 // num_parts)
     got, again = gradient(trainer, cut, total)
     assert_close(got, expected)
@@ -96,7 +96,7 @@ def test_nothing_scored_gives_no_gradient(trainer, batches):
     got, sums = gradient(trainer, [(empty, neighbours.rows(0, 4))], empty.num_scored)
     assert not got.any()
     assert sums.mean_loss == 0
-    assert list(micro_batches(batch.rows(0, 0), neighbours.rows(0, 0), 1)) == []
+    assert list(micro_batches((batch.rows(0, 0), neighbours.rows(0, 0)), 1)) == []
 
 
 # --- too little memory ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import torch
 
 from snvrag import log
 from snvrag.io.checkpoint import load_checkpoint
-from snvrag.kernels import HammingIndex, li_stephens_dosage
+from snvrag.kernels import HammingIndex, li_stephens_evidence
 from snvrag.training import trainer as trainer_module
 from snvrag.training.distributed import Ranks
 from snvrag.training.signals import Requests, TrainingInterrupted
@@ -90,7 +90,7 @@ def test_baselines_are_those_of_before_in_a_resumed_run(tiny_arguments, tmp_path
 def test_only_the_rank_that_writes_reads_the_loss_for_a_line(trainer, monkeypatch):
     """It waits for the device; and every rank has as many batches as there are ranks."""
     monkeypatch.setattr(log, "SECONDS_BETWEEN_LINES", 0)
-    for rank, lines in ((0, ["[Batch 2/5] Loss: 0.0000"]), (1, [])):
+    for rank, lines in ((0, ["[Batch 2/8] Loss: 0.0000"]), (1, [])):
         trainer.ranks = Ranks(rank, 2)
         logged: list[str] = []
         with monkeypatch.context() as patch:
@@ -122,8 +122,8 @@ def test_every_search_and_model_has_the_threads_of_the_run(tiny_arguments, tmp_p
         return call
 
     monkeypatch.setattr(HammingIndex, "search", recorded(HammingIndex.search))
-    model = "snvrag.li_stephens.model.li_stephens_dosage"
-    monkeypatch.setattr(model, recorded(li_stephens_dosage))
+    model = "snvrag.batches.evidence.li_stephens_evidence"
+    monkeypatch.setattr(model, recorded(li_stephens_evidence))
     for threads in (1, 3):
         folder = str(tmp_path / str(threads))
         once = ["--epochs", "1", "--threads", str(threads), "--output", folder]
@@ -136,3 +136,33 @@ def test_training_and_validation_share_the_budget(trainer):
     caches = [loader.retriever.cache for loader in (trainer.train_loader, trainer.val_loader)]
     assert caches[0] is caches[1]
     assert caches[0].budget_bytes == trainer.config.retrieval.cache_mb * 2**20
+
+
+def test_torch_has_one_thread_for_a_head(head_arguments, tmp_path):
+    """Its layers are too small to share; and so its weights do not depend on the threads."""
+    found = []
+    for threads in (1, 3):
+        folder = tmp_path / str(threads)
+        once = ["--epochs", "1", "--threads", str(threads), "--output", str(folder)]
+        run_train([*head_arguments, *once])
+        assert torch.get_num_threads() == 1
+        found.append(checkpoint(folder, "ep0"))
+    assert_same_checkpoint(*found)
+
+
+def test_rates_are_learned_once_a_run(head_arguments, tmp_path, monkeypatch):
+    """They and what standardises the evidence are in the checkpoint."""
+    arguments = [*head_arguments, "--output", str(tmp_path)]
+    printed = run_train([*arguments, "--epochs", "1"])
+    assert printed.out.count("Learning rates...") == 1
+    model = checkpoint(tmp_path, "ep0")["model"]
+    trainer = make_trainer(arguments)
+    assert not torch.equal(model["cumulative_rho"], trainer.network.cumulative_rho)
+    assert model["head.mean"].any()
+    monkeypatch.delattr("snvrag.training.networks.learned_rates")
+    run_train([*arguments, "--resume", "auto"])
+    trainer.restore(checkpoint(tmp_path, "ep2"))
+    for loader in (trainer.train_loader, trainer.val_loader):
+        rho = torch.from_numpy(loader.dataset.rates.cumulative_rho)
+        assert torch.equal(rho, model["cumulative_rho"])
+        assert loader.dataset.rates.mismatch == float(model["mismatch"])
