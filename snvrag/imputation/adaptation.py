@@ -66,13 +66,15 @@ def adapt(
     *,
     genetic_map: GeneticMap | None = None,
     panel_name: str = "",
+    start: HeadWeights | None = None,
     threads: int | None = None,
     on_phase: OnPhase | None = None,
 ) -> Adapted:
     """Learn the rates and the head for the typed sites of consecutive regions of a chromosome.
 
     Regions are read once, and only some thousand sites of a few of them are kept in memory. At
-    least one region must be given; all have the same samples.
+    least one region must be given; all have the same samples. ``start`` is a head trained
+    elsewhere, from whose weights the learning of the head begins.
     """
     on_phase = on_phase or _ignore
     gathered = _Gathered(genetic_map, threads)
@@ -89,7 +91,7 @@ def adapt(
     head = None
     if typed.position.size:
         rows = _Rows(gathered.kept, rates, threads, on_phase)
-        head = _head(rows, samples[~is_kept], samples[is_kept], on_phase)
+        head = _head(rows, samples[~is_kept], samples[is_kept], start, on_phase)
     return Adapted(
         chrom=panel.chrom,
         position=typed.position,
@@ -251,7 +253,11 @@ class _Rows:
 
 
 def _head(
-    rows: _Rows, samples: NDArray[np.int64], kept: NDArray[np.int64], on_phase: OnPhase
+    rows: _Rows,
+    samples: NDArray[np.int64],
+    kept: NDArray[np.int64],
+    start: HeadWeights | None,
+    on_phase: OnPhase,
 ) -> HeadWeights | None:
     """Fit a head to some samples; None if it does not lower the loss on those kept back."""
     evidence, is_minor = rows.of(kept, _KEPT_QUERIES)
@@ -260,7 +266,11 @@ def _head(
     expert = _loss(evidence[:, 0], is_minor)
     from ..network.fitting import fit_head
 
-    head = fit_head(*rows.of(samples, _MOST_QUERIES), on_step=lambda *of: on_phase("head", *of))
+    head = fit_head(
+        *rows.of(samples, _MOST_QUERIES),
+        start=start,
+        on_step=lambda *of: on_phase("head", *of),
+    )
     return head if _loss(head_log_odds(evidence, head), is_minor) < expert else None
 
 

@@ -46,18 +46,21 @@ def fit_head(
     is_minor: NDArray[np.bool_],
     *,
     config: HeadConfig | None = None,
+    start: HeadWeights | None = None,
     fit: Fit | None = None,
     on_step: Callable[[int, int], object] | None = None,
 ) -> HeadWeights:
     """Fit a head to (n, E) evidence and (n,) truth by binary cross-entropy, n from 1.
 
-    ``on_step`` is called with the steps done and their number.
+    Weights begin as those of ``start``, where it is given. ``on_step`` is called with the steps
+    done and their number.
     """
     fit = fit or Fit()
     rows, truth = torch.from_numpy(evidence), torch.from_numpy(is_minor).float()
     with _on_one_thread():
-        head = Head(rows.shape[1], config)
-        head.standardise(rows)
+        head = Head(rows.shape[1], config) if start is None else Head.of(start)
+        if start is None:
+            head.standardise(rows)
         optimizer = torch.optim.AdamW(
             head.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay
         )
