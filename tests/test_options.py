@@ -22,15 +22,13 @@ import torch
 
 import helpers
 import panel_files
-from snvrag.batches.batch import Batch, Neighbours
-from snvrag.batches.keys import Key
+from snvrag.batches import evidence as evidence_module
 from snvrag.config.options import build, entries
 from snvrag.io.prepared import write_prepared
-from snvrag.li_stephens import model as li_stephens_module
 from snvrag.training import loader as loader_module
+from snvrag.training import networks as networks_module
 from snvrag.training import run as run_module
 from snvrag.training import tables
-from snvrag.training import trainer as trainer_module
 from snvrag.training.options import Config
 from snvrag.training.run_data import load_run_data
 from snvrag.training.trainer import VALIDATION_SEED, Trainer
@@ -100,8 +98,8 @@ class Run:
     def loader(self, part: str) -> Any:
         return getattr(self.trainer, f"{part}_loader")
 
-    def pair(self, part: str, mask_seed: int | None = None) -> tuple[Batch, Neighbours]:
-        """Return the first batch of training or validation."""
+    def inputs(self, part: str, mask_seed: int | None = None) -> Any:
+        """Return the first batch of training or validation, and what comes with it."""
         first = {"train": 0, "val": VALIDATION_SEED}[part] if mask_seed is None else mask_seed
         return next(self.loader(part).batches(first))
 
@@ -159,8 +157,8 @@ def see(look: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def keys(run: Run, part: str) -> Any:
-    batch, _ = run.pair(part)
-    return batch.windows[batch.window_row], batch.panel_sample, batch.af
+    first = {"train": 0, "val": VALIDATION_SEED}[part]
+    return next(run.loader(part).keys(first))
 
 
 def num_cached(run: Run, part: str) -> int:
@@ -179,7 +177,7 @@ def prediction(run: Run, training: bool = False) -> Any:
         for parameter in network.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
         torch.manual_seed(0)
-        return network(*run.pair("train")).haplotypes
+        return network(*run.inputs("train")).hap_dosage
 
 
 @see
@@ -225,10 +223,9 @@ def of_both_loaders(run: Run, keyword: str) -> Any:
     return given
 
 
-@see
-def li_stephens_threads(run: Run) -> Any:
-    with recorded(li_stephens_module, "li_stephens_dosage", "threads") as seen:
-        run.trainer.train_loader.dataset[Key(0, 0, 0)]
+def li_stephens_threads(run: Run, part: str) -> Any:
+    with recorded(evidence_module, "li_stephens_evidence", "threads") as seen:
+        run.inputs(part)
     return seen
 
 
@@ -246,7 +243,7 @@ def torch_threads(run: Run) -> Any:
 @see
 def is_compiled(run: Run) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer_module, "require_compiler", lambda _: None)
+        patch.setattr(networks_module, "require_compiler", lambda _: None)
         return [block._compiled_call_impl is not None for block in run.trainer.network.blocks]
 
 
@@ -300,7 +297,8 @@ SEES |= {
     "panel.position": lambda run: run.trainer.data.panel.position,
     "windows": lambda run: (run.trainer.windows.starts, run.trainer.windows.stops),
     "flanked": lambda run: (run.trainer.windows.flanked_starts, run.trainer.windows.flanked_stops),
-    "later_mask": lambda run: run.pair("train", 1)[0].hidden,
+    "later_mask": lambda run: run.inputs("train", 1)[0].sites,
+    "rates": lambda run: run.trainer.network.cumulative_rho,
     "parameters": lambda run: run.trainer.network.state_dict(),
     "training_prediction": lambda run: prediction(run, training=True),
     "val_loss": lambda run: run.trainer._validate()[0],
@@ -312,13 +310,14 @@ SEES |= {
 OF_A_LOADER = {
     "samples": lambda run, part: run.loader(part).dataset.targets.haplotypes.samples,
     "threads": lambda run, part: run.loader(part).retriever.threads,
+    "li_stephens_threads": li_stephens_threads,
     "keys": keys,
     "cached": num_cached,
-    "hidden": lambda run, part: run.pair(part)[0].hidden,
-    "li_stephens": lambda run, part: run.pair(part)[0].li_stephens,
-    "genotypes": lambda run, part: run.pair(part)[0].genotype_frequency,
-    "near": lambda run, part: run.pair(part)[1].alleles,
-    "features": lambda run, part: run.pair(part)[1].features,
+    "sites": lambda run, part: run.inputs(part)[0].sites,
+    "hidden": lambda run, part: run.inputs(part)[0].hidden,
+    "evidence": lambda run, part: run.inputs(part)[0].evidence,
+    "genotypes": lambda run, part: run.inputs(part)[0].genotype_frequency,
+    "near": lambda run, part: run.inputs(part)[1].alleles,
 }
 SEES |= {
     f"{part}.{name}": partial(look, part=part)
@@ -329,21 +328,21 @@ SEES |= {
     f"step.{name}": lambda run, name=name: run.steps[name]
     for name in ("seed", "rate", "norm", "batches", "scalars", "masking", "files")
 }
-MASKS, LI_STEPHENS, NEAR, FEATURES = (
-    f"train.{name} val.{name}" for name in ("hidden", "li_stephens", "near", "features")
+SITES, HIDDEN, EVIDENCE, NEAR = (
+    f"train.{name} val.{name}" for name in ("sites", "hidden", "evidence", "near")
 )
 
+TRANSFORMER = {"network": "transformer"}
 BASE: dict[str, Any] = {
     "panel": lambda files: files.panel,
     "output": lambda files: str(files.folder / "run"),
     "val_fraction": 1 / 6,
     "window_size": 64,
-    "segment_size": 32,
-    "segment_flank": 8,
     "k": 4,
-    "li_stephens_flank": 20,
     "width": 16,
-    "span": 32,
+    "layers": 2,
+    "heads": 2,
+    "dropout": 0.0,
     "epochs": 3,
     "warmup_steps": 4,
     "threads": 1,
@@ -354,40 +353,31 @@ TRAIN: dict[str, Turn] = {
     "panel": turn(Files.other_panel, "panel.samples val.samples"),
     "region": turn("1:2000-6000", "panel.position", panel=Files.prepared),
     "train": turn(Files.other_panel, "train.samples", "panel.samples val.samples"),
-    "populations": turn(Files.table, "train.genotypes"),
-    "population_column": turn("region", "train.genotypes", populations=Files.table),
+    "populations": turn(Files.table, "train.genotypes", **TRANSFORMER),
+    "population_column": turn("region", "train.genotypes", populations=Files.table, **TRANSFORMER),
     "val_samples": turn(Files.names, "val.samples panel.samples"),
     "val_fraction": turn(0.25, "val.samples panel.samples"),
-    "genetic_map": turn(Files.map, LI_STEPHENS),
+    "genetic_map": turn(Files.map, f"rates {EVIDENCE}", SITES),
     "window_size": turn(100, "windows flanked"),
     "flank": turn(5, "flanked", "windows"),
     "equal_windows": turn(False, "windows flanked"),
-    "mask_rates": turn((0.9,), "train.hidden step.masking", "val.hidden"),
-    "epochs_per_rate": turn(1, "later_mask", MASKS),
-    "val_rate": turn(0.9, "val.hidden", "train.hidden"),
-    "rare_rate": turn(0.1, f"{MASKS} step.masking"),
-    "rare_threshold": turn(0.3, f"{MASKS} step.masking"),
-    "mask_generator": turn("mt19937", MASKS),
-    "retrieval": turn("dense", "parameters", NEAR, weighting="rank", segment_size=0),
-    "k": turn(3, NEAR, LI_STEPHENS),
-    "segment_size": turn(16, NEAR, LI_STEPHENS),
-    "segment_flank": turn(0, FEATURES, LI_STEPHENS),
-    "decay_sites": turn(1.0, FEATURES, NEAR),
-    "cache_mb": turn(2**-20, "train.cached val.cached", NEAR),
-    "li_stephens": turn(False, f"{LI_STEPHENS} parameters"),
-    "ne": turn((1e7,), LI_STEPHENS, NEAR),
-    "mismatch": turn(0.3, LI_STEPHENS, NEAR),
-    "li_stephens_flank": turn(0, LI_STEPHENS, NEAR),
-    "width": turn(32, "parameters"),
-    "layers": turn(3, "parameters prediction"),
-    "heads": turn(4, "prediction", "parameters"),
-    "span": turn(8, "prediction", "parameters"),
-    "dropout": turn(0.5, "training_prediction", "parameters prediction"),
-    "weighting": turn("rank", f"parameters {FEATURES}", NEAR),
-    "neighbour_prior": turn(False, "parameters prediction"),
-    "output_heads": turn("v18", "parameters prediction"),
+    "mask_rates": turn((0.9,), "train.sites step.masking", "val.sites"),
+    "epochs_per_rate": turn(1, "later_mask", SITES),
+    "val_rate": turn(0.9, "val.sites", "train.sites"),
+    "rare_rate": turn(0.1, f"{SITES} step.masking"),
+    "rare_threshold": turn(0.3, f"{SITES} step.masking"),
+    "mask_generator": turn("mt19937", SITES),
+    "retrieval": turn("dense", "parameters", NEAR, **TRANSFORMER),
+    "k": turn(3, NEAR, HIDDEN, **TRANSFORMER),
+    "cache_mb": turn(2**-20, "train.cached val.cached", NEAR, **TRANSFORMER),
+    "network": turn("transformer", "parameters prediction"),
+    "hidden": turn(16, "parameters prediction"),
+    "width": turn(32, "parameters", **TRANSFORMER),
+    "layers": turn(3, "parameters prediction", **TRANSFORMER),
+    "heads": turn(4, "prediction", "parameters", **TRANSFORMER),
+    "dropout": turn(0.5, "training_prediction", "parameters prediction", **TRANSFORMER),
     "epochs": turn(2, "is_done_after_two step.rate"),
-    "batch_size": turn(5, "train.keys val.keys"),
+    "batch_size": turn(3, "train.keys val.keys"),
     "accumulation": turn(2, "step.batches"),
     "learning_rate": turn(0.1, "step.rate"),
     "warmup_steps": turn(2, "step.rate"),
@@ -396,7 +386,6 @@ TRAIN: dict[str, Turn] = {
     "focal_gamma": turn(2.0, "step.norm val_loss", clip=1e9),
     "patience": turn(2, "stopping", min_gain=0.2),
     "min_gain": turn(0.2, "stopping", patience=2),
-    "shuffle": turn("window", "train.keys", "val.keys"),
     "seed": turn(7, "parameters train.keys step.seed", "val.keys"),
     "output": turn(lambda files: str(files.folder / "else"), "folder"),
     "overwrite": turn(True, "lines", output=Files.output),
@@ -406,11 +395,11 @@ TRAIN: dict[str, Turn] = {
     "keep": turn(1, "kept_checkpoints"),
     "workers": turn(1, "num_workers"),
     "start_method": turn("spawn", "start_method", workers=1),
-    "threads": turn(2, "train.threads val.threads li_stephens_threads torch_threads"),
+    "threads": turn(2, "train.li_stephens_threads val.li_stephens_threads"),
     "device": turn("cuda:99", "device"),
     "rank_timeout": turn(3.0, "waiting_minutes"),
-    "compile": turn(True, "is_compiled"),
-    "amp": turn(False, "autocast_on_a_gpu"),
+    "compile": turn(True, "is_compiled", **TRANSFORMER),
+    "amp": turn(False, "autocast_on_a_gpu", **TRANSFORMER),
     "log_every": turn(1, "step.scalars"),
     "dry_run": turn(True, "files_written"),
     "plot": turn(False, "num_plots"),

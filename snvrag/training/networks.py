@@ -114,6 +114,7 @@ def learn_head(
     network.set_rates(ranks.broadcast(rates))
     share_rates(network, loaders)
     batch = loader.dataset.__getitems__(next(loader.sampler.batches(epoch)))
+    loader.dataset.drop_stale(-1)
     network.head.standardise(batch.evidence.to(network.mismatch.device))
     for buffer in (network.head.mean, network.head.scale):
         buffer.copy_(ranks.broadcast(buffer.cpu()))

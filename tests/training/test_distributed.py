@@ -294,6 +294,26 @@ def test_weights_are_those_of_one_process(spread):
             assert b[name] == pytest.approx(a[name], rel=1e-3), name
 
 
+def test_two_ranks_train_a_head_as_one(head_arguments, tmp_path):
+    """They share the samples of a batch, and even the windows of a sample."""
+    arguments = [*head_arguments, "--batch-size", "3", "--epochs", "2", "--output"]
+    folders = tmp_path / "one", tmp_path / "two"
+    threads = torch.get_num_threads()
+    run_train([*arguments, str(folders[0])])
+    codes = in_ranks(2, lambda _: ended_train([*arguments, str(folders[1])])[0])
+    torch.set_num_threads(threads)
+    assert codes == [0, 0]
+    one, two = (checkpoint(folder, "ep1") for folder in folders)
+    assert one["step"] == two["step"] == 14
+    for name in ("cumulative_rho", "mismatch", "head.mean", "head.scale"):
+        assert torch.equal(one["model"][name], two["model"][name]), name
+    for name, row in one["baselines"].items():
+        assert two["baselines"][name] == pytest.approx(row, rel=0, abs=0, nan_ok=True)
+    for a, b in zip(one["history"], two["history"], strict=True):
+        for name in ("train_loss", "val_loss", "f1_overall", "r2_overall"):
+            assert b[name] == pytest.approx(a[name], rel=1e-3), name
+
+
 def test_gradient_is_that_of_one_process(tiny_arguments, tmp_path):
     """Before any step: 2 ranks with 3 and 4 samples against one with 7."""
     config = configure([*tiny_arguments, *SPREAD, "--output", str(tmp_path)])

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from forking_parent import in_ranks
 from snvrag.errors import InputError
 from snvrag.network.head_network import HeadNetwork
 from snvrag.training.signals import TrainingInterrupted
@@ -111,23 +109,6 @@ def test_workers_change_nothing(arguments, straight, tmp_path, monkeypatch, more
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of spawned workers
     run_train([*arguments, *more, "--output", str(tmp_path)])
     assert_same_checkpoint(checkpoint(tmp_path, "ep2"), checkpoint(straight[0], "ep2"))
-
-
-def test_two_ranks_train_as_one(arguments, straight, tmp_path):
-    """They share the samples of a batch, and even the windows of a sample."""
-    threads = torch.get_num_threads()
-    command = [*arguments, "--output", str(tmp_path)]
-    codes = in_ranks(2, lambda _: ended_train(command)[0])
-    torch.set_num_threads(threads)
-    assert codes == [0, 0]
-    one, two = (checkpoint(folder, "ep2") for folder in (straight[0], tmp_path))
-    assert one["step"] == two["step"] == 12
-    assert one["baselines"] == pytest.approx(two["baselines"], nan_ok=True)
-    for a, b in zip(one["history"], two["history"], strict=True):
-        for name in ("train_loss", "val_loss", "f1_overall", "r2_overall"):
-            assert b[name] == pytest.approx(a[name], rel=1e-3), name
-    for name in ("cumulative_rho", "mismatch", "head.mean", "head.scale"):
-        assert torch.equal(one["model"][name], two["model"][name]), name
 
 
 def test_a_loss_that_is_not_finite_names_the_samples(arguments, tmp_path, monkeypatch):
