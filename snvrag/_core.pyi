@@ -64,6 +64,30 @@ def head_log_odds(
     output_bias: float,
     threads: int | None,
 ) -> NDArray[np.float32]: ...
+def li_stephens_evidence(
+    queries: NDArray[np.uint64],
+    haplotype_bits: NDArray[np.uint64],
+    observed: NDArray[np.bool_],
+    sites: NDArray[np.int64],
+    alt_count: NDArray[np.int64],
+    cumulative_rho: NDArray[np.float64],
+    mismatch: float,
+    states: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]] | None,
+    exclude: NDArray[np.int64] | None,
+    missing: NDArray[np.uint64] | None,
+    threads: int | None,
+) -> NDArray[np.float32]: ...
+def local_events(
+    queries: NDArray[np.uint64],
+    haplotype_bits: NDArray[np.uint64],
+    observed: NDArray[np.bool_],
+    cumulative_rho: NDArray[np.float64],
+    mismatch: float,
+    states: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]] | None,
+    exclude: NDArray[np.int64] | None,
+    missing: NDArray[np.uint64] | None,
+    threads: int | None,
+) -> tuple[NDArray[np.float64], float, int, NDArray[np.float64]]: ...
 def retrieve_states(
     queries: NDArray[np.uint64],
     site_bits: NDArray[np.uint64],

@@ -18,6 +18,7 @@ void bind_matching(py::module_& module);
 void bind_retrieval(py::module_& module);
 void bind_li_stephens(py::module_& module);
 void bind_states(py::module_& module);
+void bind_evidence(py::module_& module);
 
 namespace {
 
@@ -41,6 +42,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   bind_retrieval(module);
   bind_li_stephens(module);
   bind_states(module);
+  bind_evidence(module);
 
   module.def("simd_levels", &simd_levels);
   module.def("simd_level", [] { return std::string(simd_level_name(simd_level())); });

@@ -89,7 +89,37 @@ struct LiStephensSums {
 // Words that a cache line has.
 inline constexpr int kTileColumns = 8;
 
+// What the evidence of a site adds up over the states that carry its minor allele.
+enum : int {
+  kForward,
+  kBackward,
+  kUnswitched,  // forward times backward, times the number of states
+  kShare,       // posterior halfway between the neighbouring observed sites
+  kSquare,      // of the share
+  kBefore,      // share times length
+  kBehind,
+  kCount,
+  kRecordFloats
+};
+
+struct StateRecord {
+  float values[kRecordFloats];
+  float length;  // of the match before and behind together
+};
+
+struct CarrierSums {
+  float values[kRecordFloats];
+  float largest_share, greatest_length;
+};
+
 struct KernelTable {
+  // Sums the records of the states whose bit differs from that of `flip`, all ones or zeros.
+  void (*carrier_sums)(const StateRecord* records, const std::uint64_t* bits, std::uint64_t flip,
+                       std::int64_t num_states, CarrierSums* sums);
+
+  // Replaces positive, normal floats by their natural logarithms, to a few units in the last place.
+  void (*log_floats)(float* values, std::int64_t n);
+
   // Appends the haplotypes below each query's threshold, with their distance, or with the bits of
   // the float32 sum of the weights.
   void (*hamming_scan)(const HammingScan& scan);
