@@ -258,10 +258,10 @@ class _Rows:
         panel, rates = region.panel, self._rates
         evidence = li_stephens_evidence(
             queries.bits,
-            panel.site_bits,
-            num_haplotypes=panel.num_haplotypes,
+            panel.haplotype_bits(np.arange(panel.num_haplotypes), 0, panel.num_sites),
             observed=region.observed,
             sites=sites,
+            alt_count=panel.alt_count[sites],
             cumulative_rho=rates.scale * (region.learned if rates.is_learned else region.prior),
             mismatch=rates.mismatch,
             exclude=queries.exclude,
