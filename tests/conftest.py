@@ -154,9 +154,19 @@ def tiny_arguments(head_arguments: list[str]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_arguments: list[str]) -> Path:
-    """Return the checkpoint of a model trained on `tiny_vcf`."""
+    """Return the checkpoint of a transformer trained on `tiny_vcf`."""
     from training_runs import run_train
 
     folder = tmp_path_factory.mktemp("tiny_model")
     run_train([*tiny_arguments, "--output", str(folder)])
+    return folder / "rag_bert.model.best"
+
+
+@pytest.fixture(scope="session")
+def head_model(tmp_path_factory: pytest.TempPathFactory, head_arguments: list[str]) -> Path:
+    """Return the checkpoint of a head trained on `tiny_vcf`."""
+    from training_runs import run_train
+
+    folder = tmp_path_factory.mktemp("head_model")
+    run_train([*head_arguments, "--output", str(folder)])
     return folder / "rag_bert.model.best"

@@ -92,7 +92,7 @@ class Files:
             table[name] = list(value) if isinstance(value, tuple) else value
         weights = dict(content["model"])
         if not options:
-            weights["norm.weight"] = -weights["norm.weight"]
+            weights["norm.weight"] = weights["norm.weight"] * 0.1
         path = self.folder / "other.model"
         save_checkpoint(path, {**content, "config": tables, "model": weights})
         return str(path)
@@ -269,7 +269,7 @@ AS_TRAINED: dict[str, Turn] = {
     "flank": turn(9, "plan"),
     "equal_windows": turn(False, "", "plan result"),  # imputation cuts windows as it reads
     "retrieval": turn("dense", "result"),  # whose network has other weights
-    "k": turn(3, "result"),  # so has this one
+    "k": turn(3, "result"),
     "cache_mb": turn(1e-6, "", "near"),
 }
 

@@ -43,7 +43,7 @@ def test_a_model_of_v18_imputes(arguments, tmp_path, tiny_arguments, capsys):
     assert main(arguments(model=model)) == 0
     assert (tmp_path / "out.vcf").read_text().count("\n1\t") == 200
     assert main([*arguments(model=model, output=tmp_path / "o.bcf"), "--save-model", "m"]) == 2
-    assert "--save-model must not be given with a checkpoint" in capsys.readouterr().err
+    assert "--save-model must not be given with a transformer" in capsys.readouterr().err
 
 
 def test_errors_are_one_line(arguments, tmp_path, capsys, tiny_model):

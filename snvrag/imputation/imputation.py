@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from ..io.imputed_vcf import ImputedWriter, Provenance, check_output, check_plac
 from ..io.matching import MatchSummary
 from ..io.model_file import Adapted, is_model_file, load_model_file, save_model
 from ..io.records import DroppedSite
+from ..kernels import HeadWeights
 from ..log import Phases, Progress, log
 from ..panel.panel import Panel
 from ..panel.regions import Region, plain_chrom
@@ -64,7 +65,7 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
     log.info("%s", version_line())
     region = options.place
     with _report(options.report, region) as on_dropped:
-        model = _open_model(options)
+        model = _Model.open(options)
         inputs = Inputs.open(options, on_dropped)
         data = _panel_and_target(inputs)
         summary = MatchSummary(on_dropped=on_dropped, region=region)
@@ -121,27 +122,38 @@ def _panel_and_target(inputs: Inputs) -> PanelAndTarget:
     return data
 
 
-def _open_model(options: ImputeOptions) -> Adapted | NetworkModel | None:
-    """Return what a model file or a checkpoint holds; None without one."""
-    if options.model is None:
-        return None
-    if not Path(options.model).is_file():
-        raise InputError("no such file", argument="model", path=options.model)
-    if is_model_file(options.model):
-        return load_model_file(options.model)
-    if options.save_model is not None:
-        problem = "must not be given with a checkpoint: nothing is learned from the panel"
-        raise InputError(problem, argument="save_model")
-    # torch, which takes seconds to load, is for checkpoints and for learning.
-    from ..network.device import choose_device
-    from .network_model import load_network
+@dataclass(frozen=True)
+class _Model:
+    """What the user gave: rates and head, a head to start from, a network of windows, or none."""
 
-    return load_network(options.model, choose_device(options.device), options.threads)
+    adapted: Adapted | None = None
+    head: HeadWeights | None = None
+    network: NetworkModel | None = None
+
+    @classmethod
+    def open(cls, options: ImputeOptions) -> _Model:
+        """Return what a model file or a checkpoint holds."""
+        if options.model is None:
+            return cls()
+        if not Path(options.model).is_file():
+            raise InputError("no such file", argument="model", path=options.model)
+        if is_model_file(options.model):
+            return cls(adapted=load_model_file(options.model))
+        # torch, which takes seconds to load, is for checkpoints and for learning.
+        from .network_model import load_network
+
+        network = load_network(options.model, options.device, options.threads)
+        if isinstance(network, HeadWeights):
+            return cls(head=network)
+        if options.save_model is not None:
+            problem = "must not be given with a transformer, as nothing is learned from the panel"
+            raise InputError(problem, argument="save_model")
+        return cls(network=network)
 
 
 def _imputer(
     options: ImputeOptions,
-    model: Adapted | NetworkModel | None,
+    model: _Model,
     sites: MatchedSites,
     data: PanelAndTarget,
     phases: Phases,
@@ -150,22 +162,23 @@ def _imputer(
 
     Rates and head are learned from the panel where there is no model of the target's typed sites.
     """
-    if model is not None and not isinstance(model, Adapted):
+    if model.network is not None:
         from .network_imputer import NetworkImputer
 
         sites.read()
-        network = NetworkImputer(model, data, threads=options.threads)
+        network = NetworkImputer(model.network, data, threads=options.threads)
         log.info("%s", network.description)
-        return network, {"model_sha256": model.sha256}
-    if model is not None:
+        return network, {"model_sha256": model.network.sha256}
+    adapted = model.adapted
+    if adapted is not None:
         sites.read()
-    if model is not None and _fits(model, sites, data):
-        adapted = model
-        origin = {"model_sha256": sha256_of(Path(str(options.model)))}
-    else:
-        if model is not None:
+        if not _fits(adapted, sites, data):
             log.info("Note: the model is not of this panel's typed sites: it is learned anew")
-        adapted = _learn(sites, data, options.threads, phases)
+            adapted = None
+    if adapted is not None:
+        origin = {"model_sha256": sha256_of(str(options.model))}
+    else:
+        adapted = _learn(sites, data, model.head, options.threads, phases)
         origin = {"learned": _in_words(adapted)}
         log.info("Learned from the panel: %s", origin["learned"])
     if options.save_model is not None:
@@ -194,9 +207,13 @@ def _fits(adapted: Adapted, sites: MatchedSites, data: PanelAndTarget) -> bool:
 
 
 def _learn(
-    sites: MatchedSites, data: PanelAndTarget, threads: int | None, phases: Phases
+    sites: MatchedSites,
+    data: PanelAndTarget,
+    start: HeadWeights | None,
+    threads: int | None,
+    phases: Phases,
 ) -> Adapted:
-    """Learn rates and head from the panel, at the target's typed sites."""
+    """Learn rates and head, from its start, from the panel at the target's typed sites."""
 
     def regions() -> Iterator[AdaptationRegion]:
         # Chunks do not depend on the target's samples.
@@ -219,6 +236,7 @@ def _learn(
         regions(),
         genetic_map=data.genetic_map,
         panel_name=Path(sites.inputs.options.panel).name,
+        start=start,
         threads=threads,
         on_phase=lambda name, *done: phases.reach(*_PHASES[name], *done),
     )

@@ -99,8 +99,10 @@ class Imputer:
         found = np.flatnonzero(wanted[rows])
         if found.size:
             to = rows[found] - chunk.start
-            position, bits = sites.position[rows], sites.site_bits[rows]
-            rho = self._cumulative_rho(position, typed[rows])
+            panel = _core.transpose_bits(sites.site_bits[rows], self._data.num_haplotypes)
+            alt_count = sites.alt_count[rows[found]]
+            alt_is_minor = 2 * alt_count <= self._data.num_haplotypes
+            rho = self._cumulative_rho(sites.position[rows], typed[rows])
             queries = _haplotypes(sites.target_bits[rows], 2 * num_samples)
             missing = None
             if lacks[rows].any():
@@ -112,17 +114,16 @@ class Imputer:
                 part = slice(2 * first, 2 * min(first + size, num_samples))
                 evidence = li_stephens_evidence(
                     queries[part],
-                    bits,
-                    num_haplotypes=self._data.num_haplotypes,
+                    panel,
                     observed=typed[rows],
                     sites=found,
+                    alt_count=alt_count,
                     cumulative_rho=rho,
                     mismatch=self._adapted.mismatch,
                     exclude=None if self._own is None else self._own[part],
                     missing=None if missing is None else missing[part],
                     threads=self._threads,
                 )
-                alt_is_minor = 2 * sites.alt_count[rows[found]] <= self._data.num_haplotypes
                 out[to, part] = self._hap_dosage(evidence, alt_is_minor).T
                 if on_progress is not None:
                     on_progress(found.size * (part.stop - part.start) // 2)

@@ -32,6 +32,8 @@ BATCH_SIZE = {"cpu": 16, "cuda": 128}
 # No mask: hidden are the sites that the target lacks.
 _HIDE_NOTHING = MaskConfig(mask_rates=(0.0,), rare_rate=0.0)
 _MASK_SEED = 0
+
+
 # Polymorphic sites of a chunk.
 _CHUNK_SITES = 16_384
 

@@ -10,6 +10,9 @@ import torch
 from ..config.options import from_table
 from ..errors import InputError
 from ..io.checkpoint import load_checkpoint, sha256_of, written_by
+from ..kernels import EVIDENCE, HeadWeights
+from ..network.device import choose_device
+from ..network.head import Head, HeadConfig
 from ..network.options import NetworkConfig
 from ..network.transformer import ImputationNetwork
 from ..panel.windows import WindowConfig
@@ -45,11 +48,13 @@ class NetworkModel:
 
 
 def load_network(
-    path: str | Path, device: torch.device, threads: int | None = None
-) -> NetworkModel:
+    path: str | Path, device: str = "auto", threads: int | None = None
+) -> NetworkModel | HeadWeights:
     """Return the network of a checkpoint; only its options and weights are used.
 
-    ``threads`` is how many torch may have from now on in this process.
+    Of a head, that is its weights: rates are of the panel that it was trained on. ``device`` is
+    where a transformer goes, as `choose_device` takes it, and ``threads`` is how many torch may
+    have from now on in this process.
 
     Raises
     ------
@@ -60,17 +65,13 @@ def load_network(
         torch.set_num_threads(threads)
     content = load_checkpoint(path, "model")
     tables = content["config"]
-    if tables["network"]["network"] == "head":
-        raise InputError(
-            "has a head trained on masks: impute without a model, and a head is learned at the "
-            "target's own sites",
-            argument="model",
-            path=path,
-        )
     try:
+        config = from_table(NetworkConfig, tables["network"])
+        if config.network == "head":
+            return _head(content["model"], config)
         retrieval = from_table(RetrievalConfig, tables["retrieval"])
         network = ImputationNetwork(
-            from_table(NetworkConfig, tables["network"]),
+            config,
             num_neighbours=retrieval.k,
             dense=retrieval.retrieval == "dense",
         )
@@ -85,4 +86,14 @@ def load_network(
             path=path,
         ) from error
     digest = sha256_of(Path(path))
-    return NetworkModel(network.to(device).eval(), windows, retrieval, digest, amp)
+    on_device = network.to(choose_device(device)).eval()
+    return NetworkModel(on_device, windows, retrieval, digest, amp)
+
+
+def _head(weights: dict[str, torch.Tensor], config: NetworkConfig) -> HeadWeights:
+    head = Head(len(EVIDENCE), HeadConfig(hidden=config.hidden))
+    start = "head."
+    head.load_state_dict(
+        {n.removeprefix(start): w for n, w in weights.items() if n.startswith(start)}
+    )
+    return head.to_weights()

@@ -44,20 +44,25 @@ def _on_one_thread() -> Iterator[None]:
 def fit_head(
     evidence: NDArray[np.float32],
     is_minor: NDArray[np.bool_],
+    weight: NDArray[np.float32] | None = None,
     *,
     config: HeadConfig | None = None,
+    start: HeadWeights | None = None,
     fit: Fit | None = None,
     on_step: Callable[[int, int], object] | None = None,
 ) -> HeadWeights:
     """Fit a head to (n, E) evidence and (n,) truth by binary cross-entropy, n from 1.
 
-    ``on_step`` is called with the steps done and their number.
+    With ``weight`` (n,), a row counts for so many, up to a common factor. Weights begin as those of
+    ``start``, where it is given. ``on_step`` is called with the steps done and their number.
     """
     fit = fit or Fit()
     rows, truth = torch.from_numpy(evidence), torch.from_numpy(is_minor).float()
+    weights = torch.ones(len(truth)) if weight is None else torch.from_numpy(weight / weight.mean())
     with _on_one_thread():
-        head = Head(rows.shape[1], config)
-        head.standardise(rows)
+        head = Head(rows.shape[1], config) if start is None else Head.of(start)
+        if start is None:
+            head.standardise(rows)
         optimizer = torch.optim.AdamW(
             head.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay
         )
@@ -72,7 +77,9 @@ def fit_head(
             batch = order[at : at + size]
             at += size
             optimizer.zero_grad()
-            loss = binary_cross_entropy_with_logits(head(rows[batch]), truth[batch])
+            loss = binary_cross_entropy_with_logits(
+                head(rows[batch]), truth[batch], weight=weights[batch]
+            )
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             if on_step is not None:

@@ -21,7 +21,7 @@ class HeadConfig(Options):
 
     title = "head"
 
-    hidden: int = option(48, "hidden units of the head", least=1)
+    hidden: int = option(32, "hidden units of the head", least=1)
 
 
 class Head(nn.Module):

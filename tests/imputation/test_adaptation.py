@@ -111,8 +111,9 @@ def test_a_head_is_used_only_where_it_lowers_the_loss_of_samples_kept_back(monke
     panel, observed = panel_of(), np.arange(300) % 5 == 2
     seen = []
 
-    def made(correction, evidence, is_minor, **_):
+    def made(correction, evidence, is_minor, weight, **_):
         seen.append(len(is_minor))
+        assert ((weight >= 1) & (weight <= 1 / adaptation._LEAST_SHARE)).all()
         zero = np.zeros(evidence.shape[1], np.float32)
         one = np.zeros(1, np.float32)
         return HeadWeights(zero, zero + 1, zero[:, None], one, one, correction)

@@ -17,9 +17,11 @@ from snvrag._installation import version_line
 from snvrag.errors import InputError
 from snvrag.imputation import adaptation, imputation, inputs
 from snvrag.io import imputed_vcf
+from snvrag.io.checkpoint import load_checkpoint
 from snvrag.io.matching import Outcome
 from snvrag.io.model_file import load_model_file
 from snvrag.io.prepare import prepare
+from snvrag.network import fitting
 from turns import plain
 
 PREDICTED = r"Imputing: (\d+) sites x samples"
@@ -227,6 +229,28 @@ def test_a_head_is_learned_and_kept(files, capsys, monkeypatch):
     assert body(files.output) == learned
     files.impute()
     assert body(files.output) != learned  # without a head
+
+
+def test_a_trained_head_is_a_start(files, capsys, monkeypatch, head_model):
+    """Of a checkpoint: what is learned begins with its weights."""
+    monkeypatch.setattr(adaptation, "_LEAST_ROWS", 1)
+    losses = iter((2.0, 1.0))
+    monkeypatch.setattr(adaptation, "_loss", lambda *_: next(losses))
+    started = []
+    real = fitting.fit_head
+
+    def spy(*rows: Any, start: Any, on_step: Any) -> Any:
+        started.append(start)
+        return real(*rows, start=start, on_step=on_step, fit=fitting.Fit(steps=1))
+
+    monkeypatch.setattr(fitting, "fit_head", spy)
+    model = files.folder / "m.safetensors"
+    files.impute(model=head_model, save_model=model)
+    trained = load_checkpoint(head_model)["model"]
+    assert np.array_equal(started[0].hidden_weight.T, trained["head.hidden.weight"].numpy())
+    learned = load_model_file(model).head
+    assert learned is not None
+    assert np.array_equal(learned.mean, trained["head.mean"].numpy())
 
 
 def test_sites_that_do_not_match_are_reported(files, capsys):

@@ -70,7 +70,7 @@ def test_windows_do_not_depend_on_blocks_and_chunks(share, flank, windows_per_ch
             chunks = _cut(polymorphic, size, plan)
             if share > 0.5:
                 _check(chunks, polymorphic, plan)
-            for chunk, windows in chunks:
+            for chunk, windows in chunks:  # what is read ahead
                 rest = np.count_nonzero(chunk.polymorphic) - windows.stops.max(initial=0)
                 assert rest <= flank
 
