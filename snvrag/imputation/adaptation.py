@@ -28,7 +28,7 @@ from ..panel.panel import Panel
 # The head is fitted to so many regions, spread evenly, each with so many hidden sites.
 _MOST_REGIONS, _REGION_SITES, _REGION_BYTES = 8, 12_500, 32 << 20
 # It is fitted to so many haplotypes, and pairs of a haplotype and a site, before some are drawn.
-_MOST_QUERIES, _MOST_PAIRS = 400, 5_000_000
+_MOST_QUERIES, _MOST_PAIRS = 400, 2_500_000
 _QUERIES_AT_ONCE = 40
 _LEAST_SHARE = 0.3
 # The samples that are kept back. A head that cannot be tested at so many pairs is not fitted.
