@@ -53,7 +53,7 @@ def map_cm(
     position: NDArray[np.int64], genetic_map: GeneticMap | None = None
 ) -> NDArray[np.float64]:
     """Return (S,) centimorgans: the mean of the genetic map's and of 1 cM a Mb."""
-    even: NDArray[np.float64] = position * (DEFAULT_CM_PER_MB * 1e-6)
+    even = position.astype(np.float64) * (DEFAULT_CM_PER_MB * 1e-6)
     if genetic_map is None:
         return even
     cm: NDArray[np.float64] = _MAP_SHARE * genetic_map.at(position) + (1 - _MAP_SHARE) * even
