@@ -345,6 +345,7 @@ def test_what_is_read_is_not_overwritten(files: Any, name: str, other: str) -> N
         link = files.folder / "link.vcf"
         link.symlink_to(path)
         path = link
+    files.model.write_text("a model")
     before = path.read_bytes() if path.exists() else None
     given = {"model": files.model} if other == "model" else {}
     with pytest.raises(InputError, match="is also the"):
@@ -360,7 +361,8 @@ def test_names_that_are_not_utf_8(files: Any) -> None:
             odd.write_bytes(files.target.read_bytes())
         with pytest.raises(InputError, match="must be UTF-8"):
             files.impute(**{name: odd})
-    odd.write_bytes(files.model.read_bytes())
+    odd = files.folder / os.fsdecode(b"odd\xff.model")
+    files.impute(save_model=odd)
     assert len(files.impute(model=odd)) == 200
 
 
