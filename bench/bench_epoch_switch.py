@@ -62,8 +62,7 @@ class Chromosome:
             threads: Retriever(
                 self.panel,
                 self.windows,
-                RetrievalConfig(k=NUM_NEIGHBOURS, segment_size=0, segment_flank=0),
-                with_features=False,
+                RetrievalConfig(k=NUM_NEIGHBOURS),
                 threads=threads,
             )
             for threads in (None, 1)
@@ -78,7 +77,7 @@ class Chromosome:
         """Begin an epoch, make the first batch's mask and index, and search for it."""
         self.dataset.window_mask(EPOCH, 0)
         self.retrievers[threads].begin_epoch(EPOCH + 1)  # drops every index
-        ((_, _, nearest),) = self.retrievers[threads].search(self.batch)
+        ((_, nearest),) = self.retrievers[threads].search(self.batch)
         found: NDArray[np.int64] = nearest
         return found
 

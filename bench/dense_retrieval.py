@@ -67,7 +67,6 @@ def train(config: Config, data: RunData, retrieval: str) -> list[list[str]]:
         data.panel,
         trainer.windows,
         config.retrieval,
-        with_features=False,
         threads=config.run.threads,
         site_weights=trainer.network.retrieval_weights,
     )

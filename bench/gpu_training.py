@@ -27,7 +27,7 @@ from training_steps import Steps
 from v18_training import Loop, Network
 
 from snvrag.config.options import preset_values
-from snvrag.training import trainer as trainer_module
+from snvrag.training import networks as networks_module
 from snvrag.training.options import Config
 
 # Data sheets, dense bfloat16 with float32 sums; the first name that is part of the device's counts.
@@ -99,10 +99,10 @@ def time_loops(table: Table, sizes: Sizes, settings: dict[str, Any], *, compiled
     batch = steps.example[0].to(table.device)
     work = 2 * batch.num_samples * sizes.num_sites, count_flops(steps.step)
     table.add("snvrag", steps.step, *work)
-    holds_panel = trainer_module.holds_panel
-    trainer_module.holds_panel = lambda _: False
+    holds_panel = networks_module.holds_panel
+    networks_module.holds_panel = lambda _: False
     on_host = Steps(sizes, settings, str(table.device))
-    trainer_module.holds_panel = holds_panel
+    networks_module.holds_panel = holds_panel
     table.add("snvrag, retrieval on the CPU", on_host.step, *work)
     table.add("its batch with neighbours", on_host.data, 0, 0)
     table.add("the same on the device", steps.data, 0, 0)

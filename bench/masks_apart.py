@@ -65,7 +65,7 @@ class EmbeddingRetriever(Retriever):
 
     def __init__(self, trainer: Trainer, loader: Loader, way: str) -> None:
         config = trainer.config
-        super().__init__(trainer.data.panel, trainer.windows, config.retrieval, with_features=False)
+        super().__init__(trainer.data.panel, trainer.windows, config.retrieval)
         self.trainer, self.way = trainer, way
         # Masks that the index alone has are at the rate of the first epoch.
         masks = loader.dataset.masks
@@ -96,7 +96,7 @@ class EmbeddingRetriever(Retriever):
             af = batch.panel_af[batch.window_row]
             hap_dosage = (copied[:, :, 0] == ALT).float()
             self.copied[-1].update(hap_dosage, batch.alleles, batch.scored, af)
-        return Neighbours(copied, torch.zeros(*copied.shape[:3], 0, copied.shape[3]))
+        return Neighbours(copied)
 
     def haplotypes(self, start: int, stop: int) -> NDArray[np.int8]:
         """Return the (H, L) alleles of the panel."""

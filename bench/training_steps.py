@@ -14,6 +14,7 @@ from snvrag.batches.dataset import Targets
 from snvrag.batches.keys import Key
 from snvrag.config.options import build
 from snvrag.kernels import pack_haplotypes, unpack_haplotypes
+from snvrag.training.loader import Inputs
 from snvrag.training.options import Config
 from snvrag.training.progress import EpochSums
 from snvrag.training.run_data import RunData
@@ -54,7 +55,7 @@ class Steps:
         self._keys = [next(batches) for _ in range(20 if sizes.full else 2)]
         self._turn = 0
         for window in range(num_windows):  # puts every index into the cache
-            self.neighbours(self.loader.make([Key(EPOCH, window, 0)]))
+            self.loader.make([Key(EPOCH, window, 0)])
         self.example = self.data()
         with torch.no_grad():
             self.prediction = self.trainer.network(*self.example)
@@ -67,22 +68,24 @@ class Steps:
         return pack_haplotypes(alleles.T)
 
     def batch(self) -> Batch:
-        """Make the next batch."""
-        self._turn = (self._turn + 1) % len(self._keys)
-        return self.loader.make(self._keys[self._turn])
+        """Make the next batch over windows."""
+        return self.loader.dataset.__getitems__(self._next_keys())
 
     def neighbours(self, batch: Batch) -> Neighbours:
         """Retrieve the neighbours of a batch."""
         return self.loader.retriever.retrieve(batch)
 
-    def data(self) -> tuple[Batch, Neighbours]:
-        """Make the next batch and retrieve its neighbours."""
-        batch = self.batch()
-        return batch, self.neighbours(batch)
+    def data(self) -> Inputs:
+        """Make the next batch, with its neighbours or its evidence."""
+        return self.loader.make(self._next_keys())
 
-    def network(self, batch: Batch, neighbours: Neighbours) -> torch.Tensor:
+    def _next_keys(self) -> list[Key]:
+        self._turn = (self._turn + 1) % len(self._keys)
+        return self._keys[self._turn]
+
+    def network(self, *inputs: Any) -> torch.Tensor:
         """Take an optimizer step; return the epoch's loss."""
-        self.trainer.take_step([(batch, neighbours)])
+        self.trainer.take_step([inputs])
         return self.trainer.sums.loss
 
     def step(self) -> torch.Tensor:
@@ -97,6 +100,6 @@ class Steps:
         return sums
 
     def all_but_network(self) -> EpochSums:
-        """Make the next batch with its neighbours, and add the counts of one."""
+        """Make the next batch, and add the counts of one."""
         self.data()
         return self.metrics()

@@ -27,14 +27,6 @@ def read_genotypes(
     alleles: NDArray[np.uint64],
     missing: NDArray[np.uint64],
 ) -> tuple[int, int, int, int, int, int]: ...
-def match_features(
-    queries: NDArray[np.uint64],
-    neighbours: NDArray[np.uint64],
-    num_sites: int,
-    observed: NDArray[np.uint64],
-    position: NDArray[np.int64],
-    decay_sites: float,
-) -> NDArray[np.float32]: ...
 def li_stephens_dosage(
     queries: NDArray[np.uint64],
     site_bits: NDArray[np.uint64],
@@ -46,17 +38,6 @@ def li_stephens_dosage(
     missing: NDArray[np.uint64] | None,
     threads: int | None,
 ) -> NDArray[np.float32]: ...
-def li_stephens_events(
-    queries: NDArray[np.uint64],
-    site_bits: NDArray[np.uint64],
-    num_haplotypes: int,
-    observed: NDArray[np.bool_],
-    cumulative_rho: NDArray[np.float64],
-    mismatch: float,
-    exclude: NDArray[np.int64] | None,
-    missing: NDArray[np.uint64] | None,
-    threads: int | None,
-) -> tuple[NDArray[np.float64], float, int, NDArray[np.float64]]: ...
 def head_log_odds(
     evidence: NDArray[np.float32],
     mean: NDArray[np.float32],
@@ -80,7 +61,7 @@ def li_stephens_evidence(
     missing: NDArray[np.uint64] | None,
     threads: int | None,
 ) -> NDArray[np.float32]: ...
-def local_events(
+def li_stephens_events(
     queries: NDArray[np.uint64],
     haplotype_bits: NDArray[np.uint64],
     observed: NDArray[np.bool_],

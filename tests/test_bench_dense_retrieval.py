@@ -12,10 +12,6 @@ from snvrag.training import trainer as trainer_module
 from training_runs import assert_same_checkpoint, checkpoint, run_train
 
 DENSE = [
-    "--weighting",
-    "rank",
-    "--segment-size",
-    "0",
     "--retrieval",
     "dense",
     "--save-every-minutes",

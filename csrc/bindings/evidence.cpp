@@ -213,8 +213,8 @@ py::tuple events(const py::object& queries, const py::object& haplotype_bits,
   const double operations = problem.operations() * 16;
   const int num_threads = choose_threads(threads, operations);
   run_without_gil(operations > 1e8, [&](CancelFlag cancel) {
-    return local_events(problem.queries, problem.panel, problem.states, num_threads, result,
-                        cancel);
+    return li_stephens_events(problem.queries, problem.panel, problem.states, num_threads, result,
+                              cancel);
   });
   return py::make_tuple(switches, result.mismatches, result.num_alleles, log_likelihood);
 }
@@ -226,7 +226,7 @@ void bind_evidence(py::module_& module) {
              py::arg("observed"), py::arg("sites"), py::arg("alt_count"), py::arg("cumulative_rho"),
              py::arg("mismatch"), py::arg("states").none(true), py::arg("exclude").none(true),
              py::arg("missing").none(true), py::arg("threads").none(true));
-  module.def("local_events", &events, py::arg("queries"), py::arg("haplotype_bits"),
+  module.def("li_stephens_events", &events, py::arg("queries"), py::arg("haplotype_bits"),
              py::arg("observed"), py::arg("cumulative_rho"), py::arg("mismatch"),
              py::arg("states").none(true), py::arg("exclude").none(true),
              py::arg("missing").none(true), py::arg("threads").none(true));

@@ -11,7 +11,7 @@
 namespace snvrag::bindings {
 namespace {
 
-// The arguments that both functions share, and the arrays that keep their memory alive.
+// The arguments, and the arrays that keep their memory alive.
 class Problem {
  public:
   Problem(const py::object& queries_object, const py::object& sites_object,
@@ -34,11 +34,6 @@ class Problem {
     panel.cumulative_rho = values<double>(rho_);
     panel.mismatch = mismatch;
     read_queries(queries_object, exclude_object, missing_object);
-  }
-
-  std::int64_t num_observed() const {
-    return static_cast<std::int64_t>(observed_.size()) -
-           std::count(observed_.begin(), observed_.end(), std::uint8_t{0});
   }
 
   // About how many haplotypes are looked at, if each query has so many steps.
@@ -91,39 +86,13 @@ py::array_t<float> dosage(const py::object& queries, const py::object& site_bits
   return result;
 }
 
-py::tuple events(const py::object& queries, const py::object& site_bits,
-                 const py::object& num_haplotypes, const py::object& observed,
-                 const py::object& cumulative_rho, float mismatch, const py::object& exclude,
-                 const py::object& missing, const py::object& threads) {
-  const Problem problem(queries, site_bits, num_haplotypes, observed, cumulative_rho, mismatch,
-                        exclude, missing);
-  const std::int64_t num_observed = problem.num_observed();
-  py::array_t<double> switches(std::max<std::int64_t>(0, num_observed - 1));
-  py::array_t<double> log_likelihood(problem.queries.num_queries);
-  LiStephensEvents result;
-  result.switches = switches.mutable_data();
-  result.log_likelihood = log_likelihood.mutable_data();
-  const double operations = problem.operations(num_observed);
-  const int num_threads = choose_threads(threads, operations / 4);
-  run_without_gil(operations > 1e8, [&](CancelFlag cancel) {
-    return li_stephens_events(problem.queries, problem.panel, num_threads, result, cancel);
-  });
-  return py::make_tuple(switches, result.mismatches, result.num_alleles, log_likelihood);
-}
-
-template <class Function>
-void define(py::module_& module, const char* name, Function function) {
-  module.def(name, function, py::arg("queries"), py::arg("site_bits"), py::arg("num_haplotypes"),
-             py::arg("observed"), py::arg("cumulative_rho"), py::arg("mismatch"),
-             py::arg("exclude").none(true), py::arg("missing").none(true),
-             py::arg("threads").none(true));
-}
-
 }  // namespace
 
 void bind_li_stephens(py::module_& module) {
-  define(module, "li_stephens_dosage", &dosage);
-  define(module, "li_stephens_events", &events);
+  module.def("li_stephens_dosage", &dosage, py::arg("queries"), py::arg("site_bits"),
+             py::arg("num_haplotypes"), py::arg("observed"), py::arg("cumulative_rho"),
+             py::arg("mismatch"), py::arg("exclude").none(true), py::arg("missing").none(true),
+             py::arg("threads").none(true));
 }
 
 }  // namespace snvrag::bindings

@@ -15,7 +15,6 @@ void bind_packing(py::module_& module);
 void bind_genotypes(py::module_& module);
 void bind_head(py::module_& module);
 void bind_imputed_text(py::module_& module);
-void bind_matching(py::module_& module);
 void bind_retrieval(py::module_& module);
 void bind_li_stephens(py::module_& module);
 void bind_states(py::module_& module);
@@ -40,7 +39,6 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   bind_genotypes(module);
   bind_head(module);
   bind_imputed_text(module);
-  bind_matching(module);
   bind_retrieval(module);
   bind_li_stephens(module);
   bind_states(module);

@@ -16,25 +16,43 @@ float within_odds(float probability) {
   return std::min(1.0f - 1e-5f, std::max(1e-5f, probability));
 }
 
+// The wanted sites, and the probabilities of a draw on both sides of each.
+struct WantedSites {
+  WantedSites(const HaplotypePanel& panel, const ObservedSites& observed,
+              const std::int64_t* wanted, std::int64_t num_wanted, const std::int64_t* counts,
+              const std::uint8_t* alt)
+      : sites(wanted), count(num_wanted), minor_counts(counts), is_alt(alt) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto next = std::lower_bound(observed.sites.begin(), observed.sites.end(), sites[i]);
+      const bool between = next != observed.sites.begin() && next != observed.sites.end();
+      const double* rho = panel.cumulative_rho;
+      rho_before.push_back(between ? static_cast<float>(rho[sites[i]] - rho[next[-1]]) : 0);
+      rho_behind.push_back(between ? static_cast<float>(rho[*next] - rho[sites[i]]) : 0);
+      draw_before.push_back(-std::expm1(-rho_before.back()));
+      draw_behind.push_back(-std::expm1(-rho_behind.back()));
+    }
+  }
+
+  const std::int64_t* sites;
+  std::int64_t count;
+  const std::int64_t* minor_counts;
+  const std::uint8_t* is_alt;
+  std::vector<float> rho_before, rho_behind;  // 0 before the first and past the last observed site
+  std::vector<float> draw_before, draw_behind;
+};
+
 // The evidence of one query at a time.
 class EvidenceOfQuery {
  public:
   EvidenceOfQuery(const HaplotypePanel& panel, const ObservedSites& observed,
-                  const StatesView& states, const std::int64_t* wanted, std::int64_t num_wanted,
-                  const std::int64_t* minor_counts, const std::uint8_t* is_alt)
-      : panel_(panel),
-        observed_(observed),
-        wanted_(wanted),
-        num_wanted_(num_wanted),
-        minor_counts_(minor_counts),
-        is_alt_(is_alt),
-        model_(panel, observed, states) {}
+                  const StatesView& states, const WantedSites& wanted)
+      : panel_(panel), observed_(observed), wanted_(wanted), model_(panel, observed, states) {}
 
   void run(const LiStephensQueries& queries, std::int64_t query, float* evidence) {
     evidence_ = evidence;
     exclude_ = queries.exclude.num_columns > 0 ? queries.exclude.from(query).indices : nullptr;
     num_excluded_ = queries.exclude.num_columns;
-    next_ = num_wanted_;
+    next_ = wanted_.count;
     model_.run(
         queries, query, [this](const Interval& interval) { visit(interval); },
         [](std::int64_t, const StateBlock&, const float*, const float*) {});
@@ -49,7 +67,7 @@ class EvidenceOfQuery {
   void visit(const Interval& interval) {
     const std::int64_t first = interval.rank == 0 ? 0 : observed_site(interval.rank - 1) + 1;
     const std::int64_t end = next_;
-    while (next_ > 0 && wanted_[next_ - 1] >= first) --next_;
+    while (next_ > 0 && wanted_.sites[next_ - 1] >= first) --next_;
     if (next_ == end) return;
     set_records(interval);
     for (std::int64_t at = next_; at < end; at += kSitesAtOnce) {
@@ -116,21 +134,17 @@ class EvidenceOfQuery {
   // Sets what the columns are the logarithms of.
   void set_columns(const Interval& interval, std::int64_t at, std::int64_t i) {
     const StateBlock& block = *interval.block;
-    const std::int64_t site = wanted_[at];
+    const std::int64_t site = wanted_.sites[at];
     CarrierSums sums;
     kernels().carrier_sums(records_.data(), block.row(site),
-                           is_alt_[at] != 0 ? 0 : ~std::uint64_t{0}, block.num_states, &sums);
+                           wanted_.is_alt[at] != 0 ? 0 : ~std::uint64_t{0}, block.num_states,
+                           &sums);
     const float* carriers = sums.values;
     const float* all = totals_.values;
     const float share = carriers[kCount] / all[kCount];
-    float rho_before = 0, rho_behind = 0;
-    if (interval.jump > 0) {
-      const double* rho = panel_.cumulative_rho;
-      rho_before = static_cast<float>(rho[site] - rho[observed_site(interval.rank - 1)]);
-      rho_behind = static_cast<float>(rho[observed_site(interval.rank)] - rho[site]);
-    }
+    const auto w = static_cast<std::size_t>(at);
     // The states before and behind the site are the same (stay), or drawn anew on one side or both.
-    const float before = -std::expm1(-rho_before), behind = -std::expm1(-rho_behind);
+    const float before = wanted_.draw_before[w], behind = wanted_.draw_behind[w];
     const float stay = (1 - before) * (1 - behind);
     const float total = stay * all[kUnswitched] + 1 - stay;
     const float probability =
@@ -160,20 +174,20 @@ class EvidenceOfQuery {
     columns_[kLongest][i] = 1 + totals_.greatest_length;
     columns_[kMinorCount][i] = 1 + static_cast<float>(minor_count(at));
     columns_[kCarrierCount][i] = 1 + carriers[kCount];
-    columns_[kRhoBefore][i] = 1e-4f + rho_before;
-    columns_[kRhoBehind][i] = 1e-4f + rho_behind;
+    columns_[kRhoBefore][i] = 1e-4f + wanted_.rho_before[w];
+    columns_[kRhoBehind][i] = 1e-4f + wanted_.rho_behind[w];
   }
 
   std::int64_t minor_count(std::int64_t at) const {
-    std::int64_t count = minor_counts_[at];
+    std::int64_t count = wanted_.minor_counts[at];
     for (std::int64_t e = 0; e < num_excluded_; ++e) {
       const std::int64_t h = exclude_[e];
       if (h < 0 || h >= panel_.num_haplotypes ||
           std::find(exclude_, exclude_ + e, h) != exclude_ + e) {
         continue;
       }
-      const bool alt = has_bit(panel_.haplotype_bits + h * panel_.row_stride, wanted_[at]);
-      count -= alt == (is_alt_[at] != 0) ? 1 : 0;
+      const bool alt = has_bit(panel_.haplotype_bits + h * panel_.row_stride, wanted_.sites[at]);
+      count -= alt == (wanted_.is_alt[at] != 0) ? 1 : 0;
     }
     return count;
   }
@@ -183,13 +197,11 @@ class EvidenceOfQuery {
 
   const HaplotypePanel& panel_;
   const ObservedSites& observed_;
-  const std::int64_t* wanted_;
-  std::int64_t num_wanted_, next_ = 0;
-  const std::int64_t* minor_counts_;
-  const std::uint8_t* is_alt_;
+  const WantedSites& wanted_;
+  std::int64_t next_ = 0;
   const std::int64_t* exclude_ = nullptr;
   std::int64_t num_excluded_ = 0;
-  LocalForwardBackward model_;
+  LocalForwardBackward<true> model_;
   std::vector<StateRecord> records_;
   CarrierSums totals_ = {};
   float columns_[kNumEvidence][kSitesAtOnce] = {};
@@ -207,95 +219,17 @@ bool li_stephens_evidence(const LiStephensQueries& queries, const HaplotypePanel
                           const std::uint8_t* is_alt, int num_threads, float* evidence,
                           CancelFlag cancel) {
   const ObservedSites observed(panel);
+  const WantedSites sites(panel, observed, wanted, num_wanted, minor_counts, is_alt);
   const auto cancelled = [cancel] {
     return cancel != nullptr && cancel->load(std::memory_order_relaxed);
   };
   parallel_ranges(queries.num_queries, num_threads, [&](int, std::int64_t begin, std::int64_t end) {
-    EvidenceOfQuery one(panel, observed, states, wanted, num_wanted, minor_counts, is_alt);
+    EvidenceOfQuery one(panel, observed, states, sites);
     for (std::int64_t q = begin; q < end && !cancelled(); ++q) {
       one.run(queries, q, evidence + q * num_wanted * kNumEvidence);
     }
   });
   return !cancelled();
-}
-
-bool local_events(const LiStephensQueries& queries, const HaplotypePanel& panel,
-                  const StatesView& states, int num_threads, LiStephensEvents& events,
-                  CancelFlag cancel) {
-  const ObservedSites observed(panel);
-  const auto num_intervals = static_cast<std::int64_t>(observed.jump.size());
-  const std::int64_t at_once = std::min<std::int64_t>(64, queries.num_queries);
-  std::fill_n(events.switches, num_intervals, 0.0);
-  events.mismatches = 0;
-  events.num_alleles = 0;
-  struct Found {
-    double mismatches = 0, log_likelihood = 0;
-    std::int64_t num_alleles = 0;
-  };
-  std::vector<double> switches(static_cast<std::size_t>(at_once * num_intervals));
-  std::vector<Found> found(static_cast<std::size_t>(at_once));
-  const auto cancelled = [cancel] {
-    return cancel != nullptr && cancel->load(std::memory_order_relaxed);
-  };
-  for (std::int64_t first = 0; first < queries.num_queries; first += at_once) {
-    const std::int64_t count = std::min(at_once, queries.num_queries - first);
-    parallel_ranges(count, num_threads, [&](int, std::int64_t begin, std::int64_t end) {
-      LocalForwardBackward model(panel, observed, states);
-      for (std::int64_t q = begin; q < end && !cancelled(); ++q) {
-        Found& one = found[static_cast<std::size_t>(q)];
-        one = {};
-        double* row = switches.data() + q * num_intervals;
-        const std::int64_t words = num_words(panel.num_sites);
-        const std::uint64_t* bits = queries.bits + (first + q) * words;
-        const std::uint64_t* missing =
-            queries.missing == nullptr ? nullptr : queries.missing + (first + q) * words;
-        model.run(
-            queries, first + q,
-            [&](const Interval& interval) {
-              if (interval.jump <= 0) return;
-              const double jump = static_cast<double>(interval.jump);
-              double same = 0;
-              for (std::int64_t h = 0; h < interval.block->num_states; ++h) {
-                same += static_cast<double>(interval.forward[h]) *
-                        static_cast<double>(interval.backward[h]);
-              }
-              same *= static_cast<double>(interval.forward_scale) *
-                      static_cast<double>(interval.backward_scale) *
-                      static_cast<double>(interval.block->num_states);
-              row[interval.rank - 1] = jump / ((1 - jump) * same + jump);
-            },
-            [&](std::int64_t rank, const StateBlock& block, const float* forward,
-                const float* backward) {
-              const std::int64_t s = observed.sites[static_cast<std::size_t>(rank)];
-              if (missing != nullptr && has_bit(missing, s)) return;
-              const std::uint64_t* alleles = block.row(s);
-              const bool is_alt = has_bit(bits, s);
-              double sums[2] = {0, 0};  // of the states that agree and differ
-              for (std::int64_t h = 0; h < block.num_states; ++h) {
-                sums[has_bit(alleles, h) != is_alt ? 1 : 0] +=
-                    static_cast<double>(forward[h]) * static_cast<double>(backward[h]);
-              }
-              // Both have the emission, of which the posterior has one.
-              sums[1] /= static_cast<double>(model.ratio());
-              one.mismatches += sums[1] / (sums[0] + sums[1]);
-            });
-        one.num_alleles = model.num_alleles();
-        one.log_likelihood =
-            model.log_likelihood() -
-            static_cast<double>(one.num_alleles) * std::log1p(static_cast<double>(model.ratio()));
-      }
-    });
-    if (cancelled()) return false;
-    for (std::int64_t q = 0; q < count; ++q) {
-      const double* row = switches.data() + q * num_intervals;
-      for (std::int64_t i = 0; i < num_intervals; ++i) events.switches[i] += row[i];
-      const Found& one = found[static_cast<std::size_t>(q)];
-      events.mismatches += one.mismatches;
-      events.num_alleles += one.num_alleles;
-      events.log_likelihood[first + q] = one.log_likelihood;
-    }
-  }
-  return true;
 }
 
 }  // namespace snvrag

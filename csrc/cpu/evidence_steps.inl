@@ -23,6 +23,22 @@ void carrier_sums(const StateRecord* records, const std::uint64_t* bits, std::ui
   sums->greatest_length = length;
 }
 
+// Sums the products of the states whose bit is that of `flip`, and of the others.
+ProductSums product_sums(const float* first, const float* second, const std::uint64_t* bits,
+                         std::uint64_t flip, std::int64_t num_words) {
+  Floats all = zero_floats(), other = zero_floats();
+  for (std::int64_t w = 0; w < num_words; ++w) {
+    const std::uint64_t differ = bits[w] ^ flip;
+    for (int v = 0; v < 64 / kFloatLanes; ++v) {
+      const std::int64_t at = 64 * w + v * kFloatLanes;
+      const Floats product = multiply(load_floats(first + at), load_floats(second + at));
+      all = add(all, product);
+      other = add_where(lane_mask(differ, v), other, product);
+    }
+  }
+  return {horizontal_sum(all), horizontal_sum(other)};
+}
+
 // log(x) = e log 2 + 2 atanh((m - 1) / (m + 1)) for x = m 2^e with m from sqrt(1/2) to sqrt(2); the
 // terms left out are below 1e-8.
 void log_floats(float* values, std::int64_t n) {

@@ -28,7 +28,6 @@ struct SitePosterior {
   std::int64_t site = 0;
   const float* values = nullptr;  // times `scale`: the probability of each haplotype
   float scale = 1.0f;
-  float forward_sum = 1.0f;  // sum of the forward probabilities; see ForwardBackward
 };
 
 // Forward probabilities, f, are divided by their sum s before each step:
@@ -188,7 +187,7 @@ class ForwardBackward {
             step, forward_.data() + at * size_, backward_.data(), here);
         sum_backward = sums.backward;
         const SitePosterior found = {sites_[static_cast<std::size_t>(i)], here,
-                                     1.0f / sums.posterior, sums_[at]};
+                                     1.0f / sums.posterior};
         visit(found, next, jump);
         next = found;
         std::swap(here, after);

@@ -112,10 +112,19 @@ struct CarrierSums {
   float largest_share, greatest_length;
 };
 
+struct ProductSums {
+  float all, differing;
+};
+
 struct KernelTable {
   // Sums the records of the states whose bit differs from that of `flip`, all ones or zeros.
   void (*carrier_sums)(const StateRecord* records, const std::uint64_t* bits, std::uint64_t flip,
                        std::int64_t num_states, CarrierSums* sums);
+
+  // Sums the products of two arrays of 64 floats for each word of bits; `differing` are those whose
+  // bit differs from that of `flip`, all ones or zeros.
+  ProductSums (*product_sums)(const float* first, const float* second, const std::uint64_t* bits,
+                              std::uint64_t flip, std::int64_t num_words);
 
   // Replaces positive, normal floats by their natural logarithms, to a few units in the last place.
   void (*log_floats)(float* values, std::int64_t n);

@@ -10,10 +10,10 @@
 //   the functions that this and the included files call: on these types, and pack_word, unpack_word
 //   and transpose64 on words.
 
-#include "evidence_steps.inl"
 #include "hamming_scan.inl"
 #include "l2_block.inl"  // zero_floats()
 
+#include "evidence_steps.inl"
 #include "head_rows.inl"
 #include "li_stephens_steps.inl"
 
@@ -71,6 +71,7 @@ void unpack_row(const std::uint64_t* bits, std::int64_t n, std::uint8_t* alleles
 constexpr KernelTable make_table() {
   KernelTable table = {};
   table.carrier_sums = carrier_sums;
+  table.product_sums = product_sums;
   table.log_floats = log_floats;
   table.hamming_scan = hamming_scan;
   table.weighted_scan = weighted_scan;

@@ -62,6 +62,7 @@ struct Interval {
 
 // Keeps the forward probabilities at the first site of every block; those within are computed again
 // when the backward pass reaches the block.
+template <bool kLengths>  // of matches; otherwise they are 0
 class LocalForwardBackward {
  public:
   LocalForwardBackward(const HaplotypePanel& panel, const ObservedSites& observed,
@@ -181,6 +182,11 @@ class LocalForwardBackward {
     return kernels().li_stephens_forward(step, before, after);
   }
 
+  void grow(const StateBlock& block, std::int64_t rank, float grown, const float* length,
+            float* after) const {
+    if (kLengths) step(block, rank, ones_.data(), 1, grown, 0, length, after);
+  }
+
   // Makes even_ the probabilities of a draw of the block's states, 0 past the last.
   void set_even(const StateBlock& block) {
     const auto end = even_.begin() + block.num_states;
@@ -258,7 +264,7 @@ class LocalForwardBackward {
       const float* length = i == 0 ? lengths : before_.data() + (i - 1) * size;
       sum = step(block, rank, even_.data(), (1 - jump) / sum, jump, ratio_, before,
                  forward_.data() + i * size);
-      step(block, rank, ones_.data(), 1, grown, 0, length, before_.data() + i * size);
+      grow(block, rank, grown, length, before_.data() + i * size);
       sums_[static_cast<std::size_t>(i)] = sum;
       if (is_first && !lacks(site(rank))) {
         log_likelihood_ += std::log(static_cast<double>(sum));
@@ -305,7 +311,7 @@ class LocalForwardBackward {
         const float grown = is_last ? 0.0f : rho_before(rank + 1);
         sum = step(block, rank, even_.data(), (1 - jump) / before_sum, jump * draw, ratio_, before,
                    next_.data());
-        step(block, rank, ones_.data(), 1, grown, 0, length, next_lengths_.data());
+        grow(block, rank, grown, length, next_lengths_.data());
         std::swap(next_, backward_);
         std::swap(next_lengths_, behind_);
         before = backward_.data();

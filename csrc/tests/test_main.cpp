@@ -21,7 +21,6 @@ int main(int argc, char** argv) {
     test_head();
     test_imputed_text();
     test_l2();
-    test_matching();
     test_li_stephens();
     test_states();
     std::printf("%s: %d checks\n", snvrag::simd_level_name(level), passed + failed - before);

@@ -136,7 +136,6 @@ void test_hamming();
 void test_head();
 void test_imputed_text();
 void test_l2();
-void test_matching();
 void test_li_stephens();
 void test_states();
 

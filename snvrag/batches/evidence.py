@@ -147,12 +147,13 @@ class EvidenceDataset(Dataset[EvidenceBatch]):
         shape = (samples.size, 2, sites.size, len(EVIDENCE))
         if 0 in shape:
             return np.zeros(shape, np.float32)
+        panel = self._panel
         evidence = li_stephens_evidence(
             bits,
-            self._panel.site_bits,
-            num_haplotypes=self._panel.num_haplotypes,
+            panel.haplotype_rows,
             observed=observed,
             sites=sites,
+            alt_count=panel.alt_count[sites],
             cumulative_rho=self.rates.cumulative_rho,
             mismatch=self.rates.mismatch,
             exclude=self._own(samples).repeat(2, axis=0),

@@ -151,38 +151,6 @@ def topk_l2(
     return _nearest((difference**2).sum(axis=2), k, exclude)
 
 
-def match_features(
-    query: NDArray[Any],
-    neighbour: NDArray[Any],
-    observed: NDArray[np.bool_],
-    position: NDArray[np.int64],
-    decay_sites: float,
-) -> NDArray[np.float64]:
-    """Walk from every site to both sides; (6, L), as in ``csrc/include/snvrag/matching.hpp``."""
-    num_sites = len(query)
-    mismatch = (query != neighbour) & observed
-    out = np.zeros((6, num_sites))
-    for s in range(num_sites):
-        for side, step in ((0, -1), (1, 1)):
-            seen, decayed, place = 0, 0.0, s
-            end: int | None = None
-            crossed = 0
-            while 0 <= place < num_sites:
-                if mismatch[place]:
-                    end = place if end is None else end
-                    decayed += np.exp(-crossed / decay_sites)
-                if end is None and observed[place]:
-                    seen += 1
-                crossed += int(observed[place])
-                place += step
-            if end is None:
-                end = 0 if step < 0 else num_sites - 1
-            out[side, s] = np.log1p(seen)
-            out[2 + side, s] = np.log1p(abs(int(position[s]) - int(position[end])) / 1000)
-            out[4 + side, s] = decayed
-    return out
-
-
 def head_log_odds(evidence: NDArray[Any], weights: HeadWeights) -> NDArray[np.float64]:
     """Evaluate a head on (..., E) evidence in double precision."""
     mean, scale, hidden_weight, hidden_bias, output_weight = (

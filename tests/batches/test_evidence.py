@@ -81,10 +81,10 @@ def test_a_batch_is_the_kernels_answer_for_each_sample(kind):
             )
         expected = li_stephens_evidence(
             helpers.pack(rows),
-            PANEL.site_bits,
-            num_haplotypes=48,
+            helpers.pack(ALLELES[:48]),
             observed=targets.present & ~hidden,
             sites=sites,
+            alt_count=PANEL.alt_count[sites],
             cumulative_rho=RATES.cumulative_rho,
             mismatch=RATES.mismatch,
             exclude=np.full((2, 2), -1) if own < 0 else np.array([[2 * own, 2 * own + 1]] * 2),

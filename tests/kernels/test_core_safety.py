@@ -87,17 +87,6 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "haploid": np.zeros(3, bool),
         },
     ),
-    "match_features": (
-        _core.match_features,
-        {
-            "queries": np.zeros((2, 2), U8),
-            "neighbours": np.zeros((6, 2), U8),
-            "num_sites": L,
-            "observed": np.zeros((1, 2), U8),
-            "position": np.arange(L),
-            "decay_sites": 5.0,
-        },
-    ),
     "topk_l2": (
         _core.topk_l2,
         {
@@ -232,8 +221,6 @@ FREE = {
     "columns of gather_columns": {0},
     "bits of gather_alleles": {0, 1},
     "codes of read_genotypes": {1},
-    "queries of match_features": {0},
-    "neighbours of match_features": {0},
     "evidence of head_log_odds": {0},
     "database of topk_l2": {0},
     "exclude of topk_l2": {1},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import unaligned
-from snvrag import _core, kernels
+from snvrag import kernels
 
 T, V = TypeError, ValueError
 NAN = float("nan")
@@ -97,17 +97,6 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "rates": (kernels.estimate_rates, {**LI_STEPHENS, "iterations": 2, "prior": 1.0}),
     "states": (kernels.retrieve_states, STATES),
     "head": (kernels.head_log_odds, {"evidence": floats(2), "weights": HEAD, "threads": 1}),
-    "features": (
-        _core.match_features,
-        {
-            "queries": bits(2),
-            "neighbours": bits(6),
-            "num_sites": 100,
-            "observed": bits(1),
-            "position": np.arange(100),
-            "decay_sites": 5.0,
-        },
-    ),
 }
 OPTIONAL = {"observed", "exclude", "weights", "missing", "threads"}
 ANY_LAYOUT = {"pack", "align", "mask", "mask by mt19937", "masks"}

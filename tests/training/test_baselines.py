@@ -10,7 +10,7 @@ from helpers import mosaic_haplotypes, own_targets, pack
 from panel_files import make_panel
 from snvrag.batches.dataset import Targets, WindowDataset
 from snvrag.batches.keys import VALIDATION_SEED, Key
-from snvrag.kernels import li_stephens_dosage
+from snvrag.kernels import li_stephens_evidence
 from snvrag.training import baselines
 from snvrag.training.metrics import Metrics
 from snvrag.training.networks import given_rates
@@ -50,15 +50,17 @@ def test_against_baselines_by_hand(own, preset):
     expected = {name: Metrics(torch.device("cpu")) for name in list(got)[:3]}
     hidden = masks.masks(panel.af, windows, VALIDATION_SEED)
     samples = np.arange(targets.haplotypes.num_samples)
-    model = li_stephens_dosage(
+    evidence = li_stephens_evidence(
         pack(truth),
-        panel.site_bits,
-        num_haplotypes=48,
+        pack(reference),
         observed=present & ~hidden if not own else ~hidden,
+        sites=np.arange(NUM_SITES),
+        alt_count=panel.alt_count,
         cumulative_rho=rates.cumulative_rho,
         mismatch=rates.mismatch,
         exclude=panel.own_haplotypes(targets.panel_sample[samples]).repeat(2, axis=0),
-    )
+    )[..., 0]
+    model = 1 / (1 + np.exp(np.where(panel.alt_count <= 24, -evidence, evidence)))
     for window in range(len(windows)):
         start, stop = windows.flanked_starts[window], windows.flanked_stops[window]
         sites = slice(0, stop - start)

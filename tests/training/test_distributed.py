@@ -25,7 +25,7 @@ from snvrag import train
 from snvrag.batches.dataset import WindowDataset
 from snvrag.batches.keys import VALIDATION_SEED, Key, KeySampler
 from snvrag.errors import InputError, LostRankError, RemoteInputError
-from snvrag.training import step
+from snvrag.network.transformer import ImputationNetwork
 from snvrag.training import trainer as trainer_module
 from snvrag.training.distributed import ALONE, Ranks
 from snvrag.training.run_data import load_run_data
@@ -474,14 +474,14 @@ def test_loss_of_one_rank_that_is_not_finite_ends_all(tiny_arguments, tmp_path):
     arguments = [*tiny_arguments, *SPREAD, "--output", str(tmp_path)]
 
     def work(rank: int) -> tuple[Any, str]:
-        loss, calls = step.imputation_loss, iter(range(1000))
+        loss, calls = ImputationNetwork.loss, iter(range(1000))
 
         def broken(*some: Any) -> torch.Tensor:
             breaks = rank == 1 and torch.is_grad_enabled() and next(calls) == 5
             return loss(*some) * (torch.nan if breaks else 1)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(step, "imputation_loss", broken)
+            patch.setattr(ImputationNetwork, "loss", staticmethod(broken))
             return _exit_code(arguments)
 
     (code, errors), remote = in_ranks(2, work)

@@ -43,29 +43,4 @@ struct LiStephensPanel {
 bool li_stephens_dosage(const LiStephensQueries& queries, const LiStephensPanel& panel,
                         int num_threads, float* dosage, CancelFlag cancel = nullptr);
 
-// What is expected to happen on the queries' hidden paths, given their alleles: the E-step of
-// expectation-maximisation of the rates.
-struct LiStephensEvents {
-  double* switches = nullptr;        // (intervals between the panel's observed sites): draws of the
-                                     // copied haplotype, also of the same one, over all queries
-  double* log_likelihood = nullptr;  // (num_queries), of the query's observed alleles
-  double mismatches = 0;             // alleles that differ from the copied one, over all queries
-  std::int64_t num_alleles = 0;      // observed and not missing, over all queries
-};
-
-// Writes the expected events of the model of li_stephens_dosage. With jump the probability of a
-// draw between two observed sites, f and b the forward and backward probabilities and r the
-// emission, the posterior probability of a draw is
-//     jump * (sum of f_i) * sum_h(prior(h) * r_{i+1}(h) * b_{i+1}(h)) / likelihood.
-// Where a query lacks alleles, the draws between two that it has are shared by the intervals
-// between in proportion to their jumps; before its first and after its last allele they are as
-// probable as before. The queries' numbers are added in the order of the queries, in double, so the
-// number of threads does not matter. If a query may copy from no haplotype, numbers are
-// unspecified. Returns false when cancelled.
-//
-// Cost: O(1) vector instructions for each query, observed site and vector of haplotypes; memory:
-// that of li_stephens_dosage, and 512 bytes for each observed site.
-bool li_stephens_events(const LiStephensQueries& queries, const LiStephensPanel& panel,
-                        int num_threads, LiStephensEvents& events, CancelFlag cancel = nullptr);
-
 }  // namespace snvrag
