@@ -133,8 +133,7 @@ def learn_rates(
     queries = OwnHaplotypes.spread(panel, np.arange(panel.num_samples), most)
     learned = estimate_rates(
         queries.bits,
-        panel.site_bits,
-        num_haplotypes=panel.num_haplotypes,
+        panel.haplotype_bits(np.arange(panel.num_haplotypes), 0, panel.num_sites),
         observed=observed,
         cumulative_rho=prior,
         mismatch=given,
