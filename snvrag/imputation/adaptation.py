@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..io.model_file import Adapted
-from ..kernels import HeadWeights, head_log_odds, li_stephens_evidence
+from ..kernels import HeadWeights, head_log_odds
 from ..li_stephens.rates import (
     ChosenRates,
     HiddenSites,
@@ -28,7 +28,7 @@ from ..panel.panel import Panel
 # The head is fitted to so many regions, spread evenly, each with so many hidden sites.
 _MOST_REGIONS, _REGION_SITES, _REGION_BYTES = 8, 12_500, 32 << 20
 # It is fitted to so many haplotypes, and pairs of a haplotype and a site, before some are drawn.
-_MOST_QUERIES, _MOST_PAIRS = 400, 5_000_000
+_MOST_QUERIES, _MOST_PAIRS = 400, 2_500_000
 _QUERIES_AT_ONCE = 40
 _LEAST_SHARE = 0.3
 # The samples that are kept back. A head that cannot be tested at so many pairs is not fitted.
@@ -255,20 +255,16 @@ class _Rows:
         sites: NDArray[np.int64],
         random: np.random.Generator,
     ) -> _Parts:
-        panel, rates = region.panel, self._rates
-        evidence = li_stephens_evidence(
-            queries.bits,
-            panel.haplotype_bits(np.arange(panel.num_haplotypes), 0, panel.num_sites),
-            observed=region.observed,
-            sites=sites,
-            alt_count=panel.alt_count[sites],
-            cumulative_rho=rates.scale * (region.learned if rates.is_learned else region.prior),
-            mismatch=rates.mismatch,
-            exclude=queries.exclude,
-            threads=self._threads,
+        rates, threads = self._rates, self._threads
+        evidence = queries.evidence(
+            region.observed,
+            sites,
+            rates.scale * (region.learned if rates.is_learned else region.prior),
+            rates.mismatch,
+            states=queries.states(region.observed, region.prior, threads),
+            threads=threads,
         )
-        alt_is_minor = 2 * panel.alt_count[sites] <= panel.num_haplotypes
-        is_minor = (queries.alleles(sites) == 1) == alt_is_minor
+        is_minor = queries.is_minor(sites)
         # 2 sqrt(p (1 - p)) of the expert's probability.
         share = np.maximum(1 / np.cosh(evidence[:, :, 0] / 2), _LEAST_SHARE)
         drawn = queries.scored(sites) & (random.random(share.shape, np.float32) < share)

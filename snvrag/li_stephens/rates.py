@@ -9,9 +9,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels import estimate_rates, li_stephens_dosage, unpack_haplotypes
+from ..kernels import States, estimate_rates, li_stephens_evidence, unpack_haplotypes
 from ..panel.genetic_map import DEFAULT_CM_PER_MB, GeneticMap
 from ..panel.panel import Panel
+from .states import ALL_HAPLOTYPES, states_of
 
 # Of the rates given, where nothing was learned.
 EFFECTIVE_SIZE = 100_000
@@ -20,8 +21,8 @@ EFFECTIVE_SIZE = 100_000
 # better than all of it, and than none, at every frequency.
 _MAP_SHARE = 0.5
 # Haplotypes that rates are learned from. Fewer where the panel is so large that all of them would
-# take many seconds: queries x typed sites x haplotypes of the panel.
-_MOST_QUERIES, _FEWEST_QUERIES, _MOST_STATES = 500, 100, 500_000_000
+# take many seconds: queries x typed sites x states.
+_MOST_QUERIES, _FEWEST_QUERIES, _MOST_WORK = 500, 100, 500_000_000
 # The loss is computed for so many haplotypes, at so many hidden sites.
 _LOSS_QUERIES, LOSS_SITES = 100, 1000
 _LEAST_PROBABILITY = 1e-4
@@ -36,13 +37,27 @@ def map_rho(
 ) -> NDArray[np.float64]:
     """Return (S,) cumulative rho, ``4 Ne d / H`` for a genetic distance of ``d`` morgans.
 
-    Distances are the mean of the genetic map's and of 1 cM a Mb; without a map, the latter.
+    Distances are those of `map_cm`.
     """
-    cm = position * (DEFAULT_CM_PER_MB * 1e-6)
-    if genetic_map is not None:
-        cm = _MAP_SHARE * genetic_map.at(position) + (1 - _MAP_SHARE) * cm
-    rho: NDArray[np.float64] = 4 * effective_size * cm / 100 / num_haplotypes
+    cm = map_cm(position, genetic_map)
+    rho: NDArray[np.float64] = cm * rho_of_a_cm(num_haplotypes, effective_size)
     return rho
+
+
+def rho_of_a_cm(num_haplotypes: int, effective_size: float = EFFECTIVE_SIZE) -> float:
+    """Return the rho of a centimorgan."""
+    return 4 * effective_size / 100 / num_haplotypes
+
+
+def map_cm(
+    position: NDArray[np.int64], genetic_map: GeneticMap | None = None
+) -> NDArray[np.float64]:
+    """Return (S,) centimorgans: the mean of the genetic map's and of 1 cM a Mb."""
+    even = position.astype(np.float64) * (DEFAULT_CM_PER_MB * 1e-6)
+    if genetic_map is None:
+        return even
+    cm: NDArray[np.float64] = _MAP_SHARE * genetic_map.at(position) + (1 - _MAP_SHARE) * even
+    return cm
 
 
 def rho_between(
@@ -104,6 +119,51 @@ class OwnHaplotypes:
         """Return the (Q, N) alleles at some sites."""
         return unpack_haplotypes(self.bits, self.panel.num_sites)[:, sites]
 
+    def is_minor(self, sites: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return (Q, N) bool: the allele is the minor one, ALT where at most half have that."""
+        alt_is_minor = 2 * self.panel.alt_count[sites] <= self.panel.num_haplotypes
+        is_minor: NDArray[np.bool_] = (self.alleles(sites) == 1) == alt_is_minor
+        return is_minor
+
+    def states(
+        self, observed: NDArray[np.bool_], prior: NDArray[np.float64], threads: int | None
+    ) -> States | None:
+        """Return what each may copy from; ``prior`` (S,) is the cumulative rho of `map_rho`."""
+        return states_of(
+            self.bits,
+            self.panel.site_bits,
+            num_haplotypes=self.panel.num_haplotypes,
+            observed=observed,
+            position_cm=prior / rho_of_a_cm(self.panel.num_haplotypes),
+            exclude=self.exclude,
+            threads=threads,
+        )
+
+    def evidence(
+        self,
+        observed: NDArray[np.bool_],
+        sites: NDArray[np.int64],
+        cumulative_rho: NDArray[np.float64],
+        mismatch: float,
+        *,
+        states: States | None,
+        threads: int | None,
+    ) -> NDArray[np.float32]:
+        """Return the (Q, N, E) evidence at some sites; see `li_stephens_evidence`."""
+        panel = self.panel
+        return li_stephens_evidence(
+            self.bits,
+            panel.haplotype_rows,
+            observed=observed,
+            sites=sites,
+            alt_count=panel.alt_count[sites],
+            cumulative_rho=cumulative_rho,
+            mismatch=mismatch,
+            states=states,
+            exclude=self.exclude,
+            threads=threads,
+        )
+
     def scored(self, sites: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return (Q, N) bool: True where the panel without the own sample has both alleles."""
         pair = self.panel.sample_alleles(self.sample, 0, self.panel.num_sites)[:, :, sites]
@@ -123,26 +183,32 @@ def learn_rates(
 ) -> tuple[NDArray[np.float64], float]:
     """Learn cumulative rho (S,) and mismatch by expectation-maximisation on a panel.
 
-    ``observed`` (S,) are the typed sites, ``prior`` (S,) the cumulative rho given. The mismatch
-    given is that of `given_mismatch`. Without a typed site, and from a panel of one sample, the
-    rates are those given.
+    ``observed`` (S,) are the typed sites, ``prior`` (S,) the cumulative rho given, of `map_rho`.
+    The mismatch given is that of `given_mismatch`. Without a typed site, and from a panel of one
+    sample, the rates are those given.
     """
-    given = given_mismatch(panel.num_haplotypes)
-    states = max(1, int(observed.sum())) * panel.num_haplotypes
-    most = min(max(_MOST_STATES // states, _FEWEST_QUERIES), _MOST_QUERIES)
-    queries = OwnHaplotypes.spread(panel, np.arange(panel.num_samples), most)
+    mismatch = given_mismatch(panel.num_haplotypes)
+    sites = np.flatnonzero(observed)
+    if sites.size == 0:
+        return prior, mismatch
+    work = sites.size * min(panel.num_haplotypes, ALL_HAPLOTYPES)
+    most = min(max(_MOST_WORK // work, _FEWEST_QUERIES), _MOST_QUERIES)
+    typed = panel.select_sites(sites)
+    queries = OwnHaplotypes.spread(typed, np.arange(panel.num_samples), most)
+    every = np.ones(sites.size, bool)
     learned = estimate_rates(
         queries.bits,
-        panel.haplotype_bits(np.arange(panel.num_haplotypes), 0, panel.num_sites),
-        observed=observed,
-        cumulative_rho=prior,
-        mismatch=given,
+        typed.haplotype_rows,
+        observed=every,
+        cumulative_rho=prior[sites],
+        mismatch=mismatch,
+        states=queries.states(every, prior[sites], threads),
         exclude=queries.exclude,
         iterations=_ITERATIONS,
         prior=_PRIOR,
         threads=threads,
     )
-    return learned.cumulative_rho, learned.mismatch
+    return rho_between(prior, sites, learned.cumulative_rho), learned.mismatch
 
 
 def given_mismatch(num_haplotypes: int) -> float:
@@ -183,22 +249,16 @@ class HiddenSites:
         smaller = OwnHaplotypes(panel.select_sites(rows), queries.haplotypes)
         sites = np.flatnonzero(~self.observed[rows])
         scored = smaller.scored(sites)
-        truth = smaller.alleles(sites)[scored] == 1
+        is_minor = smaller.is_minor(sites)[scored]
+        seen = self.observed[rows]
+        states = smaller.states(seen, self.prior[rows], threads)
 
         def losses(rho: NDArray[np.float64], mismatch: float) -> tuple[float, int]:
-            dosage = li_stephens_dosage(
-                smaller.bits,
-                smaller.panel.site_bits,
-                num_haplotypes=panel.num_haplotypes,
-                observed=self.observed[rows],
-                cumulative_rho=rho[rows],
-                mismatch=mismatch,
-                exclude=smaller.exclude,
-                threads=threads,
-            )[:, sites][scored].astype(np.float64)
-            right = np.where(truth, dosage, 1 - dosage)
-            clipped = np.clip(right, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
-            return float(-np.log(clipped).sum()), truth.size
+            rates = rho[rows], mismatch
+            evidence = smaller.evidence(seen, sites, *rates, states=states, threads=threads)
+            log_odds = evidence[:, :, 0][scored].astype(np.float64)
+            right = 1 / (1 + np.exp(np.where(is_minor, -log_odds, log_odds)))
+            return float(-np.log(np.maximum(right, _LEAST_PROBABILITY)).sum()), right.size
 
         return losses
 
