@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from .. import _core
-from ..kernels import EVIDENCE, Rates, li_stephens_evidence
+from ..kernels import EVIDENCE, Rates, li_stephens_evidence, retrieve_states
 from ..panel.panel import Panel
 from ..panel.windows import Windows
 from .batch import EvidenceBatch, Work
@@ -56,7 +56,8 @@ class EvidenceDataset(Dataset[EvidenceBatch]):
 
     The Li-Stephens model of a sample runs once for a batch, over all sites of ``panel``, the
     reference, of which those that are not hidden count; a haplotype is never copied from its own
-    sample. ``rates`` are those of the model.
+    sample. ``rates`` are those of the model, and ``position_cm``, (S,), are the sites' positions on
+    the genetic map, by which its states are retrieved (`retrieve_states`).
     """
 
     def __init__(
@@ -66,11 +67,12 @@ class EvidenceDataset(Dataset[EvidenceBatch]):
         windows: Windows,
         masks: MaskConfig,
         rates: Rates,
+        position_cm: NDArray[np.float64],
         *,
         threads: int | None = None,
     ) -> None:
         self.targets, self.windows, self.masks, self.rates = targets, windows, masks, rates
-        self._panel, self._threads = panel, threads
+        self._panel, self._position_cm, self._threads = panel, position_cm, threads
         self._minor_is_alt = 2 * panel.alt_count <= panel.num_haplotypes
         self._held: ObservedSet | None = None
 
@@ -147,7 +149,17 @@ class EvidenceDataset(Dataset[EvidenceBatch]):
         shape = (samples.size, 2, sites.size, len(EVIDENCE))
         if 0 in shape:
             return np.zeros(shape, np.float32)
-        panel = self._panel
+        panel, exclude = self._panel, self._own(samples).repeat(2, axis=0)
+        states = retrieve_states(
+            bits,
+            panel.site_bits,
+            num_haplotypes=panel.num_haplotypes,
+            observed=observed,
+            position_cm=self._position_cm,
+            exclude=exclude,
+            missing=missing,
+            threads=self._threads,
+        )
         evidence = li_stephens_evidence(
             bits,
             panel.haplotype_rows,
@@ -156,7 +168,8 @@ class EvidenceDataset(Dataset[EvidenceBatch]):
             alt_count=panel.alt_count[sites],
             cumulative_rho=self.rates.cumulative_rho,
             mismatch=self.rates.mismatch,
-            exclude=self._own(samples).repeat(2, axis=0),
+            states=states,
+            exclude=exclude,
             missing=missing,
             threads=self._threads,
         )

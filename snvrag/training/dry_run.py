@@ -63,7 +63,7 @@ def _memory_lines(trainer: Trainer) -> list[str]:
     cache_bytes, of_cache = _cache(trainer, inputs)
     num_samples = -(-trainer.train_loader.sampler.most_samples // trainer.ranks.size)
     # The next batches are made when the pass is over, so one optimizer step's are there in it.
-    num_batches = config.training.accumulation
+    num_batches = config.training.accumulation + trainer.train_loader.makes_ahead
     sample_bytes = sum(tensors.num_bytes for tensors in inputs) / inputs[0].num_samples
     batches_bytes = num_batches * num_samples * sample_bytes
     li_stephens_bytes, *li_stephens_lines = _li_stephens(trainer, num_samples)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from multiprocessing import active_children
@@ -40,6 +41,9 @@ class Loader:
 
     searches = "searches"
     """What the time of `statistics.search_seconds` is spent on."""
+
+    makes_ahead = False
+    """Whether a thread makes the next batch, without workers, while one is used."""
 
     def __init__(
         self,
@@ -110,7 +114,7 @@ class Loader:
     def _made(self, mask_seed: int, first: int) -> Iterator[Any]:
         self._epoch_keys.batches = lambda: self.keys(mask_seed, first)
         if self.loader.num_workers == 0:
-            yield from self.loader
+            yield from _made_ahead(self.loader) if self.makes_ahead else self.loader
             return
         started = set(active_children())
         with nullcontext() if self.workers else signals_blocked(), _more_workers_than_cores():
@@ -140,6 +144,16 @@ class Loader:
     def close(self) -> None:
         """Kill the workers; the loader cannot be used any more."""
         kill(self.workers)
+
+
+def _made_ahead(items: Iterable[Any]) -> Iterator[Any]:
+    """Yield items, each made in a thread while the one before is used."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, iterator, None)
+        while (item := following.result()) is not None:
+            following = thread.submit(next, iterator, None)
+            yield item
 
 
 class _EpochKeys:

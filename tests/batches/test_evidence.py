@@ -15,13 +15,14 @@ from snvrag.batches.dataset import Targets, WindowDataset
 from snvrag.batches.evidence import EvidenceDataset
 from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskConfig
-from snvrag.kernels import EVIDENCE, Rates, li_stephens_evidence
+from snvrag.kernels import EVIDENCE, Rates, li_stephens_evidence, retrieve_states
 from snvrag.panel.windows import Windows
 
 NUM_SITES = 203
 ALLELES = helpers.mosaic_haplotypes(60, NUM_SITES, seed=9)
 PANEL = panel_files.make_panel(ALLELES[:48])
 WINDOWS = Windows.split(NUM_SITES, 50)
+POSITION_CM = PANEL.position * 1e-6
 RATES = Rates(np.arange(NUM_SITES) * 0.02, 0.01, np.zeros(0))
 
 
@@ -40,7 +41,7 @@ def others(lacking: bool) -> Targets:
 
 
 def dataset_of(targets: Targets, **options) -> EvidenceDataset:
-    return EvidenceDataset(PANEL, targets, WINDOWS, MaskConfig(), RATES, **options)
+    return EvidenceDataset(PANEL, targets, WINDOWS, MaskConfig(), RATES, POSITION_CM, **options)
 
 
 def all_keys(mask_seed: int, *samples: int) -> list[Key]:
@@ -79,16 +80,28 @@ def test_a_batch_is_the_kernels_answer_for_each_sample(kind):
             missing = helpers.pack(
                 helpers.unpack(targets.missing_bits, 12)[:, 2 * sample :][:, :2].T
             )
+        observed = targets.present & ~hidden
+        without = {
+            "observed": observed,
+            "exclude": np.full((2, 2), -1) if own < 0 else np.array([[2 * own, 2 * own + 1]] * 2),
+            "missing": missing,
+        }
+        states = retrieve_states(
+            helpers.pack(rows),
+            PANEL.site_bits,
+            num_haplotypes=48,
+            position_cm=POSITION_CM,
+            **without,
+        )
         expected = li_stephens_evidence(
             helpers.pack(rows),
             helpers.pack(ALLELES[:48]),
-            observed=targets.present & ~hidden,
             sites=sites,
             alt_count=PANEL.alt_count[sites],
             cumulative_rho=RATES.cumulative_rho,
             mismatch=RATES.mismatch,
-            exclude=np.full((2, 2), -1) if own < 0 else np.array([[2 * own, 2 * own + 1]] * 2),
-            missing=missing,
+            states=states,
+            **without,
         )
         np.testing.assert_array_equal(batch.evidence[b], expected)
         np.testing.assert_array_equal(batch.alleles[b], rows[:, sites])
@@ -124,7 +137,7 @@ def test_a_haploid_sample_is_left_out_of_the_panel_once():
     rule = MaskConfig(mask_rates=(1.0,), rare_rate=1.0)
     targets = helpers.own_targets(panel)
     keys = [Key(0, 0, sample) for sample in range(4)]
-    batch = EvidenceDataset(panel, targets, windows, rule, RATES).__getitems__(keys)
+    batch = EvidenceDataset(panel, targets, windows, rule, RATES, POSITION_CM).__getitems__(keys)
     over_windows = WindowDataset(panel, targets, windows, rule).__getitems__(keys)
     assert torch.equal(batch.scored, over_windows.scored)
     assert torch.equal(batch.alleles, over_windows.alleles)

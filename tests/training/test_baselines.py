@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import mosaic_haplotypes, own_targets, pack
+from helpers import mosaic_haplotypes, own_targets
 from panel_files import make_panel
 from snvrag.batches.dataset import Targets, WindowDataset
+from snvrag.batches.evidence import EvidenceDataset
 from snvrag.batches.keys import VALIDATION_SEED, Key
-from snvrag.kernels import li_stephens_evidence
 from snvrag.training import baselines
 from snvrag.training.metrics import Metrics
 from snvrag.training.networks import given_rates
@@ -48,19 +48,13 @@ def test_against_baselines_by_hand(own, preset):
     rates, masks = given_rates(trainer.data), trainer.config.masks.validation()
     dataset = WindowDataset(panel, targets, windows, masks)
     expected = {name: Metrics(torch.device("cpu")) for name in list(got)[:3]}
-    hidden = masks.masks(panel.af, windows, VALIDATION_SEED)
-    samples = np.arange(targets.haplotypes.num_samples)
-    evidence = li_stephens_evidence(
-        pack(truth),
-        pack(reference),
-        observed=present & ~hidden if not own else ~hidden,
-        sites=np.arange(NUM_SITES),
-        alt_count=panel.alt_count,
-        cumulative_rho=rates.cumulative_rho,
-        mismatch=rates.mismatch,
-        exclude=panel.own_haplotypes(targets.panel_sample[samples]).repeat(2, axis=0),
-    )[..., 0]
-    model = 1 / (1 + np.exp(np.where(panel.alt_count <= 24, -evidence, evidence)))
+    evidence = EvidenceDataset(panel, targets, windows, masks, rates, panel.position * 1e-6)
+    model = np.zeros((targets.haplotypes.num_samples, 2, NUM_SITES), np.float32)
+    for sample in range(len(model)):
+        keys = [Key(VALIDATION_SEED, window, sample) for window in range(len(windows))]
+        batch = evidence.__getitems__(keys)
+        sign = torch.where(batch.minor_is_alt, 1, -1)
+        model[sample][:, batch.sites] = (sign * batch.evidence[0, ..., 0]).sigmoid()
     for window in range(len(windows)):
         start, stop = windows.flanked_starts[window], windows.flanked_stops[window]
         sites = slice(0, stop - start)
@@ -77,9 +71,7 @@ def test_against_baselines_by_hand(own, preset):
             answers = {
                 "allele frequency alone": af.expand(1, 2, -1),
                 "nearest haplotype": torch.from_numpy(copied)[None],
-                "Li-Stephens model alone": torch.from_numpy(
-                    model[None, 2 * sample : 2 * sample + 2, start:stop]
-                ),
+                "Li-Stephens model alone": torch.from_numpy(model[[sample], :, start:stop]),
             }
             alleles = torch.from_numpy(query.astype(np.uint8))[None]
             for name, metrics in expected.items():
