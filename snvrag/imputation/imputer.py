@@ -117,7 +117,11 @@ class Imputer:
     ) -> NDArray[np.uint16]:
         """Return the (Q, N) probability of ALT, in thousandths."""
         head = self._adapted.head
-        log_odds = evidence[..., 0] if head is None else head_log_odds(evidence, head, threads=self._threads)
+        log_odds = (
+            evidence[..., 0]
+            if head is None
+            else head_log_odds(evidence, head, threads=self._threads)
+        )
         if not np.isfinite(log_odds).all():
             raise InputError("must give finite predictions, got NaN", argument="model")
         # Of ALT: 1 - sigmoid(x) is sigmoid(-x).

@@ -13,7 +13,7 @@ from ..batches.device import DeviceDataset, DeviceHaplotypes
 from ..batches.evidence import EvidenceDataset
 from ..batches.keys import Key, KeySampler
 from ..kernels import Rates
-from ..panel.genetic_map import cm_at
+from ..li_stephens.rates import map_cm
 from ..panel.windows import Windows
 from ..retrieval.cache import CacheStatistics, IndexCache
 from ..retrieval.neighbours import Retriever, SiteWeights
@@ -45,7 +45,7 @@ class SampleLoader(Loader):
             windows,
             config.masks if training else config.masks.validation(),
             rates,
-            cm_at(data.panel.position, data.genetic_map),
+            map_cm(data.panel.position, data.genetic_map),
             threads=1 if config.run.workers else config.run.threads,
         )
         sampler = _sampler(config, self.dataset, training=training, whole_samples=True)
