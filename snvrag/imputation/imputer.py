@@ -27,7 +27,7 @@ _CHUNK_SITES = 131_072
 _FLANK_TYPED = 200
 _FLANK_CM = 3.0
 # Most bytes of evidence in memory, of one sample or more.
-_EVIDENCE_BYTES = 64 << 20
+_EVIDENCE_BYTES = 24 << 20
 # Samples whose states are retrieved together: that takes as long for one as for many.
 _SAMPLES_AT_ONCE = 256
 
