@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from .. import _core
-from ..kernels import EVIDENCE, Rates, li_stephens_evidence, retrieve_states
+from ..kernels import EVIDENCE, Rates, li_stephens_evidence
+from ..li_stephens.states import states_of
 from ..panel.panel import Panel
 from ..panel.windows import Windows
 from .batch import EvidenceBatch, Work
@@ -57,7 +58,7 @@ class EvidenceDataset(Dataset[EvidenceBatch]):
     The Li-Stephens model of a sample runs once for a batch, over all sites of ``panel``, the
     reference, of which those that are not hidden count; a haplotype is never copied from its own
     sample. ``rates`` are those of the model, and ``position_cm``, (S,), are the sites' positions on
-    the genetic map, by which its states are retrieved (`retrieve_states`).
+    the genetic map, by which its states are retrieved (`states_of`).
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class EvidenceDataset(Dataset[EvidenceBatch]):
         if 0 in shape:
             return np.zeros(shape, np.float32)
         panel, exclude = self._panel, self._own(samples).repeat(2, axis=0)
-        states = retrieve_states(
+        states = states_of(
             bits,
             panel.site_bits,
             num_haplotypes=panel.num_haplotypes,

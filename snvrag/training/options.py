@@ -87,7 +87,7 @@ class TrainingConfig(Options):
     accumulation: int = option(
         1, "batches whose gradients are added up before an optimizer step", least=1, v18=2
     )
-    learning_rate: float = option(3e-3, "learning rate of Adam after warm-up", above=0, v18=7.5e-5)
+    learning_rate: float = option(1e-2, "learning rate of Adam after warm-up", above=0, v18=7.5e-5)
     warmup_steps: int = option(
         30, "optimizer steps over which the learning rate rises", least=0, v18=15_000
     )

@@ -15,7 +15,9 @@ from snvrag.batches.dataset import Targets, WindowDataset
 from snvrag.batches.evidence import EvidenceDataset
 from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskConfig
-from snvrag.kernels import EVIDENCE, Rates, li_stephens_evidence, retrieve_states
+from snvrag.kernels import EVIDENCE, Rates, li_stephens_evidence
+from snvrag.li_stephens import states as states_module
+from snvrag.li_stephens.states import states_of
 from snvrag.panel.windows import Windows
 
 NUM_SITES = 203
@@ -64,8 +66,10 @@ TARGETS = {
 }
 
 
+@pytest.mark.parametrize("most", [1000, 40], ids=["all states", "retrieved"])
 @pytest.mark.parametrize("kind", TARGETS)
-def test_a_batch_is_the_kernels_answer_for_each_sample(kind):
+def test_a_batch_is_the_kernels_answer_for_each_sample(monkeypatch, kind, most):
+    monkeypatch.setattr(states_module, "ALL_HAPLOTYPES", most)
     targets = TARGETS[kind]
     batch = dataset_of(targets).__getitems__(all_keys(1, 1, 4))
     hidden = expected_hidden(1)
@@ -86,7 +90,7 @@ def test_a_batch_is_the_kernels_answer_for_each_sample(kind):
             "exclude": np.full((2, 2), -1) if own < 0 else np.array([[2 * own, 2 * own + 1]] * 2),
             "missing": missing,
         }
-        states = retrieve_states(
+        states = states_of(
             helpers.pack(rows),
             PANEL.site_bits,
             num_haplotypes=48,
