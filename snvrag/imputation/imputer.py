@@ -16,16 +16,20 @@ from ..io.model_file import Adapted
 from ..kernels import EVIDENCE, States, head_log_odds, li_stephens_evidence
 from ..li_stephens.rates import map_cm, rho_between, rho_of_a_cm
 from ..li_stephens.states import BLOCK_SITES, states_of
+from ..panel.genetic_map import GeneticMap
 from ..panel.regions import Region
 from .chunks import Chunk, ChunkPlan, affordable_sites, cut_chunks
 from .imputed import ImputedBlock, OnProgress, PanelAndTarget, with_known_alleles
 
-# Polymorphic sites of a chunk, and what is read on each side of it. With 480 haplotypes, what is
-# more than 1 cM away changed one dosage in ten thousand by more than a thousandth, and one by 0.18;
-# what is more than 2 cM away, none. Haplotypes that are alike for so long are rare.
+# Polymorphic sites of a chunk, and what is read on each side of it: where the panel's haplotypes
+# are long, more. With 480 haplotypes of the 1000 Genomes Project, what is more than 1 cM away
+# changed one dosage in ten thousand by more than a thousandth, and one by 0.18; what is more than
+# 2 cM away, none. With 2,000 simulated ones of a young population, 0.27 switches in a cM, what is
+# more than 4 cM away still changed some by more than a thousandth.
 _CHUNK_SITES = 131_072
 _FLANK_TYPED = 200
-_FLANK_CM = 3.0
+_FLANK_SWITCHES = 8.0
+_FLANK_CM, _MOST_FLANK_CM = 3.0, 15.0
 # Most bytes of evidence in memory, of one sample or more.
 _EVIDENCE_BYTES = 24 << 20
 # Samples whose states are retrieved together: that takes as long for one as for many.
@@ -63,7 +67,8 @@ class Imputer:
         self._adapted = adapted
         self._data = data
         self._threads = threads
-        self.plan = plan or plan_of(data.num_haplotypes, len(data.target_samples))
+        flank_cm = _flank_cm(adapted, data.genetic_map)
+        self.plan = plan or plan_of(data.num_haplotypes, len(data.target_samples), flank_cm)
 
     def run(
         self,
@@ -228,7 +233,17 @@ def _part_of(states: States, part: slice) -> States:
     return States(states.block_starts, offsets - first, states.haplotypes[first:last])
 
 
-def plan_of(num_haplotypes: int, num_targets: int = 1) -> ChunkPlan:
+def plan_of(num_haplotypes: int, num_targets: int = 1, flank_cm: float = _FLANK_CM) -> ChunkPlan:
     """Return chunks that fit into memory, with flanks as the Li-Stephens model needs them."""
     num_sites = affordable_sites(_CHUNK_SITES, num_haplotypes, num_targets)
-    return ChunkPlan(max(1, num_sites), flank_typed=_FLANK_TYPED, flank_cm=_FLANK_CM)
+    return ChunkPlan(max(1, num_sites), flank_typed=_FLANK_TYPED, flank_cm=flank_cm)
+
+
+def _flank_cm(adapted: Adapted, genetic_map: GeneticMap | None) -> float:
+    """Return a flank in which some switches are expected by the rates of a model."""
+    ends = map_cm(adapted.position[[0, -1]], genetic_map) if adapted.position.size else np.zeros(2)
+    if ends[0] == ends[1]:
+        return _FLANK_CM
+    switches = (adapted.cumulative_rho[-1] - adapted.cumulative_rho[0]) / (ends[1] - ends[0])
+    most = _FLANK_SWITCHES / max(switches, _FLANK_SWITCHES / _MOST_FLANK_CM)
+    return float(max(_FLANK_CM, most))

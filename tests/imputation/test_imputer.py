@@ -198,6 +198,15 @@ def test_chunks_of_a_chromosome_do_not_matter(shared_data: Path) -> None:
     assert np.abs(without - whole).max() > 100
 
 
+def test_flanks_are_longer_where_haplotypes_are(data: MatchedData) -> None:
+    def flank_cm(scale: float) -> float:
+        return Imputer(_adapted(data, scale=scale), data.samples()).plan.flank_cm
+
+    prior = map_rho(np.array([0, 10**6]), 40)[1]  # switches in a cM
+    assert flank_cm(8 / prior / 5) == pytest.approx(5)
+    assert (flank_cm(1.0), flank_cm(0.0)) == (3, 15)
+
+
 def test_a_chunk_without_a_typed_site(data: MatchedData) -> None:
     """It has the frequencies of the panel, or what the head makes of them."""
     adapted = _adapted(data)
