@@ -14,7 +14,7 @@ std::string cells(const std::vector<std::uint16_t>& hap_dosage, std::vector<char
   dosages.num_samples = n;
   dosages.hap_dosage = hap_dosage.data();
   dosages.haploid = reinterpret_cast<const bool*>(is_haploid.data());
-  const char* end = write_cells(dosages, 0, out.data());
+  char* end = write_cells(dosages, 0, out.data());
   return end == nullptr ? "too large" : std::string(out.data(), end);
 }
 
