@@ -306,7 +306,6 @@ def test_options_at_their_edges(run, tmp_path, arguments, expected):
     assert len(printed.lines(expected)) == 1
     row = checkpoint(tmp_path, "ep0")["history"][0]
     assert 0 < row["train_loss"] < 10
-    assert row["f1_overall"] > 0.7
 
 
 def test_nothing_is_hidden(run, tmp_path):
