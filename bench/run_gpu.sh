@@ -24,7 +24,7 @@ print(snvrag.build_info(), _cuda.compiled_architectures(), _cuda.device_count())
 
 echo "== tests"
 "$python" -m pytest tests/kernels/cuda tests/batches tests/retrieval tests/training/test_on_device.py \
-  tests/imputation/test_imputer.py tests/test_torch_ops.py tests/test_speed_of_a_step.py -q -p no:cacheprovider 2>&1 |
+  tests/imputation/test_network_imputer.py tests/test_torch_ops.py tests/test_speed_of_a_step.py -q -p no:cacheprovider 2>&1 |
   tee "$logs/tests.log"
 
 echo "== benchmark"

@@ -183,7 +183,7 @@ class Imputed:
         """What is learned from the panel, and what the Li-Stephens model is then given."""
         with (
             recorded(imputer, "li_stephens_evidence", "cumulative_rho") as rho,
-            recorded(imputer, "li_stephens_evidence", "num_haplotypes") as panels,
+            recorded(imputer, "li_stephens_evidence", "alt_count") as panels,
             recorded(imputer, "li_stephens_evidence", "threads") as threads,
         ):
             self.run()
@@ -217,7 +217,7 @@ IMPUTE_SEES: dict[str, Callable[[Imputed], Any]] = {
     "written": written,
     "torch_threads": torch_threads,
     "rates": lambda imputed: imputed.learned()[0],
-    "num_haplotypes": lambda imputed: imputed.learned()[1],
+    "alt_count": lambda imputed: imputed.learned()[1],
     "threads": lambda imputed: imputed.learned()[2],
     "samples": lambda imputed: imputed.records()[0][9:],
     "positions": lambda imputed: [record[1] for record in imputed.records()[1:]],
@@ -241,7 +241,7 @@ IMPUTE_BASE: dict[str, Any] = {
     "device": "cpu",
 }
 IMPUTE: dict[str, Turn] = {
-    "panel": turn(Files.smaller_panel, "num_haplotypes"),
+    "panel": turn(Files.smaller_panel, "alt_count"),
     "target": turn(lambda files: files.target("other", "u"), "samples"),
     "output": turn(lambda files: files.path("else.vcf"), "written"),
     "model": turn(Files.changed_model, "genotypes"),

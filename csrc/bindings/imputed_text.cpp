@@ -38,8 +38,8 @@ py::bytes records(const py::bytes& heads_object, const py::object& dosage_object
     py::gil_scoped_release release;
     const char* start = head;
     for (; num_written < dosage.num_rows && out != nullptr; ++num_written) {
-      const auto* stop = static_cast<const char*>(
-          std::memchr(start, '\n', static_cast<std::size_t>(end - start)));
+      const auto* stop =
+          static_cast<const char*>(std::memchr(start, '\n', static_cast<std::size_t>(end - start)));
       if (stop == nullptr) break;
       out = std::copy(start, stop, out);
       out = write_cells(dosages, num_written, out);

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..io.matching import MatchedBlock
-from ..panel.genetic_map import GeneticMap, cm_at
+from ..li_stephens.rates import map_cm
+from ..panel.genetic_map import GeneticMap
 
 # Bytes of a chunk's panel and of its dosages.
 _PANEL_BYTES = 256 << 20
@@ -180,7 +181,7 @@ class _Gathered:
                 strict=True,
             )
         )
-        cm = cm_at(position, self._genetic_map)
+        cm = map_cm(position, self._genetic_map)
         return _Lengths(self._plan, _counts(polymorphic), _counts(polymorphic & typed), cm)
 
     def _is_polymorphic(self, alt_count: NDArray[np.int64]) -> NDArray[np.bool_]:

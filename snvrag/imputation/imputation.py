@@ -180,6 +180,8 @@ def _imputer(
     else:
         adapted = _learn(sites, data, model.head, options.threads, phases)
         origin = {"learned": _in_words(adapted)}
+        if model.head is not None:
+            origin["learned"] += f", begun as {Path(str(options.model)).name}"
         log.info("Learned from the panel: %s", origin["learned"])
     if options.save_model is not None:
         save_model(Path(options.save_model), adapted)
@@ -229,8 +231,8 @@ def _learn(
                 block.site_bits,
                 ploidy=data.ploidy,
             )
-            start, stop = int(counts[chunk.start]), int(counts[chunk.stop])
-            yield AdaptationRegion(panel, block.typed, start, stop)
+            own = int(counts[chunk.start]), int(counts[chunk.stop])
+            yield AdaptationRegion(panel, block.typed, *own)
 
     return adapt(
         regions(),

@@ -81,6 +81,13 @@ class PanelAndTarget:
         number = {name: i for i, name in enumerate(self.panel_samples)}
         return np.array([number.get(name, -1) for name in self.target_samples], np.int64)
 
+    @cached_property
+    def own_haplotypes(self) -> NDArray[np.int64]:
+        """(T, 2) int64: the panel's haplotypes of each target sample's name, or -1."""
+        last = np.cumsum(self.panel_ploidy) - 1
+        pairs = np.stack([last - self.panel_ploidy + 1, last], axis=1)
+        return np.where(self.panel_sample[:, None] < 0, -1, pairs[self.panel_sample])
+
     @property
     def ploidy(self) -> NDArray[np.int64] | None:
         """The panel's ploidy as `Panel` takes it: None if all samples are diploid."""

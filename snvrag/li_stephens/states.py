@@ -12,7 +12,9 @@ ALL_HAPLOTYPES = 512
 # Chosen by the loss of a head on the evidence, on held-out samples of parts of two panels of the
 # 1000 Genomes Project and of a simulated one: it was that of all 360 to 4,608 haplotypes or lower;
 # with 32 neighbours it was up to 3% higher, with 128 the same.
-_NEIGHBOURS, _STEP, _WITHIN_CM = 64, 8, 0.1
+_NEIGHBOURS, _WITHIN_CM = 64, 0.1
+BLOCK_SITES = 8
+"""Typed sites of a block of states."""
 
 
 def states_of(  # a parameter for each fact, all but the arrays by keyword
@@ -39,7 +41,7 @@ def states_of(  # a parameter for each fact, all but the arrays by keyword
         observed=observed,
         position_cm=position_cm,
         neighbours=_NEIGHBOURS,
-        step=_STEP,
+        step=BLOCK_SITES,
         within_cm=_WITHIN_CM,
         exclude=exclude,
         missing=missing,

@@ -39,10 +39,3 @@ class GeneticMap:
         )
         cm: NDArray[np.float64] = inside + beyond * (DEFAULT_CM_PER_MB * 1e-6)
         return cm
-
-
-def cm_at(position: NDArray[np.int64], genetic_map: GeneticMap | None) -> NDArray[np.float64]:
-    """Return the genetic positions of sites by a map, or at 1 cM/Mb without one."""
-    if genetic_map is not None:
-        return genetic_map.at(position)
-    return position.astype(np.float64) * (DEFAULT_CM_PER_MB * 1e-6)

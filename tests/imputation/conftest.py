@@ -27,13 +27,14 @@ def header(*chroms: str) -> str:
 
 
 class Files:
-    """A panel of 20 samples, a target of the other 4 with every third site, and a model."""
+    """A panel of 20 samples, and a target of the other 4 with every third site."""
 
     held = range(0, 24, 6)
     typed = range(0, 200, 3)
 
-    def __init__(self, folder: Path, alleles: NDArray[np.int8], model: Path) -> None:
-        self.folder, self.alleles, self.model = folder / "work", alleles, model
+    def __init__(self, folder: Path, alleles: NDArray[np.int8]) -> None:
+        self.folder, self.alleles = folder / "work", alleles
+        self.model = folder / "learned.model"
         self.panel, self.target = folder / "panel.vcf", folder / "target.vcf"
         self.output = self.folder / "out.vcf"
         self.folder.mkdir()
@@ -92,5 +93,5 @@ def _no_head(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def files(tmp_path: Path, tiny_alleles: NDArray[np.int8], tiny_model: Path) -> Files:
-    return Files(tmp_path, tiny_alleles, tiny_model)
+def files(tmp_path: Path, tiny_alleles: NDArray[np.int8]) -> Files:
+    return Files(tmp_path, tiny_alleles)

@@ -16,7 +16,8 @@ from chunked_sites import NUM_HAPLOTYPES, blocks, written
 from snvrag.imputation import chunks as chunks_module
 from snvrag.imputation.chunks import Chunk, ChunkPlan, affordable_sites, cut_chunks
 from snvrag.io.matching import MatchedBlock
-from snvrag.panel.genetic_map import GeneticMap, cm_at
+from snvrag.li_stephens.rates import map_cm
+from snvrag.panel.genetic_map import GeneticMap
 
 # 0.2 cM/bp, then none, then 0.01 cM/bp: lengths of which tests ask for parts.
 MAP = GeneticMap(np.array([100, 150, 250, 500]), np.array([0.0, 10.0, 10.0, 12.5]))
@@ -53,7 +54,7 @@ def test_chunks_have_their_flanks_whatever_the_blocks(
     chunks = _cut(polymorphic, block, plan)
     assert written(chunks) == list(range(100, 100 + num_sites))
     for chunk in chunks:
-        sites, cm = chunk.sites, cm_at(chunk.sites.position, MAP)
+        sites, cm = chunk.sites, map_cm(chunk.sites.position, MAP)
         assert (chunk.polymorphic == polymorphic[sites.position - 100]).all()
         assert sites.site_bits[chunk.polymorphic, 0].tolist() == (
             sites.position[chunk.polymorphic].tolist()

@@ -211,6 +211,27 @@ def test_a_panel_that_is_read_again(files, monkeypatch):
     assert body(files.output) == expected[0]
 
 
+@pytest.mark.parametrize("num_samples", [1, 2, 3])
+@pytest.mark.parametrize("typed", [[7], [0], [7, 8], range(0, 200, 3), range(200)])
+def test_small_panels_and_few_typed_sites(files, num_samples, typed):
+    """Site 0 has one allele in the panel; a genotype is missing where it is typed alone."""
+    files.alleles = files.alleles.copy()
+    files.alleles[: 2 * num_samples, 0] = 1
+    names = [f"p{i}" for i in range(num_samples)]
+    panel = write_vcf(files.folder / "p.vcf", files.rows(range(num_samples), range(200)), names)
+    first = []
+    for samples in ([6, 12, 18], [6]):
+        rows = files.rows(samples, typed)
+        rows[-1] = (*rows[-1][:4], " ".join([".|.", *rows[-1][4].split()[1:]]))
+        target = files.write(rows, [f"t{i}" for i in samples])
+        records = files.impute(panel=panel, target=target, threads=2)
+        assert len(records) == 200
+        for record in records:
+            check_record(record, {row[1]: row[4].split() for row in rows})
+        first.append([record[9] for record in records])
+    assert first[0] == first[1]
+
+
 def test_a_head_is_learned_and_kept(files, capsys, monkeypatch):
     monkeypatch.setattr(adaptation, "_LEAST_ROWS", 1)
     monkeypatch.setattr(log, "SECONDS_BETWEEN_LINES", 0)
@@ -345,6 +366,7 @@ def test_what_is_read_is_not_overwritten(files: Any, name: str, other: str) -> N
         link = files.folder / "link.vcf"
         link.symlink_to(path)
         path = link
+    files.model.write_text("a model")
     before = path.read_bytes() if path.exists() else None
     given = {"model": files.model} if other == "model" else {}
     with pytest.raises(InputError, match="is also the"):
@@ -360,7 +382,8 @@ def test_names_that_are_not_utf_8(files: Any) -> None:
             odd.write_bytes(files.target.read_bytes())
         with pytest.raises(InputError, match="must be UTF-8"):
             files.impute(**{name: odd})
-    odd.write_bytes(files.model.read_bytes())
+    odd = files.folder / os.fsdecode(b"odd\xff.model")
+    files.impute(save_model=odd)
     assert len(files.impute(model=odd)) == 200
 
 

@@ -28,6 +28,7 @@ from snvrag.kernels import (
     unpack_haplotypes,
 )
 from snvrag.li_stephens.rates import map_rho
+from snvrag.li_stephens.states import ALL_HAPLOTYPES
 
 MakeAlleles = Callable[..., NDArray[np.int8]]
 
@@ -139,32 +140,39 @@ def test_missing_alleles_are_imputed_one_by_one(mosaic_haplotypes: MakeAlleles) 
     assert (_impute(MatchedData(alleles[:40], other, typed, missing)) == holes).all()
 
 
+# Of which all are states, and of which some are retrieved.
+SIZES = pytest.mark.parametrize("num_haplotypes", [40, ALL_HAPLOTYPES + 88])
+
+
+@SIZES
 def test_groups_of_samples_blocks_and_threads_do_not_matter(
-    mosaic_haplotypes: MakeAlleles, monkeypatch: pytest.MonkeyPatch
+    num_haplotypes: int, mosaic_haplotypes: MakeAlleles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit; so a sample does not depend on those beside it."""
-    alleles = mosaic_haplotypes(56, 300, seed=6)
+    alleles = mosaic_haplotypes(num_haplotypes + 16, 300, seed=6)
     typed = np.arange(300) % 3 == 0
     missing = np.random.default_rng(0).random((16, 300)) < 0.02
-    data = MatchedData(alleles[:40], alleles[40:], typed, missing)
+    data = MatchedData(alleles[16:], alleles[:16], typed, missing)
     whole = _impute(data)
     assert len(np.unique(whole)) > 100
     for options in ({"threads": 2}, {"threads": None}, {"block": 7}):
         assert (_impute(data, **options) == whole).all()
     monkeypatch.setattr(imputer_module, "_EVIDENCE_BYTES", 1)
+    monkeypatch.setattr(imputer_module, "_SAMPLES_AT_ONCE", 3)
     assert (_impute(data) == whole).all()
     for i in range(8):
         pair = slice(2 * i, 2 * i + 2)
-        alone = MatchedData(alleles[:40], alleles[40:][pair], typed, missing[pair])
+        alone = MatchedData(alleles[16:], alleles[:16][pair], typed, missing[pair])
         assert (_impute(alone)[:, 0] == whole[:, i]).all()
 
 
-def test_chunks_do_not_matter(mosaic_haplotypes: MakeAlleles) -> None:
+@SIZES
+def test_chunks_do_not_matter(num_haplotypes: int, mosaic_haplotypes: MakeAlleles) -> None:
     """By no more than a thousandth, with the flanks that chunks have by default."""
-    alleles = mosaic_haplotypes(56, 3000, seed=9)
+    alleles = mosaic_haplotypes(num_haplotypes + 16, 3000, seed=9)
     missing = np.random.default_rng(0).random((16, 3000)) < 0.01
     typed, position = np.arange(3000) % 4 == 0, 5000 * np.arange(1, 3001)
-    data = MatchedData(alleles[:40], alleles[40:], typed, missing, position=position)
+    data = MatchedData(alleles[16:], alleles[:16], typed, missing, position=position)
     default = Imputer(_adapted(data), data.samples()).plan
     whole = _impute(data).astype(int)
     for num_sites in (77, 500, 1300):
@@ -188,6 +196,15 @@ def test_chunks_of_a_chromosome_do_not_matter(shared_data: Path) -> None:
     assert np.abs(chunked - whole).max() <= 1
     without = _impute(data, plan=ChunkPlan(2500)).astype(int)
     assert np.abs(without - whole).max() > 100
+
+
+def test_flanks_are_longer_where_haplotypes_are(data: MatchedData) -> None:
+    def flank_cm(scale: float) -> float:
+        return Imputer(_adapted(data, scale=scale), data.samples()).plan.flank_cm
+
+    prior = map_rho(np.array([0, 10**6]), 40)[1]  # switches in a cM
+    assert flank_cm(8 / prior / 5) == pytest.approx(5)
+    assert (flank_cm(1.0), flank_cm(0.0)) == (3, 15)
 
 
 def test_a_chunk_without_a_typed_site(data: MatchedData) -> None:

@@ -31,6 +31,7 @@ MakeAlleles = Callable[..., NDArray[np.int8]]
 def _model(k: int = 4) -> NetworkModel:
     """Make a model with weights that use everything."""
     torch.manual_seed(1)
+    torch.set_num_threads(1)
     size = NetworkConfig(network="transformer", width=16, layers=1, heads=2)
     network = ImputationNetwork(size, num_neighbours=k).eval()
     with torch.no_grad():
