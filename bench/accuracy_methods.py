@@ -98,8 +98,8 @@ def run_process(command: list[str], log: Path, threads: int, stdout: Path | None
 class Methods:
     """Runs methods on targets, and none again whose result is in the folder.
 
-    The folder holds the panel and, with ``has_map``, the genetic map. ``impute_options`` are further
-    ones of `snvrag.impute`, as in a shell.
+    The folder holds the panel and, with ``has_map``, the genetic map. ``impute_options`` are
+    further ones of `snvrag.impute`, as in a shell.
     """
 
     folder: Path
