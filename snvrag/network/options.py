@@ -21,7 +21,7 @@ class NetworkConfig(Options):
         "over windows and retrieved haplotypes (transformer)",
         v18="transformer",
     )
-    hidden: int = option(32, "hidden units of the head", least=1)
+    hidden: int = option(64, "hidden units of the head", least=1)
     width: int = option(
         384, "width of the transformer; its feed-forward part is four times as wide", least=1
     )
