@@ -5,7 +5,6 @@ They do not check their arguments, and are meant for tests alone.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -13,6 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._checks import num_words
+from .oracle_li_stephens import (
+    Model as Model,
+    estimate_rates as estimate_rates,
+    li_stephens_dosage as li_stephens_dosage,
+    li_stephens_events as li_stephens_events,
+    li_stephens_evidence as li_stephens_evidence,
+)
 
 
 def philox4x64(counter: list[int], key: list[int]) -> list[int]:
@@ -180,127 +186,3 @@ def match_features(
             out[2 + side, s] = np.log1p(abs(int(position[s]) - int(position[end])) / 1000)
             out[4 + side, s] = decayed
     return out
-
-
-def forward_backward(
-    emission: NDArray[np.float64], change: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Run both passes over (T, K) emissions and (T - 1,) probabilities of a draw.
-
-    Returns (T, K) forward probabilities that add up to 1 at each site; (T, K) backward ones, scaled
-    so that the sum of the product of both is 1; and the (T,) factors of the likelihood.
-    """
-    num_sites, num_states = emission.shape
-    forward, backward = np.empty_like(emission), np.ones_like(emission)
-    factors = np.empty(num_sites)
-    for i in range(num_sites):
-        before = forward[i - 1] if i else np.zeros(num_states)
-        drawn = change[i - 1] if i else 1.0
-        forward[i] = ((1 - drawn) * before + drawn / num_states) * emission[i]
-        factors[i] = forward[i].sum()
-        forward[i] /= factors[i]
-    for i in range(num_sites - 2, -1, -1):
-        next_one = backward[i + 1] * emission[i + 1] / factors[i + 1]
-        backward[i] = (1 - change[i]) * next_one + change[i] * next_one.mean()
-    return forward, backward, factors
-
-
-def li_stephens_dosage(
-    query: NDArray[Any],
-    panel: NDArray[Any],
-    observed: NDArray[np.bool_],
-    cumulative_rho: NDArray[np.float64],
-    mismatch: float,
-    exclude: tuple[int, ...] = (),
-) -> NDArray[np.float64]:
-    """Run forward-backward over (H, S) alleles for one (S,) query; (S,) in double precision."""
-    left = [h for h in range(len(panel)) if h not in exclude]
-    copied = panel[left].astype(np.float64)
-    sites = np.flatnonzero(observed)
-    if sites.size == 0:
-        return np.asarray(copied.mean(axis=0))
-    emission = np.where(copied[:, sites] == query[sites], 1 - mismatch, mismatch).T
-    change = -np.expm1(-np.diff(cumulative_rho[sites]))
-    forward, backward, _ = forward_backward(emission, change)
-    posterior = forward * backward
-    posterior /= posterior.sum(axis=1, keepdims=True)
-    dosage = np.empty(len(query))
-    for s in range(len(query)):
-        after = int(np.searchsorted(sites, s))
-        before = after if after < sites.size and sites[after] == s else after - 1
-        before, after = max(before, 0), min(after, sites.size - 1)
-        first, last = cumulative_rho[sites[before]], cumulative_rho[sites[after]]
-        t = (cumulative_rho[s] - first) / (last - first) if last > first else 0.5
-        t = min(max(t, 0.0), 1.0)
-        dosage[s] = ((1 - t) * posterior[before] + t * posterior[after]) @ copied[:, s]
-    return dosage
-
-
-def li_stephens_events(
-    query: NDArray[Any],
-    panel: NDArray[Any],
-    observed: NDArray[np.bool_],
-    cumulative_rho: NDArray[np.float64],
-    mismatch: float,
-    exclude: tuple[int, ...] = (),
-    missing: NDArray[Any] | None = None,
-) -> tuple[NDArray[np.float64], float, int, float]:
-    """Compute the expected draws between observed sites and mismatches of one (S,) query.
-
-    Returns (T - 1,) draws, the mismatches, the number of alleles and the log-likelihood. A missing
-    allele is one that every haplotype emits with probability 1.
-    """
-    copied = panel[[h for h in range(len(panel)) if h not in exclude]]
-    sites = np.flatnonzero(observed)
-    has = np.ones(sites.size, bool) if missing is None else missing[sites] == 0
-    differs = (copied[:, sites] != query[sites]).T
-    emission = np.where(differs, mismatch, 1 - mismatch)
-    emission[~has] = 1
-    change = -np.expm1(-np.diff(cumulative_rho[sites]))
-    forward, backward, factors = forward_backward(emission, change)
-    draws = np.zeros(change.size)
-    for i in range(change.size):
-        # (The sum of the forward probabilities is 1; the likelihood up to site i is in both.)
-        drawn = (emission[i + 1] * backward[i + 1] / factors[i + 1]).mean()
-        draws[i] = change[i] * drawn
-    mismatches = float((forward * backward * differs)[has].sum())
-    return draws, mismatches, int(has.sum()), float(np.log(factors).sum())
-
-
-def estimate_rates(
-    queries: NDArray[Any],
-    panel: NDArray[Any],
-    observed: NDArray[np.bool_],
-    cumulative_rho: NDArray[np.float64],
-    mismatch: float,
-    *,
-    exclude: list[tuple[int, ...]],
-    missing: NDArray[Any],
-    iterations: int,
-    prior: float,
-) -> tuple[NDArray[np.float64], float, list[float]]:
-    """Learn rho and mismatch from (Q, S) queries over (H, S) alleles; see the kernel."""
-    given, first_mismatch, log_likelihood = cumulative_rho, mismatch, []
-    sites = np.flatnonzero(observed).tolist()
-    for _ in range(iterations):
-        model = (panel, observed, cumulative_rho, mismatch)
-        each = [
-            li_stephens_events(query, *model, exclude[q], missing[q])
-            for q, query in enumerate(queries)
-        ]
-        log_likelihood.append(math.fsum(events[3] for events in each))
-        num_alleles = sum(events[2] for events in each)
-        if num_alleles == 0:
-            continue
-        steps = np.diff(given, prepend=given[0])
-        for i, (site, after) in enumerate(itertools.pairwise(sites)):
-            rho = given[after] - given[site]
-            jump = math.fsum(events[0][i] for events in each) - prior * math.expm1(-rho)
-            learned = -math.log1p(-min(jump / (len(queries) + prior), 1 - 2.0**-40))
-            inside = slice(site + 1, after + 1)
-            steps[inside] = steps[inside] / rho * learned if rho > 0 else learned / (after - site)
-        cumulative_rho = given[0] + np.cumsum(steps)
-        weight = prior * len(sites)
-        mismatches = math.fsum(events[1] for events in each) + weight * first_mismatch
-        mismatch = min(max(mismatches / (num_alleles + weight), 1e-6), 0.5)
-    return cumulative_rho, mismatch, log_likelihood

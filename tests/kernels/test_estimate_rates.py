@@ -25,21 +25,10 @@ class Problem(MosaicProblem):
     """The kernels' and the twins' answers."""
 
     def events(self, **changes):
-        return _core.li_stephens_events(**self.arguments(threads=1, **changes))
+        return _core.li_stephens_events(**self.arguments_over_states(threads=1, **changes))
 
     def expected_events(self):
-        each = [
-            oracle.li_stephens_events(
-                query,
-                self.panel,
-                self.observed,
-                self.cumulative_rho,
-                self.mismatch,
-                exclude,
-                None if self.missing is None else self.missing[q],
-            )
-            for q, (query, exclude) in enumerate(zip(self.queries, self.excluded(), strict=True))
-        ]
+        each = map(oracle.li_stephens_events, self.models())
         switches, mismatches, num_alleles, log_likelihood = zip(*each, strict=True)
         return sum(switches), sum(mismatches), sum(num_alleles), log_likelihood
 
@@ -51,21 +40,12 @@ class Problem(MosaicProblem):
         return got
 
     def learn(self, **changes):
-        return estimate_rates(**self.arguments(**{"iterations": 3, "prior": 0, **changes}))
+        return estimate_rates(**self.arguments_over_states(**{"iterations": 3, "prior": 0, **changes}))
 
     def check(self, iterations=3, prior=0.0):
         got = self.learn(iterations=iterations, prior=prior)
-        missing = np.zeros_like(self.queries) if self.missing is None else self.missing
         expected = oracle.estimate_rates(
-            self.queries,
-            self.panel,
-            self.observed,
-            self.cumulative_rho,
-            self.mismatch,
-            exclude=self.excluded(),
-            missing=missing,
-            iterations=iterations,
-            prior=prior,
+            self.models(), self.cumulative_rho, self.mismatch, iterations=iterations, prior=prior
         )
         assert got.cumulative_rho.dtype == np.float64
         assert (np.diff(got.cumulative_rho) >= 0).all()
@@ -183,7 +163,7 @@ def test_threads_change_no_bit(simd_level):
     one = problem.events()
     rates = problem.learn(threads=1)
     for threads in (2, 4, 64):
-        changed = problem.arguments(threads=threads)
+        changed = problem.arguments_over_states(threads=threads)
         assert all(map(np.array_equal, one, _core.li_stephens_events(**changed)))
         again = problem.learn(threads=threads)
         assert np.array_equal(rates.cumulative_rho, again.cumulative_rho)
@@ -197,15 +177,15 @@ def test_layouts(simd_level):
     expected = problem.learn()
     read_only = {
         "queries": frozen(pack(problem.queries)),
-        "site_bits": frozen(pack(problem.panel.T)),
+        "haplotype_bits": frozen(pack(problem.panel)),
         "observed": frozen(problem.observed),
         "cumulative_rho": frozen(problem.cumulative_rho),
         "exclude": frozen(np.full((3, 1), -1)),
         "missing": frozen(np.zeros((3, 2), np.uint64)),
     }
-    wide = np.full((66, 5), ~np.uint64(0))
-    wide[:, 1:3] = pack(problem.panel.T)
-    for changes in (read_only, {"site_bits": wide[:, 1:3]}):
+    wide = np.full((70, 5), ~np.uint64(0))
+    wide[:, 1:3] = pack(problem.panel)
+    for changes in (read_only, {"haplotype_bits": wide[:, 1:3]}):
         assert np.array_equal(problem.learn(**changes).cumulative_rho, expected.cumulative_rho)
 
 
