@@ -103,7 +103,7 @@ class EvidenceOfQuery {
       record.values[kCount] = 1;
       sum += share;
     }
-    totals_ = {};
+    CarrierSums totals = {};
     for (std::int64_t h = 0; h < n; ++h) {
       StateRecord& record = records_[static_cast<std::size_t>(h)];
       const float share = record.values[kShare] / sum;
@@ -112,9 +112,10 @@ class EvidenceOfQuery {
       record.values[kBefore] = share * interval.before[h];
       record.values[kBehind] = share * interval.behind[h];
       record.length = interval.before[h] + interval.behind[h];
-      for (int i = 0; i < kRecordFloats; ++i) totals_.values[i] += record.values[i];
-      totals_.greatest_length = std::max(totals_.greatest_length, record.length);
+      for (int i = 0; i < kRecordFloats; ++i) totals.values[i] += record.values[i];
+      totals.greatest_length = std::max(totals.greatest_length, record.length);
     }
+    totals_ = totals;
   }
 
   // Sets the sums of a wanted site over its carriers and over the other states.
@@ -163,8 +164,9 @@ class EvidenceOfQuery {
     std::copy_n(wanted_.log_rho_before.data() + next_, n, columns_[kRhoBefore]);
     std::copy_n(wanted_.log_rho_behind.data() + next_, n, columns_[kRhoBehind]);
     float* out = evidence_ + next_ * kNumEvidence;
-    for (std::int64_t i = 0; i < n; ++i) {
-      for (int c = 0; c < kNumEvidence; ++c) *out++ = columns_[c][i];
+    for (std::int64_t i = 0; i < n; ++i, out += kNumEvidence) {
+#pragma GCC unroll 20
+      for (int c = 0; c < kNumEvidence; ++c) out[c] = columns_[c][i];
     }
   }
 
