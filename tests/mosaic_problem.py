@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from helpers import pack
-from snvrag.kernels import States, oracle, retrieve_states
+from snvrag.kernels import States, oracle_li_stephens, retrieve_states
 
 
 class MosaicProblem:
@@ -64,7 +64,7 @@ class MosaicProblem:
         sites = np.flatnonzero(self.observed).tolist()
         missing = np.zeros_like(self.queries) if self.missing is None else self.missing
         return [
-            oracle.Model(
+            oracle_li_stephens.Model(
                 query,
                 self.panel,
                 missing[q],

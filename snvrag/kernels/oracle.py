@@ -12,13 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._checks import num_words
-from .oracle_li_stephens import (
-    Model as Model,
-    estimate_rates as estimate_rates,
-    li_stephens_dosage as li_stephens_dosage,
-    li_stephens_events as li_stephens_events,
-    li_stephens_evidence as li_stephens_evidence,
-)
 
 
 def philox4x64(counter: list[int], key: list[int]) -> list[int]:

@@ -91,11 +91,13 @@ class Model(NamedTuple):
         return np.asarray(differ & (self.missing[site] == 0))
 
     def emission(self, rank: int) -> Doubles:
+        """Return the probability of the query's allele for each state at an observed site."""
         if self.missing[self.sites[rank]]:
             return np.ones(len(self.states[rank]))
         return np.where(self.differs(rank, self.states[rank]), self.mismatch, 1 - self.mismatch)
 
     def rho(self, site: int, other: int) -> float:
+        """Return the switches expected between two sites."""
         return float(self.cumulative_rho[other] - self.cumulative_rho[site])
 
     def jump(self, rank: int) -> float:
@@ -125,7 +127,8 @@ def chances(model: Model) -> Chances:
     """Run both passes with a dense matrix for each transition."""
     num_observed = len(model.sites)
     steps = [
-        transition(*model.states[i - 1 : i + 1], model.jump(i)) for i in range(1, num_observed)
+        transition(model.states[i - 1], model.states[i], model.jump(i))
+        for i in range(1, num_observed)
     ]
     emissions = [model.emission(i) for i in range(num_observed)]
     forward: list[Doubles] = []
@@ -200,6 +203,7 @@ def match_lengths(model: Model, states: list[int], rank: int, step: int) -> Doub
 
 
 def log_odds(probability: float) -> float:
+    """Return the log-odds of a probability, from 1e-5 to 1 - 1e-5."""
     p = min(max(probability, 1e-5), 1 - 1e-5)
     return math.log(p / (1 - p))
 

@@ -17,7 +17,7 @@ from snvrag.batches.batch import MASK, PAD
 from snvrag.batches.dataset import Targets, WindowDataset, as_batch, relative_position
 from snvrag.batches.keys import Key
 from snvrag.batches.masks import MaskConfig
-from snvrag.kernels import oracle
+from snvrag.kernels import oracle_li_stephens
 from snvrag.li_stephens.model import LiStephensConfig, LiStephensModel
 from snvrag.panel.windows import Windows
 
@@ -253,7 +253,7 @@ def expected_dosage(world: World, dataset: WindowDataset, key: Key, flank: int) 
         if world.targets.missing_bits is not None:
             seen &= ~world.missing[row, first:last].astype(bool)
         for c, ne in enumerate(NE):
-            dosage = oracle.li_stephens_dosage(
+            dosage = oracle_li_stephens.li_stephens_dosage(
                 world.alleles[row, first:last],
                 world.panel_alleles[:, first:last],
                 seen,

@@ -18,7 +18,7 @@ from snvrag.kernels import (
     States,
     li_stephens_dosage,
     li_stephens_evidence,
-    oracle,
+    oracle_li_stephens,
 )
 
 # Of logarithms; sums of float32 over a hundred states and sites.
@@ -47,7 +47,7 @@ class Problem(MosaicProblem):
     def expected(self):
         return np.array(
             [
-                oracle.li_stephens_evidence(model, self.wanted.tolist(), exclude)
+                oracle_li_stephens.li_stephens_evidence(model, self.wanted.tolist(), exclude)
                 for model, exclude in zip(self.models(), self.excluded(), strict=True)
             ]
         )
@@ -131,7 +131,9 @@ def test_all_but_one_excluded(simd_level):
     minor = problem.panel == (2 * problem.panel.sum(axis=0) <= 66)
     certain = (got[..., COLUMN["log_odds"]] > 0) == minor[:2]
     assert certain.all()
-    np.testing.assert_allclose(got[..., COLUMN["minor_count"]], np.log1p(1.0 * minor[:2]), atol=1e-6)
+    np.testing.assert_allclose(
+        got[..., COLUMN["minor_count"]], np.log1p(1.0 * minor[:2]), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("has_states", [False, True])
@@ -362,18 +364,9 @@ def test_left_and_right_are_alike(sizes):
     problem.observed = problem.observed[::-1].copy()
     problem.cumulative_rho = problem.cumulative_rho[last] - problem.cumulative_rho[::-1]
     problem.wanted = last - problem.wanted[::-1]
-    mirrored = [
-        COLUMN[
-            name.translate(str.maketrans({}))
-            .replace("before", "?")
-            .replace("behind", "before")
-            .replace("?", "behind")
-            .replace("forward", "?")
-            .replace("backward", "forward")
-            .replace("?", "backward")
-        ]
-        for name in EVIDENCE
-    ]
+    other = {"before": "behind", "behind": "before", "forward": "backward", "backward": "forward"}
+    words = [[other.get(word, word) for word in name.split("_")] for name in EVIDENCE]
+    mirrored = [COLUMN["_".join(name)] for name in words]
     assert_near(problem.run()[:, ::-1][..., mirrored], before)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import helpers
 import panel_files
-from snvrag.kernels import oracle
+from snvrag.kernels import oracle_li_stephens
 from snvrag.li_stephens.model import LiStephensConfig, LiStephensModel
 from snvrag.panel.genetic_map import GeneticMap
 
@@ -58,7 +58,7 @@ def test_dosage_is_that_of_the_formula(with_map, start, stop):
         morgans = (morgans + genetic.at(bp) / 100) / 2
     for q, exclude in enumerate(((2, 3), ())):
         for c, size in enumerate(ne):
-            expected = oracle.li_stephens_dosage(
+            expected = oracle_li_stephens.li_stephens_dosage(
                 queries[q],
                 ALLELES[:, start:stop],
                 observed & (missing[q] == 0),
