@@ -137,5 +137,6 @@ void test_l2();
 void test_matching();
 void test_li_stephens();
 void test_states();
+void test_evidence();
 
 }  // namespace snvrag::testing
