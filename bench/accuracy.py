@@ -53,8 +53,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--maf-edges", type=float, nargs="+", default=MAF_EDGES, help="edges of the MAF bins")
     maf_help = "samples whose MAF sorts sites into bins: all (default), or those not held out"
     add("--maf-of", choices=("everyone", "panel"), default="everyone", help=maf_help)
-    add("--model", default="", help="model file of snvrag (default: train one)")
-    add("--train-options", default="", help="options of snvrag.train, in one argument")
     add("--impute-options", default="", help="options of snvrag.impute, in one argument")
     number("--threads", 1, "threads of each method")
     methods("--only", METHODS, f"methods to run (default: {' '.join(METHODS)})")
@@ -129,7 +127,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table, without the commands."""
     bins = [name.removeprefix("r2 ") for name in rows[0] if name.startswith("r2 ")]
     titles = ["target", "method", *(f"R2 {name}" for name in bins), "non-ref concordance"]
-    titles += ["wall s", "peak MiB", "once before, s"]
+    titles += ["wall s", "peak MiB", "panel prepared, s"]
     table = []
     for row in rows:
         cells = [row["target"], row["method"]]
@@ -154,8 +152,6 @@ def run(options: argparse.Namespace) -> None:
         split,
         threads=options.threads,
         has_map=options.map is not None,
-        model=options.model,
-        train_options=options.train_options,
         impute_options=options.impute_options,
     )
     rows: list[dict[str, Any]] = []

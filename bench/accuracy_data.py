@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from vcf_files import genotype_columns
 
+from snvrag.batches.keys import VALIDATION_SEED
 from snvrag.errors import InputError
 from snvrag.kernels import HammingIndex, af_guided_masks, pack_haplotypes, unpack_haplotypes
 from snvrag.panel.panel import Panel
 from snvrag.panel.windows import Windows
 from snvrag.training.run_data import held_out
-from snvrag.training.trainer import VALIDATION_SEED
 
 MASK_WINDOW_SIZE = 1020
 _SITES_AT_ONCE = 512

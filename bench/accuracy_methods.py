@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,14 @@ from accuracy_data import Split, copy_nearest, write_frequencies, write_panel
 from numpy.typing import NDArray
 
 from snvrag.errors import InputError
+from snvrag.io.model_file import load_model_file, save_model
 
 NEAREST = ("nearest-whole", "nearest-1020", "nearest-510", "nearest-255")
-PROGRAMS = ("minimac4", "minimac4-map", "beagle", "beagle-map", "snvrag", "snvrag-map")
+PEERS = ("minimac4", "minimac4-map", "beagle", "beagle-map")
+# With a model learned from the panel, with that model given (and a prepared panel), and with its
+# rates but not its head: what the head is given.
+SNVRAG = ("snvrag", "snvrag-map", "snvrag-saved", "li-stephens", "li-stephens-map")
+PROGRAMS = (*PEERS, *SNVRAG)
 METHODS = ("frequency", *NEAREST, *PROGRAMS)
 
 
@@ -93,17 +98,14 @@ def run_process(command: list[str], log: Path, threads: int, stdout: Path | None
 class Methods:
     """Runs methods on targets, and none again whose result is in the folder.
 
-    The folder holds the panel, the trained model (unless ``model`` names one) and, with
-    ``has_map``, the genetic map. Options are further ones of `snvrag.train` and `snvrag.impute`, as
-    in a shell.
+    The folder holds the panel and, with ``has_map``, the genetic map. ``impute_options`` are
+    further ones of `snvrag.impute`, as in a shell.
     """
 
     folder: Path
     split: Split
     threads: int = 1
     has_map: bool = False
-    model: str = ""
-    train_options: str = ""
     impute_options: str = ""
 
     @property
@@ -126,7 +128,7 @@ class Methods:
         return None
 
     def run(self, name: str, target: Target) -> tuple[Path, Cost, Cost | None]:
-        """Return the imputed file, its cost, and that of preparing the panel or model (or None).
+        """Return the imputed file, its cost, and that of preparing the panel (or None).
 
         Raises
         ------
@@ -146,8 +148,9 @@ class Methods:
             prepared, before = self._compressed_panel()
             command = self._minimac4(prepared, target, output, genetic_map)
         else:
-            prepared, before = self._trained_model()
-            command = self._snvrag(prepared, target, output, genetic_map)
+            if base == "snvrag-saved":
+                prepared, before = self._prepared_panel()
+            command = self._snvrag(name, target, output, genetic_map)
         log = target.folder / f"{name}.log"
         return output, self._process(output, command, log, prepared), before
 
@@ -180,24 +183,24 @@ class Methods:
             *(["--map", str(genetic_map)] if genetic_map else []),
         ]
 
-    def _trained_model(self) -> tuple[Path, Cost | None]:
-        """Return the model that was given, or train one on the panel, without a genetic map."""
-        if self.model:
-            return Path(self.model), None
-        path = self.folder / "model" / "rag_bert.model.best"
-        command = [
-            *(sys.executable, "-m", "snvrag.train", "--panel", str(self.panel_path)),
-            *("--output", str(path.parent), "--overwrite", "yes", "--threads", str(self.threads)),
-            *shlex.split(self.train_options),
-        ]
-        return path, self._process(path, command, self.folder / "train.log")
+    def _prepared_panel(self) -> tuple[Path, Cost]:
+        """Return the panel as `snvrag prepare` writes it, and what it cost."""
+        path = self.folder / "panel.snvrag"
+        command = [sys.executable, "-m", "snvrag.prepare", str(self.panel_path), str(path)]
+        return path, self._process(path, command, self.folder / "prepare.log")
 
     def _snvrag(
-        self, model: Path, target: Target, output: Path, genetic_map: Path | None
+        self, name: str, target: Target, output: Path, genetic_map: Path | None
     ) -> list[str]:
+        learned = target.folder / f"snvrag{'-map' if genetic_map else ''}.safetensors"
+        panel, model = self.panel_path, ["--save-model", str(learned)]
+        if name == "snvrag-saved":
+            panel, model = self.folder / "panel.snvrag", ["--model", str(learned)]
+        elif name.startswith("li-stephens"):
+            model = ["--model", str(_without_head(learned))]
         return [
-            *(sys.executable, "-m", "snvrag.impute", "--panel", str(self.panel_path)),
-            *("--target", str(target.path), "--model", str(model)),
+            *(sys.executable, "-m", "snvrag.impute", "--panel", str(panel)),
+            *("--target", str(target.path), *model),
             *("--output", str(output), "--overwrite", "--threads", str(self.threads)),
             *(["--genetic-map", str(genetic_map)] if genetic_map else []),
             *shlex.split(self.impute_options),
@@ -240,6 +243,15 @@ class Methods:
             finished = Cost(name, time.perf_counter() - started, None)
             _finish(output, finished)
         return finished
+
+
+def _without_head(path: Path) -> Path:
+    """Write the rates of a model file to another, and return that."""
+    if not path.exists():
+        raise RuntimeError(f"{path.stem} has to be run first")
+    rates = path.with_name(path.name.replace("snvrag", "rates"))
+    save_model(rates, replace(load_model_file(path), head=None))
+    return rates
 
 
 def _record(output: Path) -> Path:

@@ -43,6 +43,16 @@ def li_stephens_dosage(
     missing: NDArray[np.uint64] | None,
     threads: int | None,
 ) -> NDArray[np.float32]: ...
+def head_log_odds(
+    evidence: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    hidden_weight: NDArray[np.float32],
+    hidden_bias: NDArray[np.float32],
+    output_weight: NDArray[np.float32],
+    output_bias: float,
+    threads: int | None,
+) -> NDArray[np.float32]: ...
 def li_stephens_evidence(
     queries: NDArray[np.uint64],
     haplotype_bits: NDArray[np.uint64],

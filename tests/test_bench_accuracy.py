@@ -135,7 +135,6 @@ def test_finished_work_is_kept(panel, tmp_path):
 
 
 def test_commands_of_snvrag(panel, tmp_path, monkeypatch):
-    """Trains on the panel's samples, once, and imputes with what came out, or with --model."""
     split = accuracy_data.hold_out(panel, 0.2, 0)
     ran = []
 
@@ -144,22 +143,28 @@ def test_commands_of_snvrag(panel, tmp_path, monkeypatch):
         return accuracy_methods.Cost("", 1.0, 2.0)
 
     monkeypatch.setattr(accuracy_methods.Methods, "_process", stand_in)
+    monkeypatch.setattr(accuracy_methods, "_without_head", lambda path: path.with_suffix(".rates"))
     target = accuracy_methods.Target(tmp_path / "chip", np.ones(200, bool))
-    accuracy_methods.Methods(tmp_path, split, train_options="--epochs 2").run("snvrag", target)
-    train, impute = ran
-    assert train[:4] == ["-m", "snvrag.train", "--panel", str(tmp_path / "panel.vcf.gz")]
-    assert train[-2:] == ["--epochs", "2"]
-    assert impute == [
+    methods = accuracy_methods.Methods(tmp_path, split, has_map=True, impute_options="-x")
+    for name in accuracy_methods.SNVRAG:
+        methods.run(name, target)
+    learned, with_map, prepare, saved, rates, rates_of_map = ran
+    assert learned == [
         *("-m", "snvrag.impute", "--panel", str(tmp_path / "panel.vcf.gz")),
         *("--target", str(tmp_path / "chip" / "target.vcf.gz")),
-        *("--model", str(tmp_path / "model" / "rag_bert.model.best")),
+        *("--save-model", str(tmp_path / "chip" / "snvrag.safetensors")),
         *("--output", str(tmp_path / "chip" / "snvrag.vcf.gz"), "--overwrite", "--threads", "1"),
+        "-x",
     ]
-    ran.clear()
-    accuracy_methods.Methods(tmp_path, split, model="m", impute_options="-x").run("snvrag", target)
-    assert len(ran) == 1
-    assert ran[0][ran[0].index("--model") + 1] == "m"
-    assert ran[0][-1] == "-x"
+    model_of_map = str(tmp_path / "chip" / "snvrag-map.safetensors")
+    assert with_map[with_map.index("--save-model") + 1] == model_of_map
+    assert with_map[with_map.index("--genetic-map") + 1] == str(tmp_path / "map.plink")
+    prepared = str(tmp_path / "panel.snvrag")
+    assert prepare == ["-m", "snvrag.prepare", str(tmp_path / "panel.vcf.gz"), prepared]
+    assert saved[saved.index("--panel") + 1] == prepared
+    assert saved[saved.index("--model") + 1] == learned[learned.index("--save-model") + 1]
+    for command, of in ((rates, "snvrag"), (rates_of_map, "snvrag-map")):
+        assert command[command.index("--model") + 1] == str(tmp_path / "chip" / f"{of}.rates")
 
 
 @needs_bgzip

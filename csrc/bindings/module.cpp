@@ -13,6 +13,7 @@ namespace snvrag::bindings {
 
 void bind_packing(py::module_& module);
 void bind_genotypes(py::module_& module);
+void bind_head(py::module_& module);
 void bind_matching(py::module_& module);
 void bind_retrieval(py::module_& module);
 void bind_li_stephens(py::module_& module);
@@ -36,6 +37,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.doc() = "CPU kernels of snvrag; use them through snvrag.kernels.";
   bind_packing(module);
   bind_genotypes(module);
+  bind_head(module);
   bind_matching(module);
   bind_retrieval(module);
   bind_li_stephens(module);

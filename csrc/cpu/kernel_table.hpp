@@ -56,6 +56,21 @@ struct L2Block {
   float* lanes;   // (queries, kL2RowsAtOnce, float_lanes)
 };
 
+// Units of a head are padded to a multiple of this: a whole number of vectors at every level.
+constexpr std::int64_t kHeadUnits = 16;
+
+// Rows of standardised evidence and a head for them: correction = the sum over units of
+// output_weight * max(0, hidden_bias + evidence . hidden_weight).
+struct HeadRows {
+  const float* hidden_weight;            // (num_evidence, num_units)
+  const float* hidden_bias;              // (num_units)
+  const float* output_weight;            // (num_units)
+  std::int64_t num_evidence, num_units;  // from 1; a multiple of kHeadUnits
+  const float* evidence;                 // (num_rows, num_evidence)
+  std::int64_t num_rows;
+  float* correction;  // (num_rows)
+};
+
 // One observed site in the forward or backward pass of the Li-Stephens model. Where `bits` and
 // `flip` differ, the panel's allele differs from the query's.
 struct LiStephensStep {
@@ -136,6 +151,8 @@ struct KernelTable {
   std::int64_t float_lanes;
 
   bool (*has_nan)(const float* values, std::int64_t n);
+
+  void (*head_rows)(const HeadRows& head);
 
   // Packs n contiguous bytes; returns false if one is neither 0 nor 1.
   bool (*pack_row)(const std::uint8_t* alleles, std::int64_t n, std::uint64_t* bits);

@@ -14,6 +14,7 @@
 #include "l2_block.inl"  // zero_floats()
 
 #include "evidence_steps.inl"
+#include "head_rows.inl"
 #include "li_stephens_steps.inl"
 
 namespace snvrag::SNVRAG_LEVEL {
@@ -81,6 +82,7 @@ constexpr KernelTable make_table() {
   table.l2_sums = l2_sums;
   table.float_lanes = kFloatLanes;
   table.has_nan = has_nan;
+  table.head_rows = head_rows;
   table.pack_row = pack_row;
   table.pack_tile = pack_tile;
   table.unpack_row = unpack_row;

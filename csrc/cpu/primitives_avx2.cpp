@@ -194,6 +194,7 @@ LaneMask lane_mask(std::uint64_t word, int vector) {
 }
 Floats broadcast_floats(float value) { return _mm256_set1_ps(value); }
 Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+Floats maximum(Floats a, Floats b) { return _mm256_max_ps(a, b); }
 Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
 Floats add_where(LaneMask mask, Floats a, Floats b) {

@@ -241,6 +241,7 @@ LaneMask lane_mask(std::uint64_t word, int vector) {
 }
 Floats broadcast_floats(float value) { return _mm512_set1_ps(value); }
 Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+Floats maximum(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 Floats add_where(LaneMask mask, Floats a, Floats b) { return _mm512_mask_add_ps(a, mask, a, b); }

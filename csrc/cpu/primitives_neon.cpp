@@ -121,6 +121,7 @@ LaneMask lane_mask(std::uint64_t word, int vector) {
 }
 Floats broadcast_floats(float value) { return vdupq_n_f32(value); }
 Floats add(Floats a, Floats b) { return vaddq_f32(a, b); }
+Floats maximum(Floats a, Floats b) { return vmaxq_f32(a, b); }
 Floats multiply(Floats a, Floats b) { return vmulq_f32(a, b); }
 Floats multiply_add(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
 Floats add_where(LaneMask mask, Floats a, Floats b) {

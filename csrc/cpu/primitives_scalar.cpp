@@ -126,6 +126,11 @@ Floats add(Floats a, const Floats& b) {
   return a;
 }
 
+Floats maximum(Floats a, const Floats& b) {
+  for (int i = 0; i < kFloatLanes; ++i) a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
+  return a;
+}
+
 Floats multiply(Floats a, const Floats& b) {
   for (int i = 0; i < kFloatLanes; ++i) a.lane[i] *= b.lane[i];
   return a;

@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
     test_genotypes();
     test_packing();
     test_hamming();
+    test_head();
     test_l2();
     test_matching();
     test_li_stephens();

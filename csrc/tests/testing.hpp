@@ -133,6 +133,7 @@ void test_bits(const char* known_answers);  // independent of the level
 void test_genotypes();
 void test_packing();
 void test_hamming();
+void test_head();
 void test_l2();
 void test_matching();
 void test_li_stephens();

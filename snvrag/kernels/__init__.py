@@ -5,8 +5,8 @@ disk.
 
 Arrays are NumPy's. The masks and the searches also take CUDA arrays (of torch or CuPy): they then
 run on the device, on the caller's current stream, and return CUDA arrays. Packing, alignment,
-`retrieve_states` and the Li-Stephens model (`li_stephens_dosage`, `li_stephens_evidence`,
-`estimate_rates`) run on the CPU alone.
+`retrieve_states`, the Li-Stephens model (`li_stephens_dosage`, `li_stephens_evidence`,
+`estimate_rates`) and the head run on the CPU alone.
 
 All functions may be called from several threads at once, and several threads may search one
 `HammingIndex`, which is immutable once built. Calls run without the GIL, and the compiled modules
@@ -17,6 +17,7 @@ long search.
 
 from .alignment import align_sites
 from .evidence import EVIDENCE, li_stephens_evidence
+from .head import HeadWeights, head_log_odds
 from .li_stephens import li_stephens_dosage
 from .masking import af_guided_mask, af_guided_masks
 from .packing import pack_haplotypes, unpack_haplotypes
@@ -27,6 +28,7 @@ from .states import States, retrieve_states
 __all__ = [
     "EVIDENCE",
     "HammingIndex",
+    "HeadWeights",
     "Rates",
     "States",
     "TopK",
@@ -34,6 +36,7 @@ __all__ = [
     "af_guided_masks",
     "align_sites",
     "estimate_rates",
+    "head_log_odds",
     "li_stephens_dosage",
     "li_stephens_evidence",
     "pack_haplotypes",

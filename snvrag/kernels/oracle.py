@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._checks import num_words
+from .head import LIMIT, HeadWeights
 
 
 def philox4x64(counter: list[int], key: list[int]) -> list[int]:
@@ -179,3 +180,14 @@ def match_features(
             out[2 + side, s] = np.log1p(abs(int(position[s]) - int(position[end])) / 1000)
             out[4 + side, s] = decayed
     return out
+
+
+def head_log_odds(evidence: NDArray[Any], weights: HeadWeights) -> NDArray[np.float64]:
+    """Evaluate a head on (..., E) evidence in double precision."""
+    mean, scale, hidden_weight, hidden_bias, output_weight = (
+        np.asarray(array, np.float64) for array in weights[:5]
+    )
+    standardised = np.clip((evidence - mean) / scale, -LIMIT, LIMIT)
+    hidden = standardised @ hidden_weight + hidden_bias
+    correction = np.maximum(hidden, 0) @ output_weight + weights.output_bias
+    return np.asarray(evidence[..., 0] + correction)

@@ -10,13 +10,9 @@ from numpy.typing import NDArray
 
 from ..config.options import Options, option
 from ..kernels import li_stephens_dosage
-from ..panel.genetic_map import DEFAULT_CM_PER_MB, GeneticMap
+from ..panel.genetic_map import GeneticMap
 from ..panel.panel import Panel
-
-# Share of a genetic map in the distances of the model, the rest being even along the chromosome. A
-# map's cold spots are not as cold for every pair of haplotypes: on held-out samples half of it did
-# better than all of it, and than none, at every frequency.
-_MAP_SHARE = 0.5
+from .rates import map_rho
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +71,8 @@ class LiStephensModel:
         self.panel, self.config = panel, config
         self._mismatch = config.mismatch or min(0.5, 2 / panel.num_haplotypes)
         self._threads = threads
-        cm = panel.position * (DEFAULT_CM_PER_MB * 1e-6)
-        if genetic_map is not None:
-            cm = _MAP_SHARE * genetic_map.at(panel.position) + (1 - _MAP_SHARE) * cm
         self._cumulative_rho = [
-            4 * size * (cm - cm[0]) / 100 / panel.num_haplotypes for size in config.ne
+            map_rho(panel.position, panel.num_haplotypes, genetic_map, size) for size in config.ne
         ]
 
     @property

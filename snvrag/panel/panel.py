@@ -143,6 +143,14 @@ class Panel:
             digest.update(self.ploidy.tobytes())
         return digest.hexdigest()
 
+    @cached_property
+    def haplotype_rows(self) -> NDArray[np.uint64]:
+        """(H, ceil(S / 64)) uint64: the haplotypes, one row each; made once, as large as the panel.
+
+        Bit j of word w is site 64 * w + j.
+        """
+        return self.haplotype_bits(np.arange(self.num_haplotypes), 0, self.num_sites)
+
     def haplotypes_of(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the two haplotypes of samples, one twice for a haploid: (n,) to (n, 2)."""
         if self.ploidy is None:

@@ -103,6 +103,19 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             **FOUND,
         },
     ),
+    "head_log_odds": (
+        _core.head_log_odds,
+        {
+            "evidence": np.zeros((9, 7), np.float32),
+            "mean": np.zeros(7, np.float32),
+            "scale": np.ones(7, np.float32),
+            "hidden_weight": np.zeros((7, 5), np.float32),
+            "hidden_bias": np.zeros(5, np.float32),
+            "output_weight": np.zeros(5, np.float32),
+            "output_bias": 0.5,
+            "threads": 1,
+        },
+    ),
     "from_haplotypes": (
         _core.HammingIndex.from_haplotypes,
         {"panel": np.zeros((9, 2), U8), "num_sites": L, "observed": np.ones(L, bool)},
@@ -140,8 +153,9 @@ OPTIONAL = {
     ("search", "weights"),
     *((f, "states") for f in LI_STEPHENS_FUNCTIONS[1:]),
     *((f, "missing") for f in ("retrieve_states", *LI_STEPHENS_FUNCTIONS)),
+    ("head_log_odds", "threads"),
 }
-FLOATS = {"decay_sites", "mismatch", "within_cm"}
+FLOATS = {"decay_sites", "mismatch", "output_bias", "within_cm"}
 
 
 def call(function: str, **changed: Any) -> Any:
@@ -222,6 +236,7 @@ FREE = {
     "codes of read_genotypes": {1},
     "queries of match_features": {0},
     "neighbours of match_features": {0},
+    "evidence of head_log_odds": {0},
     "database of topk_l2": {0},
     "exclude of topk_l2": {1},
     "exclude of search": {1},

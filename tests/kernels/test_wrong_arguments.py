@@ -58,6 +58,14 @@ STATES: dict[str, Any] = {
     "step": 8,
     "within_cm": 0.1,
 }
+HEAD = kernels.HeadWeights(
+    mean=np.zeros(3, np.float32),
+    scale=np.ones(3, np.float32),
+    hidden_weight=floats(3, 5),
+    hidden_bias=np.zeros(5, np.float32),
+    output_weight=np.zeros(5, np.float32),
+    output_bias=0.0,
+)
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "pack": (kernels.pack_haplotypes, {"alleles": np.zeros((2, 3), np.int8)}),
     "unpack": (kernels.unpack_haplotypes, {"bits": bits(3), "num_sites": 128}),
@@ -96,6 +104,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {**OVER_STATES, "sites": np.arange(5), "alt_count": np.arange(5)},
     ),
     "states": (kernels.retrieve_states, STATES),
+    "head": (kernels.head_log_odds, {"evidence": floats(2), "weights": HEAD, "threads": 1}),
     "features": (
         _core.match_features,
         {
@@ -271,6 +280,8 @@ EXCLUDED = "-1 or an index below"
 FINITE = "finite and ascending"
 BOTH = "alleles and panel_alleles must be both strings or both integer codes"
 GIVEN = "given, as the other side's alleles are"
+EVIDENCE = "a C-contiguous float32 (..., E) array"
+HEAD_ROWS = "of a row for each column of evidence"
 MISMATCH = "above 0 and at most 0.5"
 ENDS = "starts, stops must be ascending, not overlapping windows within 10 sites"
 
@@ -513,6 +524,29 @@ VALUES: dict[str, list[Row]] = {
             for value in (0, -1, 2**31)
         ),
         *(({"within_cm": value}, V, NOT_NEGATIVE, f"{value}") for value in (-0.1, NAN)),
+    ],
+    "head": [
+        ({"evidence": None}, T, EVIDENCE, "NoneType"),
+        ({"evidence": np.zeros((2, 3))}, T, EVIDENCE, "dtype float64"),
+        ({"evidence": floats(2, 6)[:, ::2]}, T, EVIDENCE, "an array that is not contiguous"),
+        ({"evidence": floats(2, 0)}, V, EVIDENCE, "shape (2, 0)"),
+        ({"evidence": np.float32(1)}, T, EVIDENCE, "float32"),
+        ({"evidence": floats(2) + np.float32(NAN)}, V, "numbers", "NaN"),
+        ({"evidence": floats(2, 4)}, V, f"hidden_weight must be {HEAD_ROWS}", "shape (3, 5)"),
+        ({"weights": tuple(HEAD)}, T, "HeadWeights", "tuple"),
+        (
+            {"weights": HEAD._replace(scale=np.zeros(3, np.float32))},
+            V,
+            "scale must be finite and not 0",
+            "[0. 0. 0.]",
+        ),
+        (
+            {"weights": HEAD._replace(hidden_bias=np.zeros(4, np.float32))},
+            V,
+            "hidden_bias must be a contiguous float32 (5,) array",
+            "shape (4,)",
+        ),
+        ({"threads": 0}, V, THREADS, "0"),
     ],
     "features": [
         ({"num_sites": 129}, V, "queries must be of 3 words a row (129 sites)", "2"),

@@ -1,0 +1,46 @@
+"""The states of a query: all haplotypes of a small panel, the longest matches of a large one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels import States, retrieve_states
+
+# Up to so many haplotypes, all are states.
+ALL_HAPLOTYPES = 512
+# Chosen on held-out samples of parts of two panels of the 1000 Genomes Project, and of simulated
+# ones of 1,100 to 50,000 haplotypes: the loss is that of all haplotypes, or within 3% of it.
+_NEIGHBOURS, _STEP, _WITHIN_CM = 48, 8, 0.5
+
+
+def states_of(  # a parameter for each fact, all but the arrays by keyword
+    queries: NDArray[np.uint64],
+    site_bits: NDArray[np.uint64],
+    *,
+    num_haplotypes: int,
+    observed: NDArray[np.bool_],
+    position_cm: NDArray[np.float64],
+    exclude: NDArray[np.int64] | None = None,
+    missing: NDArray[np.uint64] | None = None,
+    threads: int | None = None,
+) -> States | None:
+    """Return what the queries may copy from; None for all haplotypes that are not excluded.
+
+    The arguments are those of `retrieve_states`.
+    """
+    if num_haplotypes <= ALL_HAPLOTYPES:
+        return None
+    return retrieve_states(
+        queries,
+        site_bits,
+        num_haplotypes=num_haplotypes,
+        observed=observed,
+        position_cm=position_cm,
+        neighbours=_NEIGHBOURS,
+        step=_STEP,
+        within_cm=_WITHIN_CM,
+        exclude=exclude,
+        missing=missing,
+        threads=threads,
+    )
