@@ -168,12 +168,6 @@ ARRAYS = {
         "alt_count": "a contiguous int64 (5,) array",
     },
     "states": STATES_ARRAYS,
-    "features": {
-        "queries": BITS,
-        "neighbours": BITS,
-        "observed": BITS,
-        "position": "a contiguous int64 (100,) array",
-    },
 }
 
 
@@ -536,17 +530,6 @@ VALUES: dict[str, list[Row]] = {
             "shape (4,)",
         ),
         ({"threads": 0}, V, THREADS, "0"),
-    ],
-    "features": [
-        ({"num_sites": 129}, V, "queries must be of 3 words a row (129 sites)", "2"),
-        ({"num_sites": -1}, V, SITES, "-1"),
-        ({"neighbours": bits(5)}, V, "of a multiple of 2 rows", "5"),
-        ({"observed": bits(2)}, V, "of one row", "2"),
-        ({"position": np.arange(99)}, V, ARRAYS["features"]["position"], "shape (99,)"),
-        ({"queries": bits(4)[::2]}, T, BITS, NOT_ADJACENT),
-        ({"decay_sites": 0.0}, V, "above 0", "0.000000"),
-        ({"decay_sites": -1.0}, V, "above 0", "-1.000000"),
-        ({"decay_sites": NAN}, V, "above 0", "nan"),
     ],
 }
 
