@@ -46,15 +46,14 @@ def test_l2_search():
 
 def test_li_stephens():
     model = {
-        "site_bits": kernels.pack_haplotypes(ALLELES.T),
-        "num_haplotypes": 3,
         "observed": np.array([True, True, False, False]),
         "cumulative_rho": np.zeros(4),
         "mismatch": 1e-6,
     }
-    dosage = kernels.li_stephens_dosage(BITS[2:], **model)
+    site_bits = kernels.pack_haplotypes(ALLELES.T)
+    dosage = kernels.li_stephens_dosage(BITS[2:], site_bits, num_haplotypes=3, **model)
     np.testing.assert_allclose(dosage, ALLELES[2:], atol=1e-5)
-    rates = kernels.estimate_rates(BITS, **model)
+    rates = kernels.estimate_rates(BITS, BITS, **model)
     assert rates.mismatch < 1e-5
     assert rates.cumulative_rho.max() < 1e-3
 

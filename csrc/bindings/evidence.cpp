@@ -56,7 +56,7 @@ class LocalProblem {
     if (states_object.is_none()) {
       take_all();
     } else {
-      take_states(states_object.cast<py::tuple>());
+      take_states(states_object);
     }
   }
 
@@ -103,7 +103,9 @@ class LocalProblem {
   }
 
   // Copies and checks what retrieve_states has returned: it leads to addresses.
-  void take_states(const py::tuple& given) {
+  void take_states(const py::object& object) {
+    if (!py::isinstance<py::tuple>(object)) type_error("states", "States", type_name(object));
+    const auto given = object.cast<py::tuple>();
     if (given.size() != 3) type_error("states", "States", "a tuple of another length");
     const auto text = [] { return std::string("States of these queries"); };
     const py::array starts = strided<std::int64_t>(given[0], "states", 1, text);

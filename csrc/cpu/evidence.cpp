@@ -11,9 +11,11 @@ namespace snvrag {
 namespace {
 
 constexpr std::int64_t kSitesAtOnce = 64;
+constexpr float kLeastShare = 1e-6f;
+constexpr float kLeastOdds = 1e-5f / (1 - 1e-5f), kMostOdds = (1 - 1e-5f) / 1e-5f;
 
-float within_odds(float probability) {
-  return std::min(1.0f - 1e-5f, std::max(1e-5f, probability));
+float within_odds(float carriers, float others) {
+  return std::min(kMostOdds, std::max(kLeastOdds, carriers / others));
 }
 
 // The wanted sites, and the probabilities of a draw on both sides of each.
@@ -26,10 +28,8 @@ struct WantedSites {
       const auto next = std::lower_bound(observed.sites.begin(), observed.sites.end(), sites[i]);
       const bool between = next != observed.sites.begin() && next != observed.sites.end();
       const double* rho = panel.cumulative_rho;
-      rho_before.push_back(between ? static_cast<float>(rho[sites[i]] - rho[next[-1]]) : 0);
-      rho_behind.push_back(between ? static_cast<float>(rho[*next] - rho[sites[i]]) : 0);
-      draw_before.push_back(-std::expm1(-rho_before.back()));
-      draw_behind.push_back(-std::expm1(-rho_behind.back()));
+      add(between ? rho[sites[i]] - rho[next[-1]] : 0.0, draw_before, log_rho_before);
+      add(between ? rho[*next] - rho[sites[i]] : 0.0, draw_behind, log_rho_behind);
     }
   }
 
@@ -37,8 +37,14 @@ struct WantedSites {
   std::int64_t count;
   const std::int64_t* minor_counts;
   const std::uint8_t* is_alt;
-  std::vector<float> rho_before, rho_behind;  // 0 before the first and past the last observed site
-  std::vector<float> draw_before, draw_behind;
+  std::vector<float> draw_before, draw_behind;  // 0 beyond the outermost observed sites
+  std::vector<float> log_rho_before, log_rho_behind;
+
+ private:
+  static void add(double rho, std::vector<float>& draw, std::vector<float>& log_rho) {
+    draw.push_back(static_cast<float>(-std::expm1(-rho)));
+    log_rho.push_back(static_cast<float>(std::log(1e-4 + rho)));
+  }
 };
 
 // The evidence of one query at a time.
@@ -50,8 +56,14 @@ class EvidenceOfQuery {
 
   void run(const LiStephensQueries& queries, std::int64_t query, float* evidence) {
     evidence_ = evidence;
-    exclude_ = queries.exclude.num_columns > 0 ? queries.exclude.from(query).indices : nullptr;
-    num_excluded_ = queries.exclude.num_columns;
+    excluded_rows_.clear();
+    for (std::int64_t e = 0; e < queries.exclude.num_columns; ++e) {
+      const std::int64_t h = queries.exclude.from(query).indices[e];
+      if (h < 0 || h >= panel_.num_haplotypes) continue;
+      const std::uint64_t* row = panel_.haplotype_bits + h * panel_.row_stride;
+      const auto end = excluded_rows_.end();
+      if (std::find(excluded_rows_.begin(), end, row) == end) excluded_rows_.push_back(row);
+    }
     next_ = wanted_.count;
     model_.run(
         queries, query, [this](const Interval& interval) { visit(interval); },
@@ -59,19 +71,15 @@ class EvidenceOfQuery {
   }
 
  private:
-  std::int64_t observed_site(std::int64_t rank) const {
-    return observed_.sites[static_cast<std::size_t>(rank)];
-  }
-
   // Intervals come from the last to the first; the observed site at its end belongs to an interval.
   void visit(const Interval& interval) {
-    const std::int64_t first = interval.rank == 0 ? 0 : observed_site(interval.rank - 1) + 1;
-    const std::int64_t end = next_;
-    while (next_ > 0 && wanted_.sites[next_ - 1] >= first) --next_;
-    if (next_ == end) return;
+    const std::int64_t first =
+        interval.rank == 0 ? 0 : observed_.sites[static_cast<std::size_t>(interval.rank - 1)] + 1;
+    if (next_ == 0 || wanted_.sites[next_ - 1] < first) return;
     set_records(interval);
-    for (std::int64_t at = next_; at < end; at += kSitesAtOnce) {
-      write(interval, at, std::min(end, at + kSitesAtOnce));
+    while (next_ > 0 && wanted_.sites[next_ - 1] >= first) {
+      add_up(*interval.block, --next_);
+      if (next_ % kSitesAtOnce == 0) write(std::min(kSitesAtOnce, wanted_.count - next_));
     }
   }
 
@@ -79,7 +87,8 @@ class EvidenceOfQuery {
     const std::int64_t n = interval.block->num_states;
     const auto count = static_cast<float>(n);
     records_.resize(static_cast<std::size_t>(n));
-    const float half = 1 - std::sqrt(1 - interval.jump);  // a draw before the middle
+    // A draw before the middle: 1 - sqrt(1 - jump).
+    const float half = interval.jump / (1 + std::sqrt(1 - interval.jump));
     const float even = half / count;
     float sum = 0;
     for (std::int64_t h = 0; h < n; ++h) {
@@ -94,7 +103,7 @@ class EvidenceOfQuery {
       record.values[kCount] = 1;
       sum += share;
     }
-    totals_ = {};
+    CarrierSums totals = {};
     for (std::int64_t h = 0; h < n; ++h) {
       StateRecord& record = records_[static_cast<std::size_t>(h)];
       const float share = record.values[kShare] / sum;
@@ -103,113 +112,125 @@ class EvidenceOfQuery {
       record.values[kBefore] = share * interval.before[h];
       record.values[kBehind] = share * interval.behind[h];
       record.length = interval.before[h] + interval.behind[h];
-      for (int i = 0; i < kRecordFloats; ++i) totals_.values[i] += record.values[i];
-      totals_.greatest_length = std::max(totals_.greatest_length, record.length);
+      for (int i = 0; i < kRecordFloats; ++i) totals.values[i] += record.values[i];
+      totals.greatest_length = std::max(totals.greatest_length, record.length);
     }
+    totals_ = totals;
   }
 
-  // Writes the evidence of wanted sites [begin, end), at most kSitesAtOnce.
-  void write(const Interval& interval, std::int64_t begin, std::int64_t end) {
-    const std::int64_t n = end - begin;
-    for (std::int64_t i = 0; i < n; ++i) set_columns(interval, begin + i, i);
-    for (int c = 0; c < kNumEvidence; ++c) {
-      if (c != kDifference) kernels().log_floats(columns_[c], n);
+  // Sets the sums of a wanted site over its carriers and over the other states.
+  void add_up(const StateBlock& block, std::int64_t at) {
+    const std::int64_t i = at % kSitesAtOnce, site = wanted_.sites[at];
+    const std::uint64_t* row = block.row(site);
+    const std::uint64_t flip = wanted_.is_alt[at] != 0 ? 0 : ~std::uint64_t{0};
+    CarrierSums carriers, others;
+    kernels().carrier_sums(records_.data(), row, flip, block.num_states, &carriers);
+    bool is_most = false;
+    for (int c : {kForward, kBackward, kUnswitched, kShare}) {
+      is_most = is_most || carriers.values[c] > 0.5f * totals_.values[c];
     }
-    for (int c : kOdds) {
-      kernels().log_floats(others_[c], n);
-      for (std::int64_t i = 0; i < n; ++i) columns_[c][i] -= others_[c][i];
+    if (is_most) {  // a difference would be of rounding errors
+      kernels().carrier_sums(records_.data(), row, ~flip, block.num_states, &others);
+    } else {
+      for (int c = 0; c < kRecordFloats; ++c) {
+        others.values[c] = totals_.values[c] - carriers.values[c];
+      }
     }
-    float* out = evidence_ + begin * kNumEvidence;
-    for (std::int64_t i = 0; i < n; ++i) {
-      for (int c = 0; c < kNumEvidence; ++c) *out++ = columns_[c][i];
+    for (int c = 0; c < kRecordFloats; ++c) {
+      carriers_[c][i] = carriers.values[c];
+      others_[c][i] = others.values[c];
     }
-  }
-
-  void set_odds(Evidence column, std::int64_t i, float probability) {
-    const float p = within_odds(probability);
-    columns_[column][i] = p;
-    others_[column][i] = 1 - p;
-  }
-
-  // Sets what the columns are the logarithms of.
-  void set_columns(const Interval& interval, std::int64_t at, std::int64_t i) {
-    const StateBlock& block = *interval.block;
-    const std::int64_t site = wanted_.sites[at];
-    CarrierSums sums;
-    kernels().carrier_sums(records_.data(), block.row(site),
-                           wanted_.is_alt[at] != 0 ? 0 : ~std::uint64_t{0}, block.num_states,
-                           &sums);
-    const float* carriers = sums.values;
-    const float* all = totals_.values;
-    const float share = carriers[kCount] / all[kCount];
-    const auto w = static_cast<std::size_t>(at);
-    // The states before and behind the site are the same (stay), or drawn anew on one side or both.
-    const float before = wanted_.draw_before[w], behind = wanted_.draw_behind[w];
-    const float stay = (1 - before) * (1 - behind);
-    const float total = stay * all[kUnswitched] + 1 - stay;
-    const float probability =
-        (stay * carriers[kUnswitched] + (1 - before) * behind * carriers[kForward] +
-         before * (1 - behind) * carriers[kBackward] + before * behind * share) /
-        total;
-    set_odds(kLogOdds, i, probability);
-    set_odds(kForwardOdds, i, (1 - before) * carriers[kForward] + before * share);
-    set_odds(kBackwardOdds, i, (1 - behind) * carriers[kBackward] + behind * share);
-    set_odds(kUnswitchedOdds, i, carriers[kUnswitched] / std::max(1e-12f, all[kUnswitched]));
-    set_odds(kSwitchOdds, i, (1 - stay) / total);
-    columns_[kDifference][i] =
-        (1 - stay) * std::abs(carriers[kForward] - carriers[kBackward]) / total;
-
-    const float carried = std::max(1e-6f, carriers[kShare]);
-    const float other = std::max(1e-6f, 1 - carriers[kShare]);
-    const auto rest = [&](int c) { return std::max(0.0f, all[c] - carriers[c]); };
-    columns_[kConcentration][i] = 1e-6f + all[kSquare];
-    columns_[kCarrierConcentration][i] = 1e-6f + carriers[kSquare] / (carried * carried);
-    columns_[kOtherConcentration][i] = 1e-6f + rest(kSquare) / (other * other);
-    columns_[kCarrierLengthBefore][i] = 1 + carriers[kBefore] / carried;
-    columns_[kCarrierLengthBehind][i] = 1 + carriers[kBehind] / carried;
-    columns_[kOtherLengthBefore][i] = 1 + rest(kBefore) / other;
-    columns_[kOtherLengthBehind][i] = 1 + rest(kBehind) / other;
-    set_odds(kLargestCarrier, i, sums.largest_share);
-    columns_[kLongestCarrier][i] = 1 + sums.greatest_length;
+    columns_[kLargestCarrier][i] = within_odds(carriers.largest_share, 1 - carriers.largest_share);
+    columns_[kLongestCarrier][i] = 1 + carriers.greatest_length;
     columns_[kLongest][i] = 1 + totals_.greatest_length;
     columns_[kMinorCount][i] = 1 + static_cast<float>(minor_count(at));
-    columns_[kCarrierCount][i] = 1 + carriers[kCount];
-    columns_[kRhoBefore][i] = 1e-4f + wanted_.rho_before[w];
-    columns_[kRhoBehind][i] = 1e-4f + wanted_.rho_behind[w];
   }
 
   std::int64_t minor_count(std::int64_t at) const {
     std::int64_t count = wanted_.minor_counts[at];
-    for (std::int64_t e = 0; e < num_excluded_; ++e) {
-      const std::int64_t h = exclude_[e];
-      if (h < 0 || h >= panel_.num_haplotypes ||
-          std::find(exclude_, exclude_ + e, h) != exclude_ + e) {
-        continue;
-      }
-      const bool alt = has_bit(panel_.haplotype_bits + h * panel_.row_stride, wanted_.sites[at]);
-      count -= alt == (wanted_.is_alt[at] != 0) ? 1 : 0;
+    for (const std::uint64_t* row : excluded_rows_) {
+      count -= has_bit(row, wanted_.sites[at]) == (wanted_.is_alt[at] != 0) ? 1 : 0;
     }
     return count;
   }
 
-  static constexpr Evidence kOdds[] = {kLogOdds,        kForwardOdds, kBackwardOdds,
-                                       kUnswitchedOdds, kSwitchOdds,  kLargestCarrier};
+  // Writes the evidence of n wanted sites from the next one on.
+  void write(std::int64_t n) {
+    set_odds(n);
+    set_shares(n);
+    for (int c = 0; c < kRhoBefore; ++c) {
+      if (c != kDifference) kernels().log_floats(columns_[c], n);
+    }
+    std::copy_n(wanted_.log_rho_before.data() + next_, n, columns_[kRhoBefore]);
+    std::copy_n(wanted_.log_rho_behind.data() + next_, n, columns_[kRhoBehind]);
+    float* out = evidence_ + next_ * kNumEvidence;
+    for (std::int64_t i = 0; i < n; ++i, out += kNumEvidence) {
+#pragma GCC unroll 20
+      for (int c = 0; c < kNumEvidence; ++c) out[c] = columns_[c][i];
+    }
+  }
+
+  void set_odds(std::int64_t n) {
+    const float* draw_before = wanted_.draw_before.data() + next_;
+    const float* draw_behind = wanted_.draw_behind.data() + next_;
+    for (std::int64_t i = 0; i < n; ++i) {
+      // The states before and behind the site are the same, or drawn anew on one side or both.
+      const float before = draw_before[i], behind = draw_behind[i];
+      const float drawn = before + behind - before * behind, stay = 1 - drawn;
+      const float even = 1 / (carriers_[kCount][i] + others_[kCount][i]);
+      const auto ahead = [&](const Column* sums) {
+        return (1 - before) * sums[kForward][i] + before * even * sums[kCount][i];
+      };
+      const auto back = [&](const Column* sums) {
+        return (1 - behind) * sums[kBackward][i] + behind * even * sums[kCount][i];
+      };
+      const auto both = [&](const Column* sums) {
+        return stay * sums[kUnswitched][i] + (1 - before) * behind * sums[kForward][i] +
+               before * (1 - behind) * sums[kBackward][i] +
+               before * behind * even * sums[kCount][i];
+      };
+      const float same = stay * (carriers_[kUnswitched][i] + others_[kUnswitched][i]);
+      columns_[kLogOdds][i] = within_odds(both(carriers_), both(others_));
+      columns_[kForwardOdds][i] = within_odds(ahead(carriers_), ahead(others_));
+      columns_[kBackwardOdds][i] = within_odds(back(carriers_), back(others_));
+      columns_[kUnswitchedOdds][i] =
+          within_odds(carriers_[kUnswitched][i], others_[kUnswitched][i]);
+      columns_[kSwitchOdds][i] = within_odds(drawn, same);
+      columns_[kDifference][i] =
+          drawn * std::abs(carriers_[kForward][i] - carriers_[kBackward][i]) / (same + drawn);
+    }
+  }
+
+  void set_shares(std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      const float carried = 1 / std::max(kLeastShare, carriers_[kShare][i]);
+      const float other = 1 / std::max(kLeastShare, others_[kShare][i]);
+      const float square = carriers_[kSquare][i], other_square = others_[kSquare][i];
+      columns_[kConcentration][i] = 1e-6f + square + other_square;
+      columns_[kCarrierConcentration][i] = 1e-6f + square * carried * carried;
+      columns_[kOtherConcentration][i] = 1e-6f + other_square * other * other;
+      columns_[kCarrierLengthBefore][i] = 1 + carriers_[kBefore][i] * carried;
+      columns_[kCarrierLengthBehind][i] = 1 + carriers_[kBehind][i] * carried;
+      columns_[kOtherLengthBefore][i] = 1 + others_[kBefore][i] * other;
+      columns_[kOtherLengthBehind][i] = 1 + others_[kBehind][i] * other;
+      columns_[kCarrierCount][i] = 1 + carriers_[kCount][i];
+    }
+  }
+
+  using Column = float[kSitesAtOnce];
 
   const HaplotypePanel& panel_;
   const ObservedSites& observed_;
   const WantedSites& wanted_;
   std::int64_t next_ = 0;
-  const std::int64_t* exclude_ = nullptr;
-  std::int64_t num_excluded_ = 0;
+  std::vector<const std::uint64_t*> excluded_rows_;
   LocalForwardBackward<true> model_;
   std::vector<StateRecord> records_;
   CarrierSums totals_ = {};
-  float columns_[kNumEvidence][kSitesAtOnce] = {};
-  float others_[kNumEvidence][kSitesAtOnce] = {};  // 1 - probability
+  Column carriers_[kRecordFloats] = {}, others_[kRecordFloats] = {};
+  Column columns_[kNumEvidence] = {};  // at first, what the columns are the logarithms of
   float* evidence_ = nullptr;
 };
-
-constexpr Evidence EvidenceOfQuery::kOdds[];
 
 }  // namespace
 

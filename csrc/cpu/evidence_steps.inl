@@ -43,10 +43,10 @@ ProductSums product_sums(const float* first, const float* second, const std::uin
 // terms left out are below 1e-8.
 void log_floats(float* values, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) {
-    std::int32_t bits;
+    std::uint32_t bits;
     __builtin_memcpy(&bits, values + i, sizeof bits);
-    const std::int32_t exponent = (bits - 0x3f3504f3) >> 23;
-    bits -= exponent * (1 << 23);
+    const auto exponent = static_cast<std::int32_t>(bits - 0x3f3504f3) >> 23;
+    bits -= static_cast<std::uint32_t>(exponent) << 23;
     float mantissa;
     __builtin_memcpy(&mantissa, &bits, sizeof mantissa);
     const float s = (mantissa - 1) / (mantissa + 1), square = s * s;

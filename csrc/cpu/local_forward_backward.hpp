@@ -194,17 +194,16 @@ class LocalForwardBackward {
     std::fill(end, even_.begin() + block.size(), 0.0f);
   }
 
-  // Calls found(index in `from`, index in `to`) for the states that both have.
-  template <class Found>
-  static void match(const StateBlock& from, const StateBlock& to, Found found) {
-    std::int64_t i = 0, j = 0;
-    while (i < from.num_states && j < to.num_states) {
-      if (from.states[i] == to.states[j]) {
-        found(i++, j++);
-      } else if (from.states[i] < to.states[j]) {
-        ++i;
+  // Calls found(index in `from`, index in `to`) for the states that both have, and lost(index) for
+  // the others of `from`.
+  template <class Found, class Lost>
+  static void match(const StateBlock& from, const StateBlock& to, Found found, Lost lost) {
+    for (std::int64_t i = 0, j = 0; i < from.num_states; ++i) {
+      while (j < to.num_states && to.states[j] < from.states[i]) ++j;
+      if (j < to.num_states && to.states[j] == from.states[i]) {
+        found(i, j);
       } else {
-        ++j;
+        lost(i);
       }
     }
   }
@@ -239,14 +238,16 @@ class LocalForwardBackward {
     const float* length = before_.data() + last * from.size();
     std::fill_n(entry, to.size(), 0.0f);
     std::fill_n(lengths, to.size(), 0.0f);
-    float kept = 0;
-    match(from, to, [&](std::int64_t i, std::int64_t j) {
-      entry[j] = scale * forward[i];
-      lengths[j] = length[i];
-      kept += entry[j];
-    });
-    const float rest = std::max(0.0f, 1 - kept) / static_cast<float>(to.num_states);
-    for (std::int64_t j = 0; j < to.num_states; ++j) entry[j] += rest;
+    float lost = 0;
+    match(
+        from, to,
+        [&](std::int64_t i, std::int64_t j) {
+          entry[j] = scale * forward[i];
+          lengths[j] = length[i];
+        },
+        [&](std::int64_t i) { lost += scale * forward[i]; });
+    const float share = lost / static_cast<float>(to.num_states);
+    for (std::int64_t j = 0; j < to.num_states; ++j) entry[j] += share;
   }
 
   // Computes forward_, before_ and sums_ of a block's observed sites; returns the last sum.
@@ -338,12 +339,14 @@ class LocalForwardBackward {
   float leave(const StateBlock& from, const StateBlock& to, float scale) {
     const auto even = 1 / static_cast<float>(to.num_states);
     std::fill_n(mapped_.data(), from.size(), 0.0f);
-    std::fill_n(mapped_.data(), from.num_states, even);
     std::fill_n(mapped_lengths_.data(), from.size(), 0.0f);
-    match(from, to, [&](std::int64_t i, std::int64_t j) {
-      mapped_[static_cast<std::size_t>(i)] = scale * backward_[static_cast<std::size_t>(j)];
-      mapped_lengths_[static_cast<std::size_t>(i)] = behind_[static_cast<std::size_t>(j)];
-    });
+    match(
+        from, to,
+        [&](std::int64_t i, std::int64_t j) {
+          mapped_[static_cast<std::size_t>(i)] = scale * backward_[static_cast<std::size_t>(j)];
+          mapped_lengths_[static_cast<std::size_t>(i)] = behind_[static_cast<std::size_t>(j)];
+        },
+        [&](std::int64_t i) { mapped_[static_cast<std::size_t>(i)] = even; });
     return static_cast<float>(from.num_states) * even;
   }
 

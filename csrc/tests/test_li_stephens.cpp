@@ -21,13 +21,6 @@ struct LiStephensProblem {
   bool is_alone = false;  // queries match no haplotype but those excluded
 };
 
-// Of one query; draws before each observed site but the first.
-struct NaiveEvents {
-  Doubles draws_before;
-  double mismatches = 0, log_likelihood = 0;
-  std::int64_t num_alleles = 0;
-};
-
 // The input of a call, in buffers of exact size.
 class LiStephensInput {
  public:
@@ -124,36 +117,11 @@ class LiStephensInput {
     return dosage;
   }
 
-  NaiveEvents expected_events(std::int64_t q) const {
-    const std::int64_t sites = problem_.num_sites;
-    NaiveEvents events;
-    events.draws_before.resize(static_cast<std::size_t>(sites));
-    std::int64_t before = -1;
-    for (std::int64_t s = 0; s < sites; ++s) {  // as probable as without alleles
-      if (observed_[s] == 0) continue;
-      if (before >= 0) add_draws(before, s, 1.0, events);
-      before = s;
-    }
-    const std::vector<std::int64_t> seen = seen_by(q);
-    events.num_alleles = static_cast<std::int64_t>(seen.size());
-    posteriors(q, copied_by(q), seen, &events);
-    return events;
-  }
-
-  std::vector<std::int64_t> observed() const {
-    std::vector<std::int64_t> sites;
-    for (std::int64_t s = 0; s < problem_.num_sites; ++s) {
-      if (observed_[s] != 0) sites.push_back(s);
-    }
-    return sites;
-  }
-
  private:
-  static double normalise(Doubles& values) {
+  static void normalise(Doubles& values) {
     double sum = 0;
     for (double value : values) sum += value;
     for (double& value : values) value /= sum;
-    return sum;
   }
 
   std::vector<std::int64_t> copied_by(std::int64_t q) const {
@@ -173,11 +141,8 @@ class LiStephensInput {
   }
 
   // Posteriors of each haplotype that may be copied, at each observed site; the prior without one.
-  // Adds the expected draws before each of the sites but the first, and the mismatches, to
-  // `events`.
   std::vector<Doubles> posteriors(std::int64_t q, const std::vector<std::int64_t>& copied,
-                                  const std::vector<std::int64_t>& seen,
-                                  NaiveEvents* events = nullptr) const {
+                                  const std::vector<std::int64_t>& seen) const {
     const double share = 1.0 / static_cast<double>(copied.size());
     if (seen.empty()) return {Doubles(copied.size(), share)};
     const auto emission = [&](std::size_t i, std::size_t h) {
@@ -194,8 +159,7 @@ class LiStephensInput {
         if (i > 0) result[i][h] = (1 - jump(i - 1)) * result[i - 1][h] + jump(i - 1) * share;
         result[i][h] *= emission(i, h);
       }
-      const double factor = normalise(result[i]);
-      if (events != nullptr) events->log_likelihood += std::log(factor);
+      normalise(result[i]);
     }
     Doubles backward(copied.size(), 1.0);
     for (std::size_t i = seen.size(); i-- > 0;) {
@@ -205,25 +169,9 @@ class LiStephensInput {
         for (double& value : backward) value = (1 - jump(i)) * value + jump(i) * share;
       }
       for (std::size_t h = 0; h < copied.size(); ++h) result[i][h] *= backward[h];
-      const double drawn = share / normalise(result[i]);  // for each unit of jump
-      if (events == nullptr) continue;
-      if (i + 1 < seen.size()) add_draws(seen[i], seen[i + 1], drawn, *events);
-      for (std::size_t h = 0; h < copied.size(); ++h) {
-        if (emission(i, h) == problem_.mismatch) events->mismatches += result[i][h];
-      }
+      normalise(result[i]);
     }
     return result;
-  }
-
-  // Adds `factor` times the probability of a draw of each interval between two sites.
-  void add_draws(std::int64_t site, std::int64_t next, double factor, NaiveEvents& events) const {
-    const double* at = cumulative_rho_.data();
-    std::int64_t before = site;
-    for (std::int64_t s = site + 1; s <= next; ++s) {
-      if (observed_[s] == 0) continue;
-      events.draws_before[static_cast<std::size_t>(s)] = factor * -std::expm1(at[before] - at[s]);
-      before = s;
-    }
   }
 
   LiStephensProblem problem_;
@@ -257,54 +205,6 @@ void test_dosage(const LiStephensProblem& problem, bool has_missing = false, std
   }
 }
 
-// The naive model has no least probability of a draw where the distance is none.
-bool near(double got, double expected, std::int64_t num_queries = 1) {
-  const double least = 1e-5 * static_cast<double>(num_queries);
-  return std::abs(got - expected) <= least + 3e-4 * std::abs(expected);
-}
-
-void test_events(const LiStephensProblem& problem, bool has_missing = false, std::int64_t gap = 0) {
-  const LiStephensInput input(problem, has_missing, gap);
-  const std::vector<std::int64_t> observed = input.observed();
-  const auto num_intervals =
-      std::max<std::int64_t>(0, static_cast<std::int64_t>(observed.size()) - 1);
-  Buffer<double> first(num_intervals), log_likelihood(problem.num_queries);
-  LiStephensEvents events;
-  events.switches = first.data();
-  events.log_likelihood = log_likelihood.data();
-  CHECK(li_stephens_events(input.queries(), input.panel(), 1, events));
-  Doubles switches(static_cast<std::size_t>(num_intervals));
-  double mismatches = 0;
-  std::int64_t num_alleles = 0;
-  for (std::int64_t q = 0; q < problem.num_queries; ++q) {
-    const NaiveEvents expected = input.expected_events(q);
-    for (std::size_t i = 0; i < switches.size(); ++i) {
-      switches[i] += expected.draws_before[static_cast<std::size_t>(observed[i + 1])];
-    }
-    mismatches += expected.mismatches;
-    num_alleles += expected.num_alleles;
-    CHECK(near(log_likelihood[q], expected.log_likelihood));
-  }
-  bool all_near = true;
-  for (std::int64_t i = 0; i < num_intervals; ++i) {
-    all_near =
-        all_near && near(first[i], switches[static_cast<std::size_t>(i)], problem.num_queries);
-  }
-  CHECK(all_near);
-  CHECK(near(events.mismatches, mismatches));
-  CHECK(events.num_alleles == num_alleles);
-  for (int threads : {2, 4}) {
-    Buffer<double> again(num_intervals), likelihood_again(problem.num_queries);
-    LiStephensEvents repeated;
-    repeated.switches = again.data();
-    repeated.log_likelihood = likelihood_again.data();
-    CHECK(li_stephens_events(input.queries(), input.panel(), threads, repeated));
-    CHECK(again == first && likelihood_again == log_likelihood);
-    CHECK(repeated.mismatches == events.mismatches);
-    CHECK(repeated.num_alleles == events.num_alleles);
-  }
-}
-
 void test_cancelled() {
   const LiStephensInput input({65, 70, 5, 50}, false, 0);
   Buffer<float> dosage(5 * 70);
@@ -314,11 +214,6 @@ void test_cancelled() {
   for (int threads : {1, 2, 4}) {
     CHECK(!li_stephens_dosage(input.queries(), input.panel(), threads, dosage.data(), &cancel));
   }
-  Buffer<double> switches(70), log_likelihood(5);
-  LiStephensEvents events;
-  events.switches = switches.data();
-  events.log_likelihood = log_likelihood.data();
-  CHECK(!li_stephens_events(input.queries(), input.panel(), 2, events, &cancel));
   // In the middle of one query.
   const LiStephensInput one({640, 20'000, 1, 100}, false, 0);
   Buffer<float> answer(20'000);
@@ -336,21 +231,16 @@ void test_li_stephens() {
     for (std::int64_t sites : {0, 1, 2, 63, 64, 65, 129}) {
       for (int percent : {0, 40, 100}) {
         test_dosage({haplotypes, sites, 3, percent});
-        test_events({haplotypes, sites, 3, percent});
       }
       test_dosage({haplotypes, sites, 2, 60}, true, 1);
-      test_events({haplotypes, sites, 2, 60}, true, 1);
     }
   }
   test_dosage({65, 64, 0, 50});
-  test_events({65, 64, 0, 50});
-  test_events({66, 70, 150, 50}, true);
   test_dosage({300, 300, 5, 30}, true, 3);
   for (double mismatch : {0.5, 1e-3, 1e-6}) test_dosage({66, 130, 3, 90, mismatch});
   for (std::int64_t haplotypes : {2, 5, 64, 65}) {
     for (double mismatch : {0.01, 1e-6}) {
       test_dosage({haplotypes, 200, 2, 100, mismatch, true});
-      test_events({haplotypes, 200, 2, 100, mismatch, true});
     }
   }
   test_cancelled();

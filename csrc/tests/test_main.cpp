@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
     test_l2();
     test_li_stephens();
     test_states();
+    test_evidence();
     std::printf("%s: %d checks\n", snvrag::simd_level_name(level), passed + failed - before);
   }
   std::printf("%d passed, %d failed\n", passed, failed);

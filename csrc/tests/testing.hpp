@@ -138,5 +138,6 @@ void test_imputed_text();
 void test_l2();
 void test_li_stephens();
 void test_states();
+void test_evidence();
 
 }  // namespace snvrag::testing

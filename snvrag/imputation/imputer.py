@@ -32,8 +32,10 @@ _FLANK_SWITCHES = 8.0
 _FLANK_CM, _MOST_FLANK_CM = 3.0, 15.0
 # Most bytes of evidence in memory, of one sample or more.
 _EVIDENCE_BYTES = 24 << 20
-# Samples whose states are retrieved together: that takes as long for one as for many.
-_SAMPLES_AT_ONCE = 256
+# Bytes of the states that are retrieved together, which takes as long for one sample as for many,
+# if each block has a thousand for both haplotypes.
+_STATES_BYTES = 256 << 20
+_BLOCK_BYTES = 8 * 1024
 
 
 class Imputer:
@@ -103,10 +105,12 @@ class Imputer:
         rho = self._cumulative_rho(problem)
         to = np.flatnonzero(wanted[chunk.start : chunk.stop])
         # Whole samples, as many as memory allows, and one for every two threads.
-        size = _EVIDENCE_BYTES // (8 * len(EVIDENCE) * to.size)
-        size = max(1, size, (self._threads or 1) // 2)
-        for group in range(0, num_samples, _SAMPLES_AT_ONCE):
-            stop = min(group + _SAMPLES_AT_ONCE, num_samples)
+        least = max(1, (self._threads or 1) // 2)
+        size = max(least, _EVIDENCE_BYTES // (8 * len(EVIDENCE) * to.size))
+        num_blocks = 1 + np.count_nonzero(problem.observed) // BLOCK_SITES
+        at_once = max(size, _STATES_BYTES // (_BLOCK_BYTES * num_blocks))
+        for group in range(0, num_samples, at_once):
+            stop = min(group + at_once, num_samples)
             queries = problem.queries(group, stop, self._threads)
             for first in range(group, stop, size):
                 part = slice(2 * first, 2 * min(first + size, stop))

@@ -5,8 +5,8 @@ disk.
 
 Arrays are NumPy's. The masks and the searches also take CUDA arrays (of torch or CuPy): they then
 run on the device, on the caller's current stream, and return CUDA arrays. Packing, alignment,
-`retrieve_states`, the Li-Stephens model (`li_stephens_dosage`, `estimate_rates`) and the head run
-on the CPU alone.
+`retrieve_states`, the Li-Stephens model (`li_stephens_dosage`, `li_stephens_evidence`,
+`estimate_rates`) and the head run on the CPU alone.
 
 All functions may be called from several threads at once, and several threads may search one
 `HammingIndex`, which is immutable once built. Calls run without the GIL, and the compiled modules

@@ -221,6 +221,14 @@ def windows(
 # --- Li-Stephens ----------------------------------------------------------------------------------
 
 
+def check_haplotypes(haplotype_bits: object, exclude: object) -> None:
+    """Check that ``haplotype_bits`` are bits, and that every query has a haplotype left."""
+    expected = "a uint64 (rows, words) array with contiguous rows"
+    check_copied(
+        exclude, len(array("haplotype_bits", haplotype_bits, np.uint64, (None, None), expected))
+    )
+
+
 def ascending(name: str, value: object) -> NDArray[np.float64]:
     """Return ``value`` if it is finite and ascending."""
     expected = "a contiguous float64 (S,) array"

@@ -134,7 +134,7 @@ def estimate_rates(
     """
     iterations = _checks.whole_number("iterations", iterations, 1, 1_000_000)
     prior = _checks.not_negative("prior", prior)
-    _checks.check_copied(exclude, len(haplotype_bits))
+    _checks.check_haplotypes(haplotype_bits, exclude)
     given, mismatch = (
         _checks.ascending("cumulative_rho", cumulative_rho),
         _checks.mismatch(mismatch),

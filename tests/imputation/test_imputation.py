@@ -173,7 +173,13 @@ def test_a_model_of_other_typed_sites_is_learned_anew(files, capsys):
     )
     names = [f"s{i}" for i in files.held]
     fewer = files.write(files.rows(files.held, list(files.typed)[:-1]), names)
-    for changes in ({"target": fewer}, {"panel": smaller}):
+    own = [i for i in range(24) if i not in files.held]
+    larger = write_vcf(
+        files.folder / "l.vcf",
+        files.rows([*own, own[0]], range(200)),
+        [f"s{i}" for i in (*own, 99)],
+    )
+    for changes in ({"target": fewer}, {"panel": smaller}, {"panel": larger}):
         capsys.readouterr()
         files.impute(model=model, **changes)
         again = body(files.output)

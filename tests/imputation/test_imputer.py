@@ -158,7 +158,8 @@ def test_groups_of_samples_blocks_and_threads_do_not_matter(
     for options in ({"threads": 2}, {"threads": None}, {"block": 7}):
         assert (_impute(data, **options) == whole).all()
     monkeypatch.setattr(imputer_module, "_EVIDENCE_BYTES", 1)
-    monkeypatch.setattr(imputer_module, "_SAMPLES_AT_ONCE", 3)
+    assert (_impute(data) == whole).all()
+    monkeypatch.setattr(imputer_module, "_STATES_BYTES", 1)
     assert (_impute(data) == whole).all()
     for i in range(8):
         pair = slice(2 * i, 2 * i + 2)

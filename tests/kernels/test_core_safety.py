@@ -49,7 +49,12 @@ STATES = {
     "step": 8,
     "within_cm": 0.1,
 }
-LI_STEPHENS_FUNCTIONS = ("li_stephens_dosage", "li_stephens_events")
+OVER_STATES = {
+    "haplotype_bits": np.zeros((70, 2), U8),
+    "states": None,
+    **{k: v for k, v in LI_STEPHENS.items() if k not in ("site_bits", "num_haplotypes")},
+}
+LI_STEPHENS_FUNCTIONS = ("li_stephens_dosage", "li_stephens_events", "li_stephens_evidence")
 # Every raw function with good arguments, one of which each test spoils.
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "pack_rows": (_core.pack_rows, {"alleles": np.zeros((5, L), np.int8)}),
@@ -125,7 +130,11 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         },
     ),
     "li_stephens_dosage": (_core.li_stephens_dosage, LI_STEPHENS),
-    "li_stephens_events": (_core.li_stephens_events, LI_STEPHENS),
+    "li_stephens_events": (_core.li_stephens_events, OVER_STATES),
+    "li_stephens_evidence": (
+        _core.li_stephens_evidence,
+        {**OVER_STATES, "sites": np.arange(L), "alt_count": np.arange(L) % 71},
+    ),
     "retrieve_states": (_core.retrieve_states, STATES),
 }
 
@@ -139,6 +148,7 @@ OPTIONAL = {
     ),
     *((f, "observed") for f in ("from_haplotypes", "from_sites")),
     ("search", "weights"),
+    *((f, "states") for f in LI_STEPHENS_FUNCTIONS[1:]),
     *((f, "missing") for f in ("retrieve_states", *LI_STEPHENS_FUNCTIONS)),
     ("head_log_odds", "threads"),
 }
@@ -227,6 +237,9 @@ FREE = {
     "exclude of search": {1},
     "exclude of li_stephens_dosage": {1},
     "exclude of li_stephens_events": {1},
+    "exclude of li_stephens_evidence": {1},
+    "haplotype_bits of li_stephens_events": {0},
+    "haplotype_bits of li_stephens_evidence": {0},
     "exclude of retrieve_states": {1},
     "panel of from_haplotypes": {0},
 }
@@ -341,6 +354,7 @@ def test_everything_excluded():
         assert [x.shape for x in call(function, k=9, exclude=exclude)] == [(3, 9)] * 2
     assert call("li_stephens_dosage", exclude=exclude).shape == (3, L)
     assert call("li_stephens_events", exclude=exclude)[0].shape == (L - 1,)
+    assert call("li_stephens_evidence", exclude=exclude).shape[:2] == (3, L)
     assert call("retrieve_states", exclude=exclude)[2].shape == (0,)
 
 
@@ -354,6 +368,7 @@ def test_weights_and_positions_of_any_value():
         call("retrieve_states", position_cm=np.full(L, value))
     assert call("li_stephens_dosage", cumulative_rho=-np.arange(L) * 1.0).shape == (3, L)
     assert call("li_stephens_events", cumulative_rho=-np.arange(L) * 1.0)[0].shape == (L - 1,)
+    assert call("li_stephens_evidence", cumulative_rho=-np.arange(L) * 1.0).shape[:2] == (3, L)
     for order in (-np.arange(L) * 1.0, np.random.default_rng(0).random(L)):
         states = call("retrieve_states", position_cm=order)[2]
         assert ((states >= 0) & (states < 70)).all()

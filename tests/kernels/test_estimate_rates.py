@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from helpers import frozen, level, pack
 from mosaic_problem import MosaicProblem
 from snvrag import _core
-from snvrag.kernels import estimate_rates, oracle
+from snvrag.kernels import States, estimate_rates, oracle_li_stephens
 
 # Relative, of an expected number or a rate; sums of float32 over a few hundred haplotypes and
 # sites. Switches where nothing is between two sites have a least probability of 1e-7.
@@ -25,21 +25,10 @@ class Problem(MosaicProblem):
     """The kernels' and the twins' answers."""
 
     def events(self, **changes):
-        return _core.li_stephens_events(**self.arguments(threads=1, **changes))
+        return _core.li_stephens_events(**self.arguments_over_states(**{"threads": 1, **changes}))
 
     def expected_events(self):
-        each = [
-            oracle.li_stephens_events(
-                query,
-                self.panel,
-                self.observed,
-                self.cumulative_rho,
-                self.mismatch,
-                exclude,
-                None if self.missing is None else self.missing[q],
-            )
-            for q, (query, exclude) in enumerate(zip(self.queries, self.excluded(), strict=True))
-        ]
+        each = map(oracle_li_stephens.li_stephens_events, self.models())
         switches, mismatches, num_alleles, log_likelihood = zip(*each, strict=True)
         return sum(switches), sum(mismatches), sum(num_alleles), log_likelihood
 
@@ -51,21 +40,14 @@ class Problem(MosaicProblem):
         return got
 
     def learn(self, **changes):
-        return estimate_rates(**self.arguments(**{"iterations": 3, "prior": 0, **changes}))
+        return estimate_rates(
+            **self.arguments_over_states(**{"iterations": 3, "prior": 0, **changes})
+        )
 
     def check(self, iterations=3, prior=0.0):
         got = self.learn(iterations=iterations, prior=prior)
-        missing = np.zeros_like(self.queries) if self.missing is None else self.missing
-        expected = oracle.estimate_rates(
-            self.queries,
-            self.panel,
-            self.observed,
-            self.cumulative_rho,
-            self.mismatch,
-            exclude=self.excluded(),
-            missing=missing,
-            iterations=iterations,
-            prior=prior,
+        expected = oracle_li_stephens.estimate_rates(
+            self.models(), self.cumulative_rho, self.mismatch, iterations=iterations, prior=prior
         )
         assert got.cumulative_rho.dtype == np.float64
         assert (np.diff(got.cumulative_rho) >= 0).all()
@@ -83,6 +65,19 @@ class Problem(MosaicProblem):
 def test_sizes_at_the_edges(simd_level, num_sites):
     for num_haplotypes in [1, 2, 63, 64, 65, 127, 129]:
         Problem(num_haplotypes, num_sites).check_events()
+
+
+@pytest.mark.parametrize("step", [1, 3, 64])
+def test_states_that_change(simd_level, step):
+    for neighbours in (1, 2, 40):
+        problem = Problem(129, 140)
+        problem.exclude = np.array([[0, 1], [65, -1], [-1, -1]])
+        problem.retrieve(neighbours=neighbours, step=step)
+        problem.check_events()
+    problem.missing = (np.random.default_rng(1).random((3, 140)) < 0.3).astype(np.int8)
+    problem.retrieve(step=step)
+    problem.check_events()
+    problem.check(prior=2.5)
 
 
 @pytest.mark.parametrize("prior", [0, 2.5, 1e6])
@@ -182,8 +177,12 @@ def test_threads_change_no_bit(simd_level):
     problem = Problem(66, 65, 140)
     one = problem.events()
     rates = problem.learn(threads=1)
+    problem.retrieve()
+    retrieved = problem.events()
+    assert all(map(np.array_equal, retrieved, problem.events(threads=4)))
+    problem.states = None
     for threads in (2, 4, 64):
-        changed = problem.arguments(threads=threads)
+        changed = problem.arguments_over_states(threads=threads)
         assert all(map(np.array_equal, one, _core.li_stephens_events(**changed)))
         again = problem.learn(threads=threads)
         assert np.array_equal(rates.cumulative_rho, again.cumulative_rho)
@@ -197,38 +196,47 @@ def test_layouts(simd_level):
     expected = problem.learn()
     read_only = {
         "queries": frozen(pack(problem.queries)),
-        "site_bits": frozen(pack(problem.panel.T)),
+        "haplotype_bits": frozen(pack(problem.panel)),
         "observed": frozen(problem.observed),
         "cumulative_rho": frozen(problem.cumulative_rho),
         "exclude": frozen(np.full((3, 1), -1)),
         "missing": frozen(np.zeros((3, 2), np.uint64)),
     }
-    wide = np.full((66, 5), ~np.uint64(0))
-    wide[:, 1:3] = pack(problem.panel.T)
-    for changes in (read_only, {"site_bits": wide[:, 1:3]}):
+    wide = np.full((70, 5), ~np.uint64(0))
+    wide[:, 1:3] = pack(problem.panel)
+    for changes in (read_only, {"haplotype_bits": wide[:, 1:3]}):
         assert np.array_equal(problem.learn(**changes).cumulative_rho, expected.cumulative_rho)
 
 
 # --- known answers --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("has_states", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_events_by_counting_every_path(simd_level, seed):
+def test_events_by_counting_every_path(simd_level, seed, has_states):
     """Sum over all paths of three haplotypes at four sites, with and without a draw between."""
     problem = Problem(3, 4, 1, share=1.1, seed=seed)
     problem.panel = np.array([[0, 0, 1, 1], [1, 1, 0, 1], [0, 1, 1, 0]], np.int8)
     problem.queries = np.array([[0, 1, seed % 2, 1]], np.int8)
     problem.cumulative_rho = np.array([0.0, 0.3, 0.4, 1.1])
     problem.mismatch = e = 0.1
+    states = [[0, 1, 2]] * 4
+    if has_states:
+        states = [[0, 1], [0, 1], [1, 2], [0, 1, 2]]
+        offsets = np.array([[0, 2, 4, 7]])
+        problem.states = States(
+            np.array([0, 2, 3]), offsets, np.array([0, 1, 1, 2, 0, 1, 2], np.int32)
+        )
     jumps = -np.expm1(-np.diff(problem.cumulative_rho))
     total, mismatches, draws = 0.0, 0.0, np.zeros(3)
-    for path in itertools.product(range(3), repeat=4):
+    for path in itertools.product(*states):
         for drawn in itertools.product([False, True], repeat=3):
             differs = problem.panel[path, range(4)] != problem.queries[0]
-            probability = np.where(differs, e, 1 - e).prod() / 3
+            probability = np.where(differs, e, 1 - e).prod() / len(states[0])
             for i, is_drawn in enumerate(drawn):
-                stays = float(path[i] == path[i + 1])
-                probability *= jumps[i] / 3 if is_drawn else (1 - jumps[i]) * stays
+                even = 1 / len(states[i + 1])
+                stays = float(path[i] == path[i + 1]) if path[i] in states[i + 1] else even
+                probability *= jumps[i] * even if is_drawn else (1 - jumps[i]) * stays
             total += probability
             mismatches += probability * differs.sum()
             draws += probability * np.array(drawn)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from helpers import frozen, pack
 from mosaic_problem import MosaicProblem
-from snvrag.kernels import li_stephens_dosage, oracle
+from snvrag.kernels import li_stephens_dosage, oracle_li_stephens
 
 # Of a probability; sums of float32 over a few hundred haplotypes and sites.
 TOLERANCE = 2e-5
@@ -26,7 +26,9 @@ class Problem(MosaicProblem):
         model = (self.cumulative_rho, self.mismatch)
         for q, (query, exclude) in enumerate(zip(self.queries, self.excluded(), strict=True)):
             seen = self.observed & (True if self.missing is None else self.missing[q] == 0)
-            rows.append(oracle.li_stephens_dosage(query, self.panel, seen, *model, exclude))
+            rows.append(
+                oracle_li_stephens.li_stephens_dosage(query, self.panel, seen, *model, exclude)
+            )
         return np.array(rows).reshape(len(self.queries), self.panel.shape[1])
 
     def check(self):

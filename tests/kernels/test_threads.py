@@ -28,7 +28,8 @@ LONG = {
     "weighted hamming": "index.search(queries[:500], 1, threads=1, weights=weights)",
     "l2": "topk_l2(vectors[:8_000], vectors, 1, threads=1)",
     "li_stephens": "li_stephens_dosage(queries, bits[:1024], **model(1024), threads=1)",
-    "rates": "estimate_rates(queries, bits[:1024], **model(1024), threads=1)",
+    "rates": "estimate_rates(queries, queries, **over_states, threads=1)",
+    "evidence": "li_stephens_evidence(queries, queries, **over_states, **wanted, threads=1)",
     "states": "retrieve_states(row[:, :313], bits[:20_000], **positions, threads=1)",
     "li_stephens of one query": "li_stephens_dosage(row, bits, **model(128_000), threads=1)",
 }
@@ -38,7 +39,7 @@ import os, signal, sys, threading, time
 import numpy as np
 from snvrag import _core
 from snvrag.kernels import HammingIndex, estimate_rates, li_stephens_dosage
-from snvrag.kernels import retrieve_states, topk_l2
+from snvrag.kernels import li_stephens_evidence, retrieve_states, topk_l2
 
 # Background jobs of a shell ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -54,6 +55,9 @@ def model(num_sites):
     return dict(num_haplotypes=64_000, observed=np.ones(num_sites, bool),
                 cumulative_rho=np.zeros(num_sites), mismatch=0.01)
 
+over_states = model(1024)
+del over_states["num_haplotypes"]
+wanted = dict(sites=np.arange(9), alt_count=np.zeros(9, np.int64))
 positions = dict(num_haplotypes=64_000, observed=np.ones(20_000, bool),
                  position_cm=np.zeros(20_000))
 ready = threading.Event()
@@ -164,6 +168,9 @@ def test_what_is_checked_may_change_meanwhile():
     starts, stops = np.array([0, 1000]), np.array([1000, 2000])
     af = np.full(2000, 0.5)
     exclude = np.full((1, 40), -1)
+    blocks, offsets = np.array([0, 64]), np.array([[0, 2, 4]])
+    states, wanted = np.array([3, 40, 40, 41], np.int32), np.arange(9)
+    model = (0.01, (blocks, offsets, states), exclude, None, 1)
     index = _core.HammingIndex.from_haplotypes(np.zeros((41, 2), U8), 128, None)
     done = threading.Event()
 
@@ -173,10 +180,14 @@ def test_what_is_checked_may_change_meanwhile():
             observed[:] = False
             starts[1] = 2**40
             exclude[:] = np.arange(40)
+            blocks[1] = wanted[3] = 2**40
+            offsets[0, 1:] = states[2] = 2**30
             columns[:] = np.arange(64)
             observed[:] = True
             starts[1] = 1000
             exclude[:] = -1
+            blocks[1], wanted[3], states[2] = 64, 3, 40
+            offsets[0, 1:] = 2, 4
 
     calls = (
         lambda: _core.gather_columns(bits, 0, len(bits), columns),
@@ -187,8 +198,9 @@ def test_what_is_checked_may_change_meanwhile():
         lambda: _core.li_stephens_dosage(
             bits[:1], bits[:128, :1], 41, observed, np.zeros(128), 0.01, exclude, None, 1
         ),
-        lambda: _core.li_stephens_events(
-            bits[:1], bits[:128, :1], 41, observed, np.zeros(128), 0.01, exclude, None, 1
+        lambda: _core.li_stephens_events(bits[:1], bits[:64], observed, np.zeros(128), *model),
+        lambda: _core.li_stephens_evidence(
+            bits[:1], bits[:64], observed, wanted, wanted, np.zeros(128), *model
         ),
         lambda: _core.retrieve_states(
             bits[:1], bits[:128, :1], 41, observed, np.zeros(128), 2, 8, 0.1, exclude, None, 1

@@ -43,6 +43,10 @@ LI_STEPHENS: dict[str, Any] = {
     "missing": bits(3),
     "threads": 1,
 }
+OVER_STATES: dict[str, Any] = {
+    "haplotype_bits": bits(66),
+    **{k: v for k, v in LI_STEPHENS.items() if k not in ("site_bits", "num_haplotypes")},
+}
 STATES: dict[str, Any] = {
     **{
         name: value
@@ -94,7 +98,11 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "l2": (kernels.topk_l2, {"queries": floats(2), "database": floats(6), **FOUND}),
     "dosage": (kernels.li_stephens_dosage, LI_STEPHENS),
-    "rates": (kernels.estimate_rates, {**LI_STEPHENS, "iterations": 2, "prior": 1.0}),
+    "rates": (kernels.estimate_rates, {**OVER_STATES, "iterations": 2, "prior": 1.0}),
+    "evidence": (
+        kernels.li_stephens_evidence,
+        {**OVER_STATES, "sites": np.arange(5), "alt_count": np.arange(5)},
+    ),
     "states": (kernels.retrieve_states, STATES),
     "head": (kernels.head_log_odds, {"evidence": floats(2), "weights": HEAD, "threads": 1}),
 }
@@ -127,6 +135,10 @@ LI_STEPHENS_ARRAYS = {
     "cumulative_rho" if name == "position_cm" else name: expected
     for name, expected in STATES_ARRAYS.items()
 }
+OVER_STATES_ARRAYS = {
+    "haplotype_bits" if name == "site_bits" else name: expected
+    for name, expected in LI_STEPHENS_ARRAYS.items()
+}
 ARRAYS = {
     "pack": {"alleles": "an int8, uint8 or bool (rows, columns) array"},
     "unpack": {"bits": BITS},
@@ -149,14 +161,13 @@ ARRAYS = {
     "from sites": {"site_bits": BITS, "observed": "a contiguous bool (5,) array"},
     "l2": {"queries": FLOATS, "database": FLOATS, "exclude": EXCLUDE},
     "dosage": LI_STEPHENS_ARRAYS,
-    "rates": LI_STEPHENS_ARRAYS,
-    "states": STATES_ARRAYS,
-    "features": {
-        "queries": BITS,
-        "neighbours": BITS,
-        "observed": BITS,
-        "position": "a contiguous int64 (100,) array",
+    "rates": OVER_STATES_ARRAYS,
+    "evidence": {
+        **OVER_STATES_ARRAYS,
+        "sites": "a contiguous int64 (N,) array",
+        "alt_count": "a contiguous int64 (5,) array",
     },
+    "states": STATES_ARRAYS,
 }
 
 
@@ -217,8 +228,8 @@ NUMBERS = {
         "within_cm": float,
         "threads": int,
     },
+    "evidence": {"mismatch": float, "threads": int},
     "rates": {
-        "num_haplotypes": int,
         "mismatch": float,
         "iterations": int,
         "prior": float,
@@ -287,9 +298,11 @@ SEARCH: list[Row] = [
     ({"exclude": np.array([[0], [6]])}, V, f"{EXCLUDED} 6", "6 for query 1"),
     ({"exclude": np.array([[-2], [0]])}, V, f"{EXCLUDED} 6", "-2 for query 0"),
 ]
-QUERIES_AND_PANEL: list[Row] = [
+SITE_BITS: list[Row] = [
     ({"site_bits": bits(70, 1)}, V, "of 2 words a row (66 haplotypes)", "1"),
     ({"num_haplotypes": 200}, V, "site_bits must be of 4 words a row (200 haplotypes)", "2"),
+]
+QUERIES: list[Row] = [
     ({"queries": bits(3, 3)}, V, "of 2 words a row (70 sites)", "3"),
     ({"queries": bits(3, 4)[:, :2]}, T, BITS, NOT_ADJACENT),
     ({"queries": bits(6)[::2]}, T, BITS, NOT_ADJACENT),
@@ -321,12 +334,67 @@ def ascending(name: str) -> list[Row]:
     ]
 
 
-LI_STEPHENS_VALUES: list[Row] = [
-    *QUERIES_AND_PANEL,
-    *ascending("cumulative_rho"),
-    ({"num_haplotypes": 0}, V, HAPLOTYPES, "0"),
-    ({"num_haplotypes": 2**32}, V, HAPLOTYPES, f"{2**32}"),
+MODEL: list[Row] = [
+    *QUERIES,
+    *ascending("cumulative_rho")[1:],
     *(({"mismatch": value}, V, MISMATCH, f"{value}") for value in (0.0, -0.1, 0.51, NAN)),
+]
+
+
+def states(
+    starts: Any = (0, 3), offsets: Any = ((0, 1, 3), (3, 4, 5), (5, 6, 8)), copied: Any = None
+) -> tuple[np.ndarray, ...]:
+    haplotypes = [7, 0, 65, 1, 1, 8, 9, 65] if copied is None else copied
+    return np.array(starts, np.int64), np.array(offsets), np.array(haplotypes, np.int32)
+
+
+OF_THESE = (V, "States of these queries", "others")
+EVERY_BLOCK = (V, "at least one in every block", "offsets that do not ascend")
+OF_THE_PANEL = "haplotypes of the panel that ascend"
+WRONG_STATES: list[tuple[Any, tuple[type[Exception], str, str]]] = [
+    (states()[:2], (T, "States", "a tuple of another length")),
+    ((None, *states()[1:]), (T, OF_THESE[1], "NoneType")),
+    ((states()[0].astype("i4"), *states()[1:]), (T, OF_THESE[1], "dtype int32")),
+    ((*states()[:2], states()[2].astype("i8")), (T, OF_THESE[1], "dtype int64")),
+    ((*states()[:2], states()[2][None]), (V, OF_THESE[1], "shape (1, 8)")),
+    ((states()[0], np.arange(3), states()[2]), (V, OF_THESE[1], "shape (3,)")),
+    (states(starts=[]), OF_THESE),
+    (states(starts=[0, 0]), OF_THESE),
+    (states(starts=[1, 3]), OF_THESE),
+    (states(starts=[0, 70]), OF_THESE),
+    (states(starts=[0, 3, 4]), OF_THESE),
+    (states(offsets=[[0, 1, 3]]), OF_THESE),
+    (states(offsets=[[0, 1, 3], [3, 3, 5], [5, 6, 8]]), EVERY_BLOCK),
+    (states(offsets=[[0, 1, 3], [3, 4, 5], [5, 6, 9]]), EVERY_BLOCK),
+    (states(offsets=[[-1, 1, 3], [3, 4, 5], [5, 6, 8]]), EVERY_BLOCK),
+    (states(copied=[7, 0, 66, 1, 1, 8, 9, 65]), (V, OF_THE_PANEL, "66")),
+    (states(copied=[7, 65, 0, 1, 1, 8, 9, 65]), (V, OF_THE_PANEL, "0")),
+    (states(copied=[7, 0, 0, 1, 1, 8, 9, 65]), (V, OF_THE_PANEL, "0")),
+    (states(copied=[-1, 0, 65, 1, 1, 8, 9, 65]), (V, OF_THE_PANEL, "-1")),
+]
+OVER_STATES_VALUES: list[Row] = [
+    *MODEL,
+    (
+        {"cumulative_rho": np.zeros(129)},
+        V,
+        "haplotype_bits must be of 3 words a row (129 sites)",
+        "2",
+    ),
+    (
+        {"cumulative_rho": np.zeros(71)},
+        V,
+        "observed must be a contiguous bool (71,) array",
+        "shape (70,)",
+    ),
+    ({"haplotype_bits": bits(66, 1)}, V, "of 2 words a row (70 sites)", "1"),
+    (
+        {"haplotype_bits": bits(0), "exclude": None},
+        V,
+        "rows of haplotype_bits must be from 1 to 2147483647",
+        "0",
+    ),
+    *(({"states": value}, T, "States", got) for value, got in ((5, "int"), ([0, 1], "list"))),
+    *(({"states": value}, *expected) for value, expected in WRONG_STATES),
 ]
 VALUES: dict[str, list[Row]] = {
     "pack": [
@@ -403,14 +471,35 @@ VALUES: dict[str, list[Row]] = {
         ({"database": floats(0)}, V, f"rows of database must be {HAPLOTYPES}", "0"),
         ({"queries": floats(2, 4)}, V, "of 3 dimensions, as database", "4"),
     ],
-    "dosage": LI_STEPHENS_VALUES,
+    "dosage": [
+        *MODEL,
+        ascending("cumulative_rho")[0],
+        *SITE_BITS,
+        ({"num_haplotypes": 0}, V, HAPLOTYPES, "0"),
+        ({"num_haplotypes": 2**32}, V, HAPLOTYPES, f"{2**32}"),
+    ],
+    "evidence": [
+        *OVER_STATES_VALUES,
+        ({"sites": np.array([0, 1, 2, 4, 4])}, V, "ascending and below 70", "4"),
+        ({"sites": np.array([-1, 1, 2, 3, 4])}, V, "ascending and below 70", "-1"),
+        ({"sites": np.array([0, 1, 2, 3, 70])}, V, "ascending and below 70", "70"),
+        (
+            {"sites": np.arange(4)},
+            V,
+            "alt_count must be a contiguous int64 (4,) array",
+            "shape (5,)",
+        ),
+        ({"alt_count": np.array([0, 1, 2, 3, 67])}, V, "from 0 to 66", "67"),
+        ({"alt_count": np.array([-1, 1, 2, 3, 4])}, V, "from 0 to 66", "-1"),
+    ],
     "rates": [
-        *LI_STEPHENS_VALUES,
+        *OVER_STATES_VALUES,
         ({"iterations": 0}, V, "from 1 to 1000000", "0"),
         *(({"prior": value}, V, NOT_NEGATIVE, f"{value}") for value in (-0.5, NAN, float("inf"))),
     ],
     "states": [
-        *QUERIES_AND_PANEL,
+        *QUERIES,
+        *SITE_BITS,
         *ascending("position_cm"),
         *(
             ({name: value}, V, "from 1 to 2147483647", f"{value}")
@@ -442,17 +531,6 @@ VALUES: dict[str, list[Row]] = {
         ),
         ({"threads": 0}, V, THREADS, "0"),
     ],
-    "features": [
-        ({"num_sites": 129}, V, "queries must be of 3 words a row (129 sites)", "2"),
-        ({"num_sites": -1}, V, SITES, "-1"),
-        ({"neighbours": bits(5)}, V, "of a multiple of 2 rows", "5"),
-        ({"observed": bits(2)}, V, "of one row", "2"),
-        ({"position": np.arange(99)}, V, ARRAYS["features"]["position"], "shape (99,)"),
-        ({"queries": bits(4)[::2]}, T, BITS, NOT_ADJACENT),
-        ({"decay_sites": 0.0}, V, "above 0", "0.000000"),
-        ({"decay_sites": -1.0}, V, "above 0", "-1.000000"),
-        ({"decay_sites": NAN}, V, "above 0", "nan"),
-    ],
 }
 
 
@@ -463,6 +541,12 @@ VALUES: dict[str, list[Row]] = {
 def test_wrong_values(function, changes, error, expected, got):
     text = expected if " must be " in expected else f"{next(iter(changes))} must be {expected}"
     refuses(function, error, re.escape(f"{text}, got {got}"), **changes)
+
+
+def test_good_states():
+    for function in ("rates", "evidence"):
+        call, good = CALLS[function]
+        call(**{**good, "states": states()})
 
 
 def test_numbers_of_numpy_are_numbers():

@@ -29,18 +29,19 @@ struct StatesView {
   bool is_constant = false;
 };
 
-// Columns of the evidence. Everything is about the minor allele. "Carriers" are the states that
-// have it, "others" the rest; their shares are those of the posterior of the copied state halfway
-// between the two neighbouring observed sites. Lengths are of the match between query and state, in
-// expected switches, up to each neighbouring observed site. Odds are those of probabilities from
-// 1e-5 to 1 - 1e-5; logarithms of shares and lengths have 1e-6 and 1 added.
+// Columns of the evidence; snvrag/kernels/evidence.py defines them. "Carriers" are the states that
+// have the minor allele, "others" the rest; shares are those of the posterior of the copied state
+// halfway between the neighbouring observed sites. Lengths are of the match between query and
+// state, in expected switches, up to each neighbouring observed site. Odds are those of
+// probabilities from 1e-5 to 1 - 1e-5; to what else is a logarithm, 1e-6 (shares) or 1 has been
+// added.
 enum Evidence : int {
   kLogOdds,         // of the minor allele: the model's answer
   kForwardOdds,     // the same from the alleles before the site alone
   kBackwardOdds,    // and from those behind it
   kUnswitchedOdds,  // the same, given that no state is drawn between the neighbours
   kSwitchOdds,      // log-odds that a state is drawn between the neighbours
-  kDifference,      // of the probabilities at the two neighbours, absolute
+  kDifference,      // of the probabilities at the two neighbours, absolute; no logarithm
   kConcentration,   // log of the sum of squared shares of all states
   kCarrierConcentration,
   kOtherConcentration,
@@ -68,8 +69,9 @@ enum Evidence : int {
 //
 // Cost: some 40 instructions for each query, observed site and 16 states, a word of bits for each
 // state and 64 sites, and a few instructions for each query, wanted site and carrier among its
-// states. Memory for each thread: a bit for each site and state, and 8 bytes for each block and
-// state. Returns false when cancelled; the output is then incomplete.
+// states, or for each of its states where most of the posterior is that of carriers. Memory for
+// each thread: a bit for each site and state, and 8 bytes for each block and state. Returns false
+// when cancelled; the output is then incomplete.
 bool li_stephens_evidence(const LiStephensQueries& queries, const HaplotypePanel& panel,
                           const StatesView& states, const std::int64_t* wanted,
                           std::int64_t num_wanted, const std::int64_t* minor_counts,
