@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..io.checkpoint import load_checkpoint, sha256_of, written_by
 from ..kernels import EVIDENCE, HeadWeights
 from ..network.device import choose_device
-from ..network.head import Head, HeadConfig
+from ..network.head import Head
 from ..network.options import NetworkConfig
 from ..network.transformer import ImputationNetwork
 from ..panel.windows import WindowConfig
@@ -91,7 +91,7 @@ def load_network(
 
 
 def _head(weights: dict[str, torch.Tensor], config: NetworkConfig) -> HeadWeights:
-    head = Head(len(EVIDENCE), HeadConfig(hidden=config.hidden))
+    head = Head(len(EVIDENCE), config.hidden)
     start = "head."
     head.load_state_dict(
         {n.removeprefix(start): w for n, w in weights.items() if n.startswith(start)}

@@ -11,7 +11,7 @@ from ..kernels import States, retrieve_states
 ALL_HAPLOTYPES = 512
 # Chosen on held-out samples of parts of two panels of the 1000 Genomes Project, and of simulated
 # ones of 1,100 to 50,000 haplotypes: the loss is that of all haplotypes, or within 3% of it.
-_NEIGHBOURS, _WITHIN_CM = 48, 0.5
+_NEIGHBOURS, _WITHIN_CM = 64, 0.3
 BLOCK_SITES = 8
 """Typed sites of a block of states."""
 

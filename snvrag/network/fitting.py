@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..kernels import HeadWeights
-from .head import Head, HeadConfig
+from .head import Head
 
 _SEED = 2024
 
@@ -46,7 +46,6 @@ def fit_head(
     is_minor: NDArray[np.bool_],
     weight: NDArray[np.float32] | None = None,
     *,
-    config: HeadConfig | None = None,
     start: HeadWeights | None = None,
     fit: Fit | None = None,
     on_step: Callable[[int, int], object] | None = None,
@@ -60,7 +59,7 @@ def fit_head(
     rows, truth = torch.from_numpy(evidence), torch.from_numpy(is_minor).float()
     weights = torch.ones(len(truth)) if weight is None else torch.from_numpy(weight / weight.mean())
     with _on_one_thread():
-        head = Head(rows.shape[1], config) if start is None else Head.of(start)
+        head = Head(rows.shape[1]) if start is None else Head.of(start)
         if start is None:
             head.standardise(rows)
         optimizer = torch.optim.AdamW(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -10,18 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..config.options import Options, option
 from ..kernels import HeadWeights
 from ..kernels.head import LIMIT
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadConfig(Options):
-    """How large the head is."""
-
-    title = "head"
-
-    hidden: int = option(32, "hidden units of the head", least=1)
+from .options import HIDDEN_UNITS
 
 
 class Head(nn.Module):
@@ -37,11 +27,11 @@ class Head(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, num_evidence: int, config: HeadConfig | None = None) -> None:
+    def __init__(self, num_evidence: int, hidden: int = HIDDEN_UNITS) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(num_evidence))
         self.register_buffer("scale", torch.ones(num_evidence))
-        self.hidden = nn.Linear(num_evidence, (config or HeadConfig()).hidden)
+        self.hidden = nn.Linear(num_evidence, hidden)
         self.output = nn.Linear(self.hidden.out_features, 1)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
@@ -82,7 +72,7 @@ class Head(nn.Module):
     def of(cls, weights: HeadWeights) -> Head:
         """Return the head that has these weights."""
         num_evidence, hidden = weights.hidden_weight.shape
-        head = cls(num_evidence, HeadConfig(hidden=hidden))
+        head = cls(num_evidence, hidden)
         head.mean.copy_(torch.from_numpy(weights.mean))
         head.scale.copy_(torch.from_numpy(weights.scale))
         head.hidden.weight.copy_(torch.from_numpy(weights.hidden_weight).T)

@@ -8,6 +8,8 @@ from typing import Literal
 from ..config.options import Options, option
 from ..errors import InputError
 
+HIDDEN_UNITS = 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(Options):
@@ -21,7 +23,7 @@ class NetworkConfig(Options):
         "over windows and retrieved haplotypes (transformer)",
         v18="transformer",
     )
-    hidden: int = option(64, "hidden units of the head", least=1)
+    hidden: int = option(HIDDEN_UNITS, "hidden units of the head", least=1)
     width: int = option(
         384, "width of the transformer; its feed-forward part is four times as wide", least=1
     )

@@ -12,7 +12,7 @@ from ..batches.device import DeviceHaplotypes
 from ..kernels import EVIDENCE, Rates
 from ..li_stephens.rates import HiddenSites, choose_rates, given_mismatch, learn_rates, map_rho
 from ..network.device import holds_panel, require_compiler
-from ..network.head import Head, HeadConfig
+from ..network.head import Head
 from ..network.head_network import HeadNetwork
 from ..network.transformer import ImputationNetwork
 from ..panel.windows import Windows
@@ -30,7 +30,7 @@ def make_network(config: Config, data: RunData, device: torch.device) -> Network
     """Return the untrained network of the options, on a device; a head has the rates of the map."""
     torch.manual_seed(config.training.seed)
     if config.network.network == "head":
-        head = Head(len(EVIDENCE), HeadConfig(hidden=config.network.hidden))
+        head = Head(len(EVIDENCE), config.network.hidden)
         return HeadNetwork(head, given_rates(data)).to(device)
     network = ImputationNetwork(
         config.network,

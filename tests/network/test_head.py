@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from snvrag.kernels import head_log_odds
-from snvrag.network.head import Head, HeadConfig
+from snvrag.network.head import Head
 
 
 def trained_head(num_evidence: int = 5) -> Head:
     """Return a head whose every weight is drawn."""
     torch.manual_seed(1)
-    head = Head(num_evidence, HeadConfig(hidden=20))
+    head = Head(num_evidence, 20)
     head.standardise(torch.randn(50, num_evidence) * 3 + 1)
     for weight in head.parameters():
         torch.nn.init.normal_(weight)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from snvrag.kernels import EVIDENCE, Rates
-from snvrag.network.head import Head, HeadConfig
+from snvrag.network.head import Head
 from snvrag.network.head_network import HeadNetwork
 
 RATES = Rates(np.array([0.0, 0.1, 0.4]), 0.02, np.zeros(0))
@@ -18,7 +18,7 @@ RATES = Rates(np.array([0.0, 0.1, 0.4]), 0.02, np.zeros(0))
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return HeadNetwork(Head(len(EVIDENCE), HeadConfig(hidden=8)), RATES)
+    return HeadNetwork(Head(len(EVIDENCE), 8), RATES)
 
 
 def batch_of(minor_is_alt):
@@ -46,7 +46,7 @@ def test_ref_and_alt_are_treated_alike(network):
 
 
 def test_rates_are_saved_and_no_parameters(network):
-    other = HeadNetwork(Head(len(EVIDENCE), HeadConfig(hidden=8)), RATES)
+    other = HeadNetwork(Head(len(EVIDENCE), 8), RATES)
     network.set_rates(Rates(np.array([0.0, 0.2, 0.25]), 0.3, np.zeros(0)))
     other.load_state_dict(network.state_dict())
     rates = other.rates
