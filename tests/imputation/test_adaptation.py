@@ -22,7 +22,8 @@ from snvrag.panel.panel import Panel
 
 
 @pytest.fixture(autouse=True)
-def _few_steps(monkeypatch):
+def _a_head_of_few_steps(monkeypatch):
+    monkeypatch.setattr(adaptation, "_LEAST_ROWS", 500)  # the other tests of this folder fit none
     monkeypatch.setattr(fitting, "Fit", partial(fitting.Fit, steps=60))
 
 
@@ -76,6 +77,7 @@ def test_neither_threads_nor_torchs_state_matter_or_change():
     torch.manual_seed(1)
     before = torch.get_num_threads(), torch.random.get_rng_state()
     one = adapt(whole(panel, observed), threads=1)
+    assert one.head is not None
     assert torch.get_num_threads() == before[0]
     assert torch.equal(torch.random.get_rng_state(), before[1])
     torch.manual_seed(2)
