@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msprime
 import numpy as np
+from numpy.typing import NDArray
 from vcf_files import genotype_columns
 
 from snvrag.kernels import pack_haplotypes
@@ -35,7 +36,8 @@ def simulate(num_samples: int, length_bp: int, size: int, seed: int) -> Panel:
     )
     model = msprime.BinaryMutationModel()
     trees = msprime.sim_mutations(trees, rate=1.25e-8, model=model, random_seed=seed)
-    rows, position = [], []
+    rows: list[NDArray[np.uint64]] = []
+    position: list[int] = []
     for variant in trees.variants():
         if not position or int(variant.site.position) + 1 > position[-1]:
             errors = rng.random(2 * num_samples) < ERROR_RATE
