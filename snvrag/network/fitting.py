@@ -77,7 +77,7 @@ def fit_head(
             at += size
             optimizer.zero_grad()
             loss = binary_cross_entropy_with_logits(
-                head(rows[batch]), truth[batch], weight=weights[batch]
+                head(rows.index_select(0, batch)), truth[batch], weight=weights[batch]
             )
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
