@@ -22,7 +22,7 @@ EFFECTIVE_SIZE = 100_000
 _MAP_SHARE = 0.5
 # Haplotypes that rates are learned from. Fewer where the panel is so large that all of them would
 # take many seconds: queries x typed sites x states.
-_MOST_QUERIES, _FEWEST_QUERIES, _MOST_WORK = 500, 100, 120_000_000
+_MOST_QUERIES, _FEWEST_QUERIES, _MOST_WORK = 500, 100, 80_000_000
 # The loss is computed for so many haplotypes, at so many hidden sites.
 _LOSS_QUERIES, LOSS_SITES = 100, 1000
 _LEAST_PROBABILITY = 1e-4

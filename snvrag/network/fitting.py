@@ -22,7 +22,7 @@ _SEED = 2024
 class Fit:
     """How a head is fitted: Adam, with a learning rate that falls to 0 along half a cosine."""
 
-    steps: int = 1500
+    steps: int = 1200
     batch_size: int = 4096
     learning_rate: float = 5e-3
     weight_decay: float = 1e-4
