@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "queries.hpp"
 #include "threads.hpp"
 
 namespace snvrag::bindings {
@@ -39,20 +40,8 @@ class LocalProblem {
     panel.mismatch = mismatch;
     num_observed = panel.num_sites - std::count(observed_.begin(), observed_.end(), 0);
 
-    queries_ = adjacent_bit_rows(queries_object, "queries");
-    check_words(queries_.num_columns, panel.num_sites, "queries");
-    queries.bits = queries_.data;
-    queries.num_queries = queries_.num_rows;
-    exclude_ = copy_exclude(exclude_object, queries.num_queries);
-    queries.exclude = exclude_.exclude;
-    if (!missing_object.is_none()) {
-      missing_ = adjacent_bit_rows(missing_object, "missing");
-      check_words(missing_.num_columns, panel.num_sites, "missing");
-      if (missing_.num_rows != queries.num_queries) {
-        value_error("missing", "of as many rows as queries", std::to_string(missing_.num_rows));
-      }
-      queries.missing = missing_.data;
-    }
+    arguments_.read(queries_object, panel.num_sites, exclude_object, missing_object);
+    queries = arguments_.queries;
     if (states_object.is_none()) {
       take_all();
     } else {
@@ -151,10 +140,10 @@ class LocalProblem {
     states.haplotypes = copied_.data();
   }
 
-  Rows<std::uint64_t> haplotypes_, queries_, missing_;
+  Rows<std::uint64_t> haplotypes_;
+  QueryArguments arguments_;
   std::vector<std::uint8_t> observed_;
   py::array rho_;
-  ExcludeCopy exclude_;
   std::vector<std::int64_t> starts_, offsets_;
   std::vector<std::int32_t> copied_;
 };

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "queries.hpp"
 #include "threads.hpp"
 
 namespace snvrag::bindings {
@@ -40,25 +41,14 @@ py::tuple states(const py::object& queries_object, const py::object& sites_objec
   panel.num_sites = site_bits.num_rows;
   const py::array observed = vector<bool>(observed_object, "observed", panel.num_sites);
   const py::array position = vector<double>(position_object, "position_cm", panel.num_sites);
-  panel.observed = values<std::uint8_t>(observed);
+  const auto* seen = values<std::uint8_t>(observed);
+  const std::vector<std::uint8_t> copied(seen, seen + panel.num_sites);  // sizes follow from it
+  panel.observed = copied.data();
   panel.position_cm = values<double>(position);
 
-  LiStephensQueries queries;
-  const auto query_bits = adjacent_bit_rows(queries_object, "queries");
-  check_words(query_bits.num_columns, panel.num_sites, "queries");
-  queries.bits = query_bits.data;
-  queries.num_queries = query_bits.num_rows;
-  const ExcludeCopy exclude = copy_exclude(exclude_object, queries.num_queries);
-  queries.exclude = exclude.exclude;
-  Rows<std::uint64_t> missing;
-  if (!missing_object.is_none()) {
-    missing = adjacent_bit_rows(missing_object, "missing");
-    check_words(missing.num_columns, panel.num_sites, "missing");
-    if (missing.num_rows != queries.num_queries) {
-      value_error("missing", "of as many rows as queries", std::to_string(missing.num_rows));
-    }
-    queries.missing = missing.data;
-  }
+  QueryArguments arguments;
+  arguments.read(queries_object, panel.num_sites, exclude_object, missing_object);
+  const LiStephensQueries& queries = arguments.queries;
 
   StatesOptions options;
   options.neighbours = count(neighbours, 1, kMaxInt32, "neighbours");
