@@ -12,17 +12,6 @@
 
 namespace snvrag {
 
-inline bool bit_of(const std::uint64_t* bits, std::int64_t at) {
-  return (bits[at / 64] >> at % 64 & 1) != 0;
-}
-
-// Returns the probability that the copied haplotype is drawn anew between two sites, at least 1e-7:
-// every haplotype stays reachable, and no probability becomes subnormal, which would be slow.
-inline double jump_between(const LiStephensPanel& panel, std::int64_t site, std::int64_t next) {
-  const double rho = panel.cumulative_rho[next] - panel.cumulative_rho[site];
-  return std::max(1e-7, -std::expm1(-rho));
-}
-
 // The posterior of the copied haplotype at one of a query's observed sites.
 struct SitePosterior {
   std::int64_t site = 0;
@@ -88,7 +77,7 @@ class ForwardBackward {
   void find_observed(const std::uint64_t* missing) {
     sites_.clear();
     for (std::int64_t s = 0; s < panel_.num_sites; ++s) {
-      if (panel_.observed[s] != 0 && (missing == nullptr || !bit_of(missing, s))) {
+      if (panel_.observed[s] != 0 && (missing == nullptr || !has_bit(missing, s))) {
         sites_.push_back(s);
       }
     }
@@ -111,15 +100,16 @@ class ForwardBackward {
   }
 
   double jump_before(std::int64_t i) const {
-    return jump_between(panel_, sites_[static_cast<std::size_t>(i - 1)],
-                        sites_[static_cast<std::size_t>(i)]);
+    const double* rho = panel_.cumulative_rho;
+    return draw_probability(rho[sites_[static_cast<std::size_t>(i)]] -
+                            rho[sites_[static_cast<std::size_t>(i - 1)]]);
   }
 
   LiStephensStep step_at(std::int64_t i, float keep, float jump) const {
     const std::int64_t site = sites_[static_cast<std::size_t>(i)];
     LiStephensStep step = {};
     step.bits = panel_.site_bits + site * panel_.row_stride;
-    step.flip = bit_of(query_, site) ? ~std::uint64_t{0} : 0;
+    step.flip = has_bit(query_, site) ? ~std::uint64_t{0} : 0;
     step.num_words = num_words_;
     step.prior = prior_.data();
     step.keep = keep;

@@ -12,10 +12,6 @@
 
 namespace snvrag {
 
-inline bool has_bit(const std::uint64_t* bits, std::int64_t at) {
-  return (bits[at / 64] >> at % 64 & 1) != 0;
-}
-
 // What all queries of a call share.
 struct ObservedSites {
   explicit ObservedSites(const HaplotypePanel& panel) {
@@ -24,8 +20,7 @@ struct ObservedSites {
     }
     for (std::size_t i = 1; i < sites.size(); ++i) {
       rho.push_back(panel.cumulative_rho[sites[i]] - panel.cumulative_rho[sites[i - 1]]);
-      // At least 1e-7: every state stays reachable, and no probability becomes subnormal.
-      jump.push_back(std::max(1e-7, -std::expm1(-rho.back())));
+      jump.push_back(draw_probability(rho.back()));
     }
   }
 
@@ -77,8 +72,8 @@ class LocalForwardBackward {
   std::int64_t num_alleles() const { return num_alleles_; }
 
   // Calls interval(Interval) from the last interval to the first, and
-  // site(rank, block, row of differing alleles or null, forward, backward) for each observed site,
-  // whose values, multiplied, are in proportion to the posterior.
+  // site(rank, block, forward, backward) for each observed site; the product of the two, divided by
+  // the emission that both have, is in proportion to the posterior.
   template <class AtInterval, class AtSite>
   void run(const LiStephensQueries& queries, std::int64_t query, AtInterval at_interval,
            AtSite at_site) {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 REF, ALT, MASK, PAD = 0, 1, 2, 3
 # Fields of a batch that have no row for each sample.
-_SHARED = ("hidden", "panel_af", "relative_position", "minor_is_alt")
+_SHARED = ("hidden", "panel_af", "relative_position", "alt_is_minor")
 
 T = TypeVar("T", bound="_Tensors")
 
@@ -183,7 +183,7 @@ class EvidenceBatch(_Tensors):
         As `Batch.scored`.
     panel_af : (N,) float32
         ALT frequency in the reference panel, which guides the mask and makes a site rare or common.
-    minor_is_alt : (N,) bool
+    alt_is_minor : (N,) bool
         Whether at most half of the reference panel's haplotypes have ALT.
     work : Work
     """
@@ -194,7 +194,7 @@ class EvidenceBatch(_Tensors):
     alleles: Tensor
     scored: Tensor
     panel_af: Tensor
-    minor_is_alt: Tensor
+    alt_is_minor: Tensor
     work: Work
 
     @property

@@ -74,7 +74,7 @@ class EvidenceDataset(Dataset[EvidenceBatch]):
     ) -> None:
         self.targets, self.windows, self.masks, self.rates = targets, windows, masks, rates
         self._panel, self._position_cm, self._threads = panel, position_cm, threads
-        self._minor_is_alt = 2 * panel.alt_count <= panel.num_haplotypes
+        self._alt_is_minor = 2 * panel.alt_count <= panel.num_haplotypes
         self._held: ObservedSet | None = None
 
     def __getitem__(self, key: Key) -> EvidenceBatch:
@@ -117,7 +117,7 @@ class EvidenceDataset(Dataset[EvidenceBatch]):
             torch.from_numpy(alleles),
             torch.from_numpy(scored),
             torch.from_numpy(self._panel.af[sites].astype(np.float32)),
-            torch.from_numpy(self._minor_is_alt[sites]),
+            torch.from_numpy(self._alt_is_minor[sites]),
             Work(int(bool(keys) and not is_held), build_seconds, num_bytes, evidence_seconds),
         )
 

@@ -33,7 +33,7 @@ class HeadNetwork(nn.Module):
     def forward(self, batch: EvidenceBatch) -> HaplotypePrediction:
         """Predict the sites of a batch."""
         minor = self.head(batch.evidence).float()
-        return HaplotypePrediction(torch.where(batch.minor_is_alt, minor, -minor))
+        return HaplotypePrediction(torch.where(batch.alt_is_minor, minor, -minor))
 
     @property
     def rates(self) -> Rates:

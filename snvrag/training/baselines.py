@@ -88,7 +88,7 @@ def _by_evidence(
     for inputs in loader.batches(VALIDATION_SEED):
         batch = cast(EvidenceBatch, inputs[0])
         minor = batch.evidence[..., 0]
-        alt = torch.where(batch.minor_is_alt, minor, -minor).sigmoid()
+        alt = torch.where(batch.alt_is_minor, minor, -minor).sigmoid()
         af = batch.strata_af
         for metrics, hap_dosage in ((frequency, af[:, None].expand(-1, 2, -1)), (model, alt)):
             metrics.update(hap_dosage, batch.alleles, batch.scored, af)

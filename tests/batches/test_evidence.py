@@ -110,7 +110,7 @@ def test_a_batch_is_the_kernels_answer_for_each_sample(monkeypatch, kind, most):
         np.testing.assert_array_equal(batch.evidence[b], expected)
         np.testing.assert_array_equal(batch.alleles[b], rows[:, sites])
     np.testing.assert_array_equal(batch.panel_af, PANEL.af[sites].astype(np.float32))
-    np.testing.assert_array_equal(batch.minor_is_alt, PANEL.alt_count[sites] <= 24)
+    np.testing.assert_array_equal(batch.alt_is_minor, PANEL.alt_count[sites] <= 24)
 
 
 @pytest.mark.parametrize("kind", TARGETS)
@@ -194,7 +194,7 @@ def test_rows_of_a_batch():
     assert part.num_samples == 2
     assert torch.equal(part.evidence, batch.evidence[1:])
     assert torch.equal(part.strata_af, batch.strata_af[1:])
-    assert torch.equal(part.minor_is_alt, batch.minor_is_alt)
+    assert torch.equal(part.alt_is_minor, batch.alt_is_minor)
 
 
 def test_without_keys_and_with_keys_that_do_not_go_together():

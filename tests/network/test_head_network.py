@@ -21,9 +21,9 @@ def network():
     return HeadNetwork(Head(len(EVIDENCE), 8), RATES)
 
 
-def batch_of(minor_is_alt):
+def batch_of(alt_is_minor):
     evidence = torch.randn(2, 2, 3, len(EVIDENCE), generator=torch.Generator().manual_seed(1))
-    return SimpleNamespace(evidence=evidence, minor_is_alt=torch.tensor(minor_is_alt))
+    return SimpleNamespace(evidence=evidence, alt_is_minor=torch.tensor(alt_is_minor))
 
 
 def test_untrained_it_is_the_model(network):

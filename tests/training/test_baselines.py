@@ -53,7 +53,7 @@ def test_against_baselines_by_hand(own, preset):
     for sample in range(len(model)):
         keys = [Key(VALIDATION_SEED, window, sample) for window in range(len(windows))]
         batch = evidence.__getitems__(keys)
-        sign = torch.where(batch.minor_is_alt, 1, -1)
+        sign = torch.where(batch.alt_is_minor, 1, -1)
         model[sample][:, batch.sites] = (sign * batch.evidence[0, ..., 0]).sigmoid()
     for window in range(len(windows)):
         start, stop = windows.flanked_starts[window], windows.flanked_stops[window]

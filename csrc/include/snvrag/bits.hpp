@@ -20,4 +20,8 @@ constexpr std::uint64_t last_word_mask(std::int64_t num_bits) {
   return ~std::uint64_t{0} >> ((kWordBits - num_bits % kWordBits) % kWordBits);
 }
 
+constexpr bool has_bit(const std::uint64_t* row, std::int64_t at) {
+  return (row[at / kWordBits] >> at % kWordBits & 1) != 0;
+}
+
 }  // namespace snvrag

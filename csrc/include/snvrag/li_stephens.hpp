@@ -1,12 +1,18 @@
 // The Li-Stephens model: a haplotype as an imperfect mosaic of the haplotypes of a panel.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "snvrag/cancel.hpp"
 #include "snvrag/search.hpp"
 
 namespace snvrag {
+
+// The probability that the copied haplotype is drawn anew over some expected switches, at least
+// 1e-7: every haplotype stays reachable, and no probability becomes subnormal, which would be slow.
+inline double draw_probability(double rho) { return std::max(1e-7, -std::expm1(-rho)); }
 
 struct LiStephensQueries {
   const std::uint64_t* bits = nullptr;     // (num_queries, words of num_sites)
