@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from snvrag.panel.windows import Windows
 from snvrag.training.run_data import held_out
 
 MASK_WINDOW_SIZE = 1020
+EAGLE_TITLES = "chr position COMBINED_rate(cM/Mb) Genetic_Map(cM)\n"
 _SITES_AT_ONCE = 512
 
 
@@ -94,9 +95,11 @@ def copy_nearest(
 # --- Files ----------------------------------------------------------------------------------------
 
 
-def write_panel(path: Path, panel: Panel, observed: NDArray[np.bool_] | None = None) -> None:
-    """Write phased genotypes; with ``observed``, INFO says which sites are typed or imputed."""
-    _write_vcf(path, panel, observed, "GT", _genotypes(panel))
+def write_panel(
+    path: Path, panel: Panel, observed: NDArray[np.bool_] | None = None, *, phased: bool = True
+) -> None:
+    """Write the genotypes; with ``observed``, INFO says which sites are typed or imputed."""
+    _write_vcf(path, panel, observed, "GT", _genotypes(panel, phased))
 
 
 def write_frequencies(path: Path, panel: Panel, truth: Panel, observed: NDArray[np.bool_]) -> None:
@@ -105,12 +108,8 @@ def write_frequencies(path: Path, panel: Panel, truth: Panel, observed: NDArray[
     _write_vcf(path, truth, observed, "DS", dosages)
 
 
-def write_plink_map(path: Path, genetic_map: Path, chrom: str) -> None:
-    """Write a genetic map in PLINK's format, which Beagle and Minimac4 read.
-
-    The source has a header that names the columns pos and cM; PLINK's columns are chromosome, name,
-    cM and position.
-    """
+def read_map(genetic_map: Path) -> list[tuple[str, str]]:
+    """Return position and cM of each line of a genetic map whose header names pos and cM."""
     opener = gzip.open if genetic_map.suffix == ".gz" else open
     with opener(genetic_map, "rt") as stream:
         header = stream.readline().split()
@@ -120,20 +119,37 @@ def write_plink_map(path: Path, genetic_map: Path, chrom: str) -> None:
                 f"--map {genetic_map}: expected a column {missing.pop()}, got {' '.join(header)}"
             )
         position, distance = header.index("pos"), header.index("cM")
-        lines = [
-            f"{chrom} . {fields[distance]} {fields[position]}\n"
-            for fields in map(str.split, stream)
-        ]
-    path.write_text("".join(lines), encoding="utf-8")
+        return [(fields[position], fields[distance]) for fields in map(str.split, stream)]
 
 
-def _genotypes(panel: Panel) -> Iterator[bytes]:
+def write_maps(folder: Path, points: Sequence[tuple[str, str]], chrom: str) -> None:
+    """Write positions and cM as map.plink (Beagle, Minimac4), map.shapeit4 and map.eagle.
+
+    Eagle takes rates from its last column and ignores the one before.
+    """
+    formats = {
+        "plink": ("", "{chrom} . {cm} {position}"),
+        "shapeit4": ("pos chr cM\n", "{position} {chrom} {cm}"),
+        "eagle": (EAGLE_TITLES, "{chrom} {position} 0 {cm}"),
+    }
+    for name, (titles, line) in formats.items():
+        lines = (line.format(chrom=chrom, position=at, cm=cm) + "\n" for at, cm in points)
+        (folder / f"map.{name}").write_text(titles + "".join(lines), encoding="utf-8")
+
+
+def write_uniform_map(path: Path, chrom: str) -> None:
+    """Write 1 cM/Mb in the format of Eagle, which does not run without a map."""
+    lines = f"{chrom} 0 1 0\n{chrom} 1000000000 1 1000\n"
+    path.write_text(EAGLE_TITLES + lines, encoding="utf-8")
+
+
+def _genotypes(panel: Panel, phased: bool) -> Iterator[bytes]:
     """Yield the genotypes of each site as VCF columns."""
     samples = np.arange(panel.num_samples)
     for start in range(0, panel.num_sites, _SITES_AT_ONCE):
         stop = min(start + _SITES_AT_ONCE, panel.num_sites)
         alleles = panel.sample_alleles(samples, start, stop)
-        yield from genotype_columns(alleles.reshape(panel.num_haplotypes, -1).T)
+        yield from genotype_columns(alleles.reshape(panel.num_haplotypes, -1).T, phased=phased)
 
 
 def _write_vcf(
@@ -173,6 +189,11 @@ def _write_vcf(
     if compressor.returncode:
         raise InputError(f"bgzip failed on {path}")
     temporary.replace(path)
+    index(path)
+
+
+def index(path: Path) -> None:
+    """Index a bgzipped VCF."""
     subprocess.run([program("tabix"), "-f", "-p", "vcf", str(path)], check=True)
 
 

@@ -1,4 +1,4 @@
-"""Methods of imputation, with the wall time of each and, for a process, its peak memory."""
+"""Methods of imputation, with the time of each and, for a process, its peak memory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from accuracy_data import Split, copy_nearest, write_frequencies, write_panel
+from accuracy_data import Split, copy_nearest, index, write_frequencies, write_panel
 from numpy.typing import NDArray
 
 from snvrag.errors import InputError
 from snvrag.io.model_file import load_model_file, save_model
+from snvrag.panel.panel import Panel
 
 NEAREST = ("nearest-whole", "nearest-1020", "nearest-510", "nearest-255")
-PEERS = ("minimac4", "minimac4-map", "beagle", "beagle-map")
+# Programs that phase an unphased target, which Minimac4 imputes then.
+PHASING = {"shapeit4-minimac4": "shapeit4", "eagle-minimac4": "bio-eagle"}
+PEERS = tuple(name + end for name in ("minimac4", "beagle", *PHASING) for end in ("", "-map"))
 # With a model learned from the panel, with that model given (and a prepared panel), and with its
 # rates but not its head: what the head is given.
 SNVRAG = ("snvrag", "snvrag-map", "snvrag-saved", "li-stephens", "li-stephens-map")
@@ -33,11 +37,13 @@ METHODS = ("frequency", *NEAREST, *PROGRAMS)
 class Target:
     """The held-out samples at some of the panel's sites, (S,) bool: the typed ones.
 
-    The folder holds ``target.vcf.gz`` and what the methods make of it.
+    The folder holds ``target.vcf.gz`` and what the methods make of it. ``samples`` has the phase
+    of that file, at all sites; None where the file has none.
     """
 
     folder: Path
     observed: NDArray[np.bool_]
+    samples: Panel | None
 
     @property
     def path(self) -> Path:
@@ -49,13 +55,27 @@ class Target:
 class Cost:
     """The command line of a process, or a method's name, and the cost of one run of it.
 
-    A finished run is not repeated where the command is the same. The peak is the largest resident
-    set of the process; None for work in this process.
+    A finished run is not repeated where the command is the same. CPU seconds are those of user and
+    system. The peak is the largest resident set of the process; None for work in this process.
     """
 
     command: str
     wall_seconds: float
+    cpu_seconds: float
     peak_mib: float | None
+
+
+class Result(NamedTuple):
+    """The imputed file, that with the phase of the typed sites, and the costs.
+
+    The two are one, except that Minimac4 imputes with the phase that it is given, whatever it
+    writes. ``before`` is the cost of preparing the panel, or None.
+    """
+
+    imputed: Path
+    phased: Path
+    cost: Cost
+    before: Cost | None = None
 
 
 # Until a process runs its own program, the memory of its parent counts as its own. A small process
@@ -67,7 +87,8 @@ process = subprocess.Popen(sys.argv[2:])
 _, status, usage = os.wait4(process.pid, 0)
 seconds = time.perf_counter() - started
 with open(sys.argv[1], "w") as report:
-    json.dump([os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss], report)
+    cpu = usage.ru_utime + usage.ru_stime
+    json.dump([os.waitstatus_to_exitcode(status), seconds, cpu, usage.ru_maxrss], report)
 """
 
 
@@ -84,28 +105,29 @@ def run_process(command: list[str], log: Path, threads: int, stdout: Path | None
             check=False,
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )
-    code, seconds, peak = (
-        json.loads(report.read_text(encoding="utf-8")) if report.exists() else (1, 0.0, 0)
+    code, seconds, cpu, peak = (
+        json.loads(report.read_text(encoding="utf-8")) if report.exists() else (1, 0.0, 0.0, 0)
     )
     if code:
         lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
         raise RuntimeError(f"exit code {code}: {lines[-1]} (see {log})")
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    return Cost(shlex.join(command), seconds, peak / unit)
+    return Cost(shlex.join(command), seconds, cpu, peak / unit)
 
 
 @dataclass(frozen=True)
 class Methods:
     """Runs methods on targets, and none again whose result is in the folder.
 
-    The folder holds the panel and, with ``has_map``, the genetic map. ``impute_options`` are
-    further ones of `snvrag.impute`, as in a shell.
+    The folder holds the panel and, with ``has_map``, the genetic map. ``unphased`` says that the
+    targets have no phase. ``impute_options`` are further ones of `snvrag.impute`, as in a shell.
     """
 
     folder: Path
     split: Split
     threads: int = 1
     has_map: bool = False
+    unphased: bool = False
     impute_options: str = ""
 
     @property
@@ -123,12 +145,17 @@ class Methods:
         base = name.removesuffix("-map")
         if base != name and not self.has_map:
             return "no --map"
-        if base in ("minimac4", "beagle") and shutil.which(base) is None:
-            return f"{base} is not installed"
-        return None
+        if base in PHASING and not self.unphased:
+            return "the target is phased"
+        if (base in NEAREST or base == "minimac4") and self.unphased:
+            return "it needs a phased target"
+        needed = {"beagle": ("beagle",), "minimac4": ("minimac4",)}
+        needed |= {name: (phasing, "minimac4") for name, phasing in PHASING.items()}
+        absent = [program for program in needed.get(base, ()) if shutil.which(program) is None]
+        return f"{absent[0]} is not installed" if absent else None
 
-    def run(self, name: str, target: Target) -> tuple[Path, Cost, Cost | None]:
-        """Return the imputed file, its cost, and that of preparing the panel (or None).
+    def run(self, name: str, target: Target) -> Result:
+        """Impute a target by a method.
 
         Raises
         ------
@@ -138,21 +165,45 @@ class Methods:
         output = target.folder / f"{name}.vcf.gz"
         if name not in PROGRAMS:
             impute = self._write_frequencies if name == "frequency" else self._copy_nearest
-            return output, self._work(output, name, lambda: impute(name, target, output)), None
+            cost = self._work(output, name, lambda: impute(name, target, output))
+            return Result(output, output, cost)
         base = name.removesuffix("-map")
         genetic_map = self.map_path if base != name else None
-        prepared, before = None, None
+        if base in PHASING:
+            return self._phase_and_impute(name, target, output, genetic_map)
+        prepared, before, phased = None, None, output
         if base == "beagle":
             command = self._beagle(target, output, genetic_map)
         elif base == "minimac4":
             prepared, before = self._compressed_panel()
-            command = self._minimac4(prepared, target, output, genetic_map)
+            phased = target.path
+            command = self._minimac4(prepared, phased, output, genetic_map)
         else:
             if base == "snvrag-saved":
                 prepared, before = self._prepared_panel()
             command = self._snvrag(name, target, output, genetic_map)
         log = target.folder / f"{name}.log"
-        return output, self._process(output, command, log, prepared), before
+        return Result(output, phased, self._process(output, command, log, prepared), before)
+
+    def _phase_and_impute(
+        self, name: str, target: Target, output: Path, genetic_map: Path | None
+    ) -> Result:
+        """Phase a target and have Minimac4 impute it; the cost is that of both."""
+        phased = target.folder / f"{name.replace('minimac4', 'phased')}.vcf.gz"
+        phase = self._shapeit4 if name.startswith("shapeit4") else self._eagle
+        log = phased.with_name(f"{name}.phasing.log")
+        first = self._process(phased, phase(target, phased, genetic_map), log)
+        index(phased)
+        panel, before = self._compressed_panel()
+        command = self._minimac4(panel, phased, output, genetic_map)
+        then = self._process(output, command, target.folder / f"{name}.log", phased)
+        cost = Cost(
+            f"{first.command} && {then.command}",
+            first.wall_seconds + then.wall_seconds,
+            first.cpu_seconds + then.cpu_seconds,
+            max(first.peak_mib or 0, then.peak_mib or 0),
+        )
+        return Result(output, phased, cost, before)
 
     # --- Programs ---------------------------------------------------------------------------------
 
@@ -166,6 +217,22 @@ class Methods:
             *([f"map={genetic_map}"] if genetic_map else []),
         ]
 
+    def _shapeit4(self, target: Target, output: Path, genetic_map: Path | None) -> list[str]:
+        return [
+            *("shapeit4", "--input", str(target.path), "--reference", str(self.panel_path)),
+            *("--region", self.split.panel.chrom, "--output", str(output)),
+            *("--thread", str(self.threads)),
+            *(["--map", str(genetic_map.with_suffix(".shapeit4"))] if genetic_map else []),
+        ]
+
+    def _eagle(self, target: Target, output: Path, genetic_map: Path | None) -> list[str]:
+        rates = genetic_map.with_suffix(".eagle") if genetic_map else self.folder / "uniform.eagle"
+        return [
+            *("bio-eagle", "--vcfTarget", str(target.path), "--vcfRef", str(self.panel_path)),
+            *("--geneticMapFile", str(rates), "--numThreads", str(self.threads)),
+            *("--outPrefix", str(output).removesuffix(".vcf.gz"), "--vcfOutFormat", "z"),
+        ]
+
     def _compressed_panel(self) -> tuple[Path, Cost]:
         """Return Minimac4's own form of the panel, and what it cost."""
         path = self.folder / "panel.msav"
@@ -174,10 +241,10 @@ class Methods:
         return path, self._process(path, command, log, to_stdout=True)
 
     def _minimac4(
-        self, panel: Path, target: Target, output: Path, genetic_map: Path | None
+        self, panel: Path, target: Path, output: Path, genetic_map: Path | None
     ) -> list[str]:
         return [
-            *("minimac4", str(panel), str(target.path)),
+            *("minimac4", str(panel), str(target)),
             *("-o", str(output), "-O", "vcf.gz", "-f", "GT,DS,HDS,GP"),
             *("--threads", str(self.threads)),
             *(["--map", str(genetic_map)] if genetic_map else []),
@@ -232,15 +299,17 @@ class Methods:
     def _copy_nearest(self, name: str, target: Target, output: Path) -> None:
         window = name.removeprefix("nearest-")
         size = self.split.panel.num_sites if window == "whole" else int(window)
-        copied = copy_nearest(self.split.panel, self.split.truth, target.observed, size)
+        assert target.samples is not None
+        copied = copy_nearest(self.split.panel, target.samples, target.observed, size)
         write_panel(output, copied, target.observed)
 
     def _work(self, output: Path, name: str, work: Callable[[], None]) -> Cost:
         finished = _finished(output, name)
         if finished is None:
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             work()
-            finished = Cost(name, time.perf_counter() - started, None)
+            cpu_seconds = time.process_time() - used
+            finished = Cost(name, time.perf_counter() - started, cpu_seconds, None)
             _finish(output, finished)
         return finished
 

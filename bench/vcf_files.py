@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def genotype_columns(alleles: NDArray[np.int8]) -> Iterator[bytes]:
-    """Yield the phased genotypes of each of (S, H) sites, a tab before each sample's."""
+def genotype_columns(alleles: NDArray[np.int8], *, phased: bool = True) -> Iterator[bytes]:
+    """Yield the genotypes of each of (S, H) sites, a tab before each sample's.
+
+    Unphased ones have the smaller allele first, so that nothing tells their order.
+    """
     num_sites, num_haplotypes = alleles.shape
     text = np.empty((num_sites, num_haplotypes // 2, 4), np.uint8)
-    text[:] = np.frombuffer(b"\t0|0", np.uint8)
-    text[:, :, 1] += alleles[:, 0::2].astype(np.uint8)
-    text[:, :, 3] += alleles[:, 1::2].astype(np.uint8)
+    text[:] = np.frombuffer(b"\t0|0" if phased else b"\t0/0", np.uint8)
+    pairs = alleles.reshape(num_sites, -1, 2).astype(np.uint8)
+    text[:, :, 1::2] += pairs if phased else np.sort(pairs, axis=2)
     for row in text:
         yield row.tobytes()
 

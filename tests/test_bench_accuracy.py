@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -12,7 +13,9 @@ import accuracy
 import accuracy_data
 import accuracy_methods
 import numpy as np
+import phase
 import pytest
+import vcf_files
 
 from snvrag.errors import InputError
 from snvrag.io.genotypes import SiteStream
@@ -84,11 +87,55 @@ def test_copying_the_nearest(panel, tiny_alleles):
 def test_genetic_map(tmp_path):
     source = tmp_path / "map.gmap"
     source.write_text("pos\tchr\tcM\n100\tchr20\t0.5\n200\tchr20\t0.75\n")
-    accuracy_data.write_plink_map(tmp_path / "map.plink", source, "20")
+    accuracy_data.write_maps(tmp_path, accuracy_data.read_map(source), "20")
     assert (tmp_path / "map.plink").read_text() == "20 . 0.5 100\n20 . 0.75 200\n"
+    shapeit4 = (tmp_path / "map.shapeit4").read_text()
+    assert shapeit4 == "pos chr cM\n100 20 0.5\n200 20 0.75\n"
+    eagle = (tmp_path / "map.eagle").read_text()
+    assert eagle.splitlines()[1:] == ["20 100 0 0.5", "20 200 0 0.75"]
     source.write_text("position\tcM\n")
     with pytest.raises(InputError, match="expected a column pos"):
-        accuracy_data.write_plink_map(tmp_path / "map.plink", source, "20")
+        accuracy_data.read_map(source)
+
+
+def test_unphased_genotypes_hide_the_order():
+    alleles = np.array([[0, 0, 0, 1, 1, 0, 1, 1]], np.int8)
+    assert next(vcf_files.genotype_columns(alleles)) == b"\t0|0\t0|1\t1|0\t1|1"
+    unphased = next(vcf_files.genotype_columns(alleles, phased=False))
+    assert unphased == b"\t0/0\t0/1\t0/1\t1/1"
+
+
+def test_switch_error_by_hand():
+    """Five heterozygotes and a homozygote: a switch, no switch, one unphased, one called 1|1."""
+    truth = np.array([[0, 1], [1, 0], [0, 0], [0, 1], [1, 0], [0, 1]], np.int8)
+    calls = np.array([[1, 0, 1], [1, 0, 1], [0, 0, 0], [0, 1, 1], [1, 0, 1], [0, 1, 1]], np.int16)
+    others = calls.copy()
+    assert phase.switch_error(truth[:, None], calls[:, None]) == 1 / 4
+    others[4, 2] = 0
+    assert phase.switch_error(truth[:, None], others[:, None]) == (1 + 0 + 2 * 0.5) / 4
+    both = np.stack([calls, others], axis=1)
+    assert phase.switch_error(np.stack([truth, truth], axis=1), both) == 3 / 8
+    calls[5, :2] = 1
+    assert phase.switch_error(truth[:, None], calls[:, None]) == (1 + 0 + 0 + 0.5) / 4
+    assert np.isnan(phase.switch_error(truth[:1, None], calls[:1, None]))
+
+
+@needs_bgzip
+def test_switched_phase(panel, tmp_path):
+    observed = np.random.default_rng(2).random(200) < 0.3
+    typed = panel.select_sites(np.flatnonzero(observed))
+    assert phase.switch_phase(panel, observed, 0.0) is panel
+    for rate, least, most in ((1.0, 1.0, 1.0), (0.2, 0.1, 0.3)):
+        switched = phase.switch_phase(panel, observed, rate)
+        before, after = (p.sample_alleles(np.arange(24), 0, 200) for p in (panel, switched))
+        assert np.array_equal(np.sort(before, axis=1), np.sort(after, axis=1))
+        path = tmp_path / "switched.vcf.gz"
+        accuracy_data.write_panel(path, switched)
+        assert least <= phase.switch_error_of(path, typed) <= most
+    accuracy_data.write_panel(path, panel, phased=False)
+    assert phase.switch_error_of(path, typed) == 0.5
+    accuracy_data.write_frequencies(path, panel, panel, observed)
+    assert np.isnan(phase.switch_error_of(path, typed))
 
 
 def test_cost_of_a_process(tmp_path):
@@ -98,6 +145,7 @@ def test_cost_of_a_process(tmp_path):
     cost = accuracy_methods.run_process(small, tmp_path / "log", 1, tmp_path / "out")
     assert (tmp_path / "out").read_text() == "said\n"
     assert ballast.nbytes / 2**20 > cost.peak_mib > 1
+    assert cost.cpu_seconds > 0
     large = [sys.executable, "-S", "-c", "x = b'1' * (80 << 20)"]
     assert accuracy_methods.run_process(large, tmp_path / "log", 1).peak_mib > 80
     broken = [sys.executable, "-c", "import sys; sys.exit('out of luck')"]
@@ -140,11 +188,11 @@ def test_commands_of_snvrag(panel, tmp_path, monkeypatch):
 
     def stand_in(self, output, command, *_, **__):
         ran.append(command[1:])
-        return accuracy_methods.Cost("", 1.0, 2.0)
+        return accuracy_methods.Cost("", 1.0, 2.0, 3.0)
 
     monkeypatch.setattr(accuracy_methods.Methods, "_process", stand_in)
     monkeypatch.setattr(accuracy_methods, "_without_head", lambda path: path.with_suffix(".rates"))
-    target = accuracy_methods.Target(tmp_path / "chip", np.ones(200, bool))
+    target = accuracy_methods.Target(tmp_path / "chip", np.ones(200, bool), split.truth)
     methods = accuracy_methods.Methods(tmp_path, split, has_map=True, impute_options="-x")
     for name in accuracy_methods.SNVRAG:
         methods.run(name, target)
@@ -165,6 +213,52 @@ def test_commands_of_snvrag(panel, tmp_path, monkeypatch):
     assert saved[saved.index("--model") + 1] == learned[learned.index("--save-model") + 1]
     for command, of in ((rates, "snvrag"), (rates_of_map, "snvrag-map")):
         assert command[command.index("--model") + 1] == str(tmp_path / "chip" / f"{of}.rates")
+
+
+def test_phasing_before_minimac4(panel, tmp_path, monkeypatch):
+    """Minimac4 is given what the program has phased, with a map of its own; costs are summed."""
+    ran = []
+
+    def stand_in(self, output, command, *_, **__):
+        ran.append(command)
+        return accuracy_methods.Cost(command[0], len(ran), 10.0 * len(ran), 100.0 * len(ran))
+
+    monkeypatch.setattr(accuracy_methods.Methods, "_process", stand_in)
+    monkeypatch.setattr(accuracy_methods, "index", lambda path: None)
+    split = accuracy_data.hold_out(panel, 0.2, 0)
+    methods = accuracy_methods.Methods(tmp_path, split, has_map=True, unphased=True)
+    target = accuracy_methods.Target(tmp_path, np.ones(200, bool), None)
+    for program, name in (("shapeit4", "shapeit4"), ("bio-eagle", "eagle")):
+        for end in ("", "-map"):
+            ran.clear()
+            result = methods.run(f"{name}-minimac4{end}", target)
+            phasing, _, minimac4 = ran
+            assert phasing[0] == program
+            assert str(target.path) in phasing
+            assert (str(tmp_path / f"map.{name}") in phasing) is bool(end)
+            assert minimac4[2] == str(result.phased) == str(tmp_path / f"{name}-phased{end}.vcf.gz")
+            assert ("--map" in minimac4) is bool(end)
+            assert result.cost == accuracy_methods.Cost(f"{program} && minimac4", 4, 40, 300)
+    assert "phased target" in methods.why_not("minimac4")
+    phased = accuracy_methods.Methods(tmp_path, split)
+    assert phased.why_not("eagle-minimac4") == "the target is phased"
+
+
+@needs_bgzip
+def test_an_unphased_target(tiny_vcf, tmp_path, capsys):
+    folder = tmp_path / "out"
+    arguments = [
+        *("--panel", str(tiny_vcf), "--output", str(folder), "--chip-kb", "0.2"),
+        *("--only", "frequency", "nearest-255"),
+    ]
+    assert accuracy.main([*arguments, "--unphased"]) == 0
+    assert "nearest-255: left out: it needs a phased target" in capsys.readouterr().err
+    with gzip.open(folder / "chip" / "target.vcf.gz", "rt") as stream:
+        genotypes = {call for line in stream if line[0] != "#" for call in line.split()[9:]}
+    assert genotypes == {"0/0", "0/1", "1/1"}
+    for other in ([], ["--switch-error", "0.1"]):
+        assert accuracy.main([*arguments, *other]) == 2
+        assert "made with other settings" in capsys.readouterr().err
 
 
 @needs_bgzip
