@@ -23,9 +23,15 @@ from snvrag.io.model_file import load_model_file, save_model
 from snvrag.panel.panel import Panel
 
 NEAREST = ("nearest-whole", "nearest-1020", "nearest-510", "nearest-255")
-# Programs that phase an unphased target, which Minimac4 imputes then.
-PHASING = {"shapeit4-minimac4": "shapeit4", "eagle-minimac4": "bio-eagle"}
-PEERS = tuple(name + end for name in ("minimac4", "beagle", *PHASING) for end in ("", "-map"))
+# Programs that a method needs, in the order in which they are run.
+NEEDED = {
+    "minimac4": ("minimac4",),
+    "beagle": ("beagle",),
+    "shapeit4-minimac4": ("shapeit4", "minimac4"),
+    "eagle-minimac4": ("bio-eagle", "minimac4"),
+}
+PHASING = ("shapeit4-minimac4", "eagle-minimac4")
+PEERS = tuple(name + end for name in NEEDED for end in ("", "-map"))
 # With a model learned from the panel, with that model given (and a prepared panel), and with its
 # rates but not its head: what the head is given.
 SNVRAG = ("snvrag", "snvrag-map", "snvrag-saved", "li-stephens", "li-stephens-map")
@@ -149,9 +155,7 @@ class Methods:
             return "the target is phased"
         if (base in NEAREST or base == "minimac4") and self.unphased:
             return "it needs a phased target"
-        needed = {"beagle": ("beagle",), "minimac4": ("minimac4",)}
-        needed |= {name: (phasing, "minimac4") for name, phasing in PHASING.items()}
-        absent = [program for program in needed.get(base, ()) if shutil.which(program) is None]
+        absent = [program for program in NEEDED.get(base, ()) if shutil.which(program) is None]
         return f"{absent[0]} is not installed" if absent else None
 
     def run(self, name: str, target: Target) -> Result:
