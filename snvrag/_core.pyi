@@ -22,10 +22,10 @@ def imputed_records(
 ) -> bytes: ...
 def read_genotypes(
     codes: NDArray[np.int32],
-    hide_unphased: bool,
     ploidy: NDArray[np.uint8],
     alleles: NDArray[np.uint64],
     missing: NDArray[np.uint64],
+    unphased: NDArray[np.uint64],
 ) -> tuple[int, int, int, int, int, int]: ...
 def li_stephens_dosage(
     queries: NDArray[np.uint64],

@@ -33,6 +33,7 @@ def blocks(polymorphic: NDArray[np.bool_], size: int) -> Iterator[MatchedBlock]:
             typed=position % 5 == 0,
             target_bits=target,
             target_missing_bits=target + np.uint64(1),
+            target_unphased_bits=target + np.uint64(2),
         )
 
 

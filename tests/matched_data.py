@@ -43,6 +43,7 @@ class MatchedData:
             # Whatever stands in the place of a missing allele.
             target_bits=oracle.pack_haplotypes((target * typed).T.astype(np.int8)),
             target_missing_bits=oracle.pack_haplotypes(lacks.T),
+            target_unphased_bits=np.zeros((typed.size, (len(target) // 2 + 63) // 64), np.uint64),
         )
 
     def blocks(self, size: int = 50) -> Iterator[MatchedBlock]:

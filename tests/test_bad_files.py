@@ -61,7 +61,7 @@ def read_whole(path: Path, _: dict[str, Any]) -> None:
 
 
 OPTIONS = st.fixed_dictionaries(
-    {"missing": st.sampled_from(["drop", "keep"]), "unphased": st.sampled_from(["refuse", "hide"])}
+    {"missing": st.sampled_from(["drop", "keep"]), "unphased": st.sampled_from(["refuse", "keep"])}
 )
 
 META = [

@@ -249,9 +249,6 @@ IMPUTE: dict[str, Turn] = {
     "region": turn("1:2000-5000", "positions"),
     "genetic_map": turn(Files.map, "rates"),
     "report": turn(lambda files: files.path("dropped.tsv"), "written"),
-    "allow_unphased": turn(
-        True, "result", target=lambda files: files.target("unphased", separator="/")
-    ),
     "overwrite": turn(False, "result", output=Files.existing),
     "threads": turn(2, "threads"),
     "device": turn("cuda:99", "result", model=checkpoint),

@@ -109,7 +109,7 @@ def test_help_and_wrong_arguments_do_not_wait_for_torch(given, code):
     run, loaded = loaded_by(given, {"torch", "numba", "cyvcf2", "safetensors"})
     assert run.returncode == code, run.stderr
     assert loaded == "loaded: []"
-    assert "--allow-unphased" in run.stdout + run.stderr or code == 2
+    assert "--genetic-map" in run.stdout + run.stderr or code == 2
 
 
 def test_a_saved_model_needs_no_torch(arguments, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..io.matching import MatchedBlock, MatchSummary, match_blocks
 from ..io.reading import HaplotypeReader, open_haplotypes, open_target
-from ..io.records import DroppedSite, UnphasedGenotypeError
+from ..io.records import DroppedSite
 from .options import ImputeOptions
 
 # Read on each side of a region, so that its ends are predicted as within the chromosome: some
@@ -41,15 +40,14 @@ class Inputs:
         """
         region = None if options.place is None else options.place.with_flanks(_FLANK_BP).text
         panel = open_haplotypes(options.panel, region=region)
-        with _hint_at_unphased():
-            target = open_target(
-                options.target,
-                panel.chrom,
-                region=region,
-                missing="keep",
-                unphased="hide" if options.allow_unphased else "refuse",
-                on_drop=on_dropped,
-            )
+        target = open_target(
+            options.target,
+            panel.chrom,
+            region=region,
+            missing="keep",
+            unphased="keep",
+            on_drop=on_dropped,
+        )
         return cls(options, panel, target)
 
     @property
@@ -64,10 +62,9 @@ class Inputs:
     def matched(self, summary: MatchSummary) -> Iterator[MatchedBlock]:
         """Yield the sites of the panel, matched with the target; counts go to ``summary``."""
         target = self.target
-        with _hint_at_unphased():
-            yield from match_blocks(
-                self.panel.blocks(), target.blocks(), target.ploidy, target.chrom, summary
-            )
+        yield from match_blocks(
+            self.panel.blocks(), target.blocks(), target.ploidy, target.chrom, summary
+        )
 
 
 class MatchedSites:
@@ -136,6 +133,7 @@ class MatchedSites:
             self._typed.append((block.position[typed], block.alleles[typed]))
             has_typed |= bool(block.typed.any())
             num_bytes += block.site_bits.nbytes + 2 * block.target_bits.nbytes
+            num_bytes += block.target_unphased_bits.nbytes
             if num_bytes > _HELD_BYTES:
                 self._held = None
             if self._held is not None:
@@ -157,14 +155,3 @@ class MatchedSites:
                 argument="target",
                 path=options.target,
             )
-
-
-@contextmanager
-def _hint_at_unphased() -> Iterator[None]:
-    """Add to the error for unphased genotypes that imputation can hide them."""
-    try:
-        yield
-    except UnphasedGenotypeError as error:
-        raise InputError(
-            f"{error.message}, or allow unphased genotypes, which are then imputed", path=error.path
-        ) from error

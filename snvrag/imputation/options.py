@@ -18,7 +18,8 @@ class ImputeOptions(Options):
         metavar="FILE",
     )
     target: str = option(
-        help="samples to impute, phased, in a format of --panel; missing genotypes are imputed too",
+        help="samples to impute, phased or not, in a format of --panel; missing genotypes are "
+        "imputed too",
         metavar="FILE",
     )
     output: str = option(
@@ -49,9 +50,6 @@ class ImputeOptions(Options):
         None,
         "write a tab-separated table of the target's sites that were dropped, and why",
         metavar="FILE",
-    )
-    allow_unphased: bool = option(
-        False, "impute unphased heterozygotes of the target instead of refusing them"
     )
     overwrite: bool = option(False, "replace --output, --report and --save-model if they exist")
     threads: int | None = option(

@@ -104,6 +104,10 @@ class ArraySource(ABC):
             codes[calls < -1] = NO_ALLELE
         return codes
 
+    def phase_sets(self, handle: int) -> None:  # noqa: ARG002
+        """Return None: they are not read."""
+        return
+
     @contextmanager
     def quiet(self) -> Iterator[None]:
         """Ignore the warnings of the libraries about formats."""

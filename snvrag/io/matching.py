@@ -121,12 +121,15 @@ class MatchedBlock(SiteBlock):
         haploid sample has its one allele in both.
     target_missing_bits : (n, ceil(2 * T / 64)) uint64
         1 where an allele is missing at a typed site.
+    target_unphased_bits : (n, ceil(T / 64)) uint64
+        1 where a genotype has no phase and its two alleles differ, as in `SiteBlock`.
     """
 
     alt_count: NDArray[np.int64]
     typed: NDArray[np.bool_]
     target_bits: NDArray[np.uint64]
     target_missing_bits: NDArray[np.uint64]
+    target_unphased_bits: NDArray[np.uint64]
 
 
 def match_sites(
@@ -238,6 +241,7 @@ def match_blocks(
         typed = np.zeros(n, bool)
         target_bits = np.zeros((n, num_words), np.uint64)
         missing_bits = np.zeros((n, num_words), np.uint64)
+        unphased_bits = np.zeros((n, (ploidy.size + 63) // 64), np.uint64)
         for piece in target.until(int(block.position[-1])):
             index, outcome = match_sites(
                 piece.position, piece.alleles, block.position, block.alleles
@@ -248,6 +252,8 @@ def match_blocks(
             typed[sites] = True
             target_bits[sites] = expander.diploid(bits)
             missing_bits[sites] = expander.diploid(missing)
+            if piece.unphased_bits is not None:
+                unphased_bits[sites] = piece.unphased_bits[kept]
             start, stop = summary.counted(piece.position[kept])
             summary.num_missing += int(np.bitwise_count(missing[start:stop]).sum())
             summary.count_target(piece, outcome, chrom)
@@ -260,6 +266,7 @@ def match_blocks(
             typed=typed,
             target_bits=target_bits,
             target_missing_bits=missing_bits,
+            target_unphased_bits=unphased_bits,
         )
     for piece in target.rest():
         summary.count_target(piece, np.full(piece.num_sites, Outcome.NOT_IN_PANEL, np.int8), chrom)

@@ -93,9 +93,10 @@ def open_haplotypes(
 
     Each kind of record has one rule. Dropped and counted are records with several ALT alleles,
     records that are not SNVs, duplicates of a position and alleles, and, by the arguments, records
-    with missing or unphased genotypes. Refused are a second chromosome, a position that descends, a
-    call of more than two alleles and a sample whose ploidy changes. A record that is dropped by one
-    rule is not checked against the others. Homozygous calls need no phase.
+    with missing genotypes. Refused are a second chromosome, a position that descends, a call of
+    more than two alleles, a sample whose ploidy changes and, by the arguments, an unphased
+    heterozygote. A record that is dropped by one rule is not checked against the others. Homozygous
+    calls need no phase.
 
     Parameters
     ----------
@@ -107,8 +108,10 @@ def open_haplotypes(
         BCF then needs an index.
     missing : {"drop", "keep"}
         Whether records with a missing allele are dropped, or kept with ``missing_bits``.
-    unphased : {"refuse", "hide"}
-        Whether an unphased heterozygote is an error, or both its alleles count as missing.
+    unphased : {"refuse", "keep"}
+        Whether an unphased heterozygote is an error, or kept with ``unphased_bits``. Where the file
+        has phase sets (FORMAT/PS), a sample's heterozygotes outside of its first one are then
+        unphased, too.
     on_drop : callable, optional
         Called with every `DroppedSite` in file order.
 
@@ -119,8 +122,6 @@ def open_haplotypes(
 
     Raises
     ------
-    UnphasedGenotypeError
-        If the first sites have an unphased heterozygote, and ``unphased`` is "refuse".
     InputError
         If the file cannot be read, no site is left, or the first sites are refused: those that are
         read ahead to learn the ploidy of the samples (mostly one).

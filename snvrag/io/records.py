@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..panel.site_block import SiteBlock
 
 Missing = Literal["drop", "keep"]
-Unphased = Literal["refuse", "hide"]
+Unphased = Literal["refuse", "keep"]
 
 # Code of a genotype past the last allele of a shorter call, as in BCF.
 NO_ALLELE = -(2**31) + 1
@@ -62,7 +62,8 @@ class ReadReport:
     num_missing : int
         Genotypes with a missing allele in records that were kept.
     num_unphased : int
-        Unphased heterozygotes in records that were kept, taken as missing.
+        Unphased genotypes of two alleles that differ, one of which may be missing, in records that
+        were kept.
     """
 
     path: str
@@ -79,17 +80,13 @@ class ReadReport:
         if self.num_missing:
             text += f"; {self.num_missing} genotypes missing"
         if self.num_unphased:
-            text += f"; {self.num_unphased} unphased genotypes hidden"
+            text += f"; {self.num_unphased} unphased"
         return text
 
 
 def listed(counts: Counter[str]) -> str:
     """Return counts in words, the largest first: ``3 multi-allelic, 1 duplicate``."""
     return ", ".join(f"{count} {what}" for what, count in counts.most_common())
-
-
-class UnphasedGenotypeError(InputError):
-    """A file that must be phased has an unphased heterozygote."""
 
 
 # A record of a format: chromosome, position, ID (None or "." without one), REF, ALTs and the handle
@@ -117,6 +114,9 @@ class RecordSource(Protocol):
         Of shape (num_samples, ploidy). A code is ``(allele + 1) << 1 | phased``, 0 or 1 for a
         missing allele and `NO_ALLELE` past the last allele of a call that is shorter than others.
         """
+
+    def phase_sets(self, handle: Any) -> NDArray[Any] | None:
+        """Return the phase set of each sample at a record; None if the file has no such field."""
 
     def contig_length(self, chrom: str) -> int | None:
         """Return the length of a chromosome in bp, if the file has it."""
@@ -182,17 +182,21 @@ class BlockBuilder:
         self.chrom = ""
         self._source = source
         self._keep_missing = missing == "keep"
-        self._hide_unphased = unphased == "hide"
+        self._keep_unphased = unphased == "keep"
         self._on_drop = on_drop
         self._records = ordered(source.records(), source.path)
         self._num_words = (2 * len(source.samples) + 63) // 64
+        self._num_sample_words = (len(source.samples) + 63) // 64
         self._ploidy = np.zeros(len(source.samples), np.uint8)
         self._ploidy_is_known = False
         self._columns: NDArray[np.int64] | None = None
         self._position = 0
         self._pairs_here: set[str] = set()
-        # Where missing bits go that nobody keeps.
+        # The phase set of each sample's first phased genotype of two alleles; None before it.
+        self._phase_set = np.full(len(source.samples), None, object)
+        # Where bits go that nobody keeps.
         self._no_missing = np.empty(self._num_words, np.uint64)
+        self._no_unphased = np.empty(self._num_sample_words, np.uint64)
         self.ploidy = self._resolve_ploidy()
 
     def _resolve_ploidy(self) -> NDArray[np.int64]:
@@ -237,6 +241,11 @@ class BlockBuilder:
         """Return the next sites that are kept, with two bits a sample."""
         bits = np.empty((num_sites, self._num_words), np.uint64)
         missing = np.empty_like(bits) if self._keep_missing else None
+        unphased = (
+            np.empty((num_sites, self._num_sample_words), np.uint64)
+            if self._keep_unphased
+            else None
+        )
         positions: list[int] = []
         alleles: list[str] = []
         ids: list[str] = []
@@ -257,7 +266,10 @@ class BlockBuilder:
                     continue
                 row = len(positions)
                 reason = self._read_genotypes(
-                    record, bits[row], self._no_missing if missing is None else missing[row]
+                    record,
+                    bits[row],
+                    self._no_missing if missing is None else missing[row],
+                    self._no_unphased if unphased is None else unphased[row],
                 )
                 if reason is not None:
                     self._drop(record, reason)
@@ -272,7 +284,8 @@ class BlockBuilder:
         n = len(positions)
         letters = np.frombuffer("".join(alleles).encode(), "S1").astype("U1").reshape(n, 2)
         missing = None if missing is None else missing[:n]
-        return SiteBlock(np.array(positions, np.int64), letters, ids, bits[:n], missing)
+        unphased = None if unphased is None else unphased[:n]
+        return SiteBlock(np.array(positions, np.int64), letters, ids, bits[:n], missing, unphased)
 
     def _drop(self, record: Record, reason: str) -> None:
         self.report.dropped[reason] += 1
@@ -281,7 +294,11 @@ class BlockBuilder:
             self._on_drop(DroppedSite(chrom, position, ref, ",".join(alts) or ".", reason))
 
     def _read_genotypes(
-        self, record: Record, bits: NDArray[np.uint64], missing: NDArray[np.uint64]
+        self,
+        record: Record,
+        bits: NDArray[np.uint64],
+        missing: NDArray[np.uint64],
+        unphased: NDArray[np.uint64],
     ) -> str | None:
         """Read a record's genotypes into a row; return why it is dropped, or None."""
         codes = self._source.codes(record[-1])
@@ -289,7 +306,7 @@ class BlockBuilder:
             raise self._refusal(record, "no genotypes (FORMAT/GT)")
         before = None if self._ploidy_is_known else self._ploidy.copy()
         first_unphased, num_unphased, changed, polyploid, num_missing, highest = (
-            _core.read_genotypes(codes, self._hide_unphased, self._ploidy, bits, missing)
+            _core.read_genotypes(codes, self._ploidy, bits, missing, unphased)
         )
         reason = None
         if highest > 1:
@@ -304,24 +321,45 @@ class BlockBuilder:
             what = f"{self._sample(changed)} has a {_PLOIDY_NAMES[3 - known]} genotype"
             hint = f"{_PLOIDY_NAMES[known]} before: choose a region in which all have one ploidy"
             raise self._refusal(record, what, f", {hint}")
-        elif num_unphased and not self._hide_unphased:
+        elif num_unphased and not self._keep_unphased:
             what = f"{self._sample(first_unphased)} has an unphased genotype"
-            hint = ", phase the file first (Beagle, Eagle or SHAPEIT)"
-            raise self._refusal(record, what, hint, UnphasedGenotypeError)
-        elif num_unphased and not self._keep_missing:
-            reason = "unphased genotype"
+            raise self._refusal(record, what, ", phase the file first (Beagle, Eagle or SHAPEIT)")
         if reason is not None:
             if before is not None:
                 self._ploidy[:] = before
             return reason
+        if self._keep_unphased:
+            sets = self._source.phase_sets(record[-1])
+            if sets is not None:
+                self._unphase_other_sets(sets, bits, missing, unphased)
+            self.report.num_unphased += int(np.bitwise_count(unphased).sum())
         self.report.num_missing += num_missing
-        self.report.num_unphased += num_unphased
         return None
+
+    def _unphase_other_sets(
+        self,
+        sets: NDArray[Any],
+        bits: NDArray[np.uint64],
+        missing: NDArray[np.uint64],
+        unphased: NDArray[np.uint64],
+    ) -> None:
+        """Take phased genotypes as unphased unless they are of their sample's first phase set.
+
+        The file says nothing of phase between sets, and the one bit of a genotype cannot say that
+        two of them have the same set.
+        """
+        n = self._ploidy.size
+        alleles = _core.unpack_rows(np.stack([bits, missing]), 2 * n).reshape(2, n, 2)
+        flags = _core.unpack_rows(unphased[None], n)
+        differ = (alleles[..., 0] != alleles[..., 1]).any(axis=0)
+        phased = np.flatnonzero(differ & (self._ploidy != 1) & (flags[0] == 0))
+        first = [sets[i] if self._phase_set[i] is None else self._phase_set[i] for i in phased]
+        self._phase_set[phased] = first
+        flags[0, phased] = first != sets[phased]
+        unphased[:] = _core.pack_rows(flags)[0]
 
     def _sample(self, index: int) -> str:
         return f"sample {self._source.samples[index]}"
 
-    def _refusal(
-        self, record: Record, what: str, hint: str = "", kind: type[InputError] = InputError
-    ) -> InputError:
-        return kind(f"{what} at {record[0]}:{record[1]}{hint}", path=self._source.path)
+    def _refusal(self, record: Record, what: str, hint: str = "") -> InputError:
+        return InputError(f"{what} at {record[0]}:{record[1]}{hint}", path=self._source.path)

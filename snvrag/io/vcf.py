@@ -19,6 +19,9 @@ from ..panel.regions import Region
 from . import htslib
 from .records import Record, checked_samples
 
+# BCF's code of a missing integer.
+_NO_PHASE_SET = np.int32(-(2**31))
+
 
 class VcfSource:
     """Records of a VCF or BCF, plain, gzipped or bgzipped.
@@ -49,6 +52,7 @@ class VcfSource:
             self._reader = cyvcf2.VCF(path, gts012=False, strict_gt=False)
             samples = list(self._reader.samples)
             self._header = str(self._reader.raw_header)
+            self._has_phase_sets = "##FORMAT=<ID=PS," in self._header
         except Exception as error:  # cyvcf2 raises bare Exception for a header it cannot read
             raise self._error(f"not a readable VCF or BCF file ({one_line(error)})") from error
         self.samples = checked_samples(samples, path)
@@ -101,6 +105,18 @@ class VcfSource:
             # htslib reads arbitrary bytes for samples without it, or ends the process.
             raise self._error(f"GT is not the first field of FORMAT at {handle.CHROM}:{handle.POS}")
         return None
+
+    def phase_sets(self, handle: Any) -> NDArray[Any] | None:
+        """See `RecordSource.phase_sets`; FORMAT/PS is an integer or text."""
+        if not self._has_phase_sets:
+            return None
+        try:
+            sets = handle.format("PS") if "PS" in handle.FORMAT else None
+        except Exception as error:
+            place = f"{handle.CHROM}:{handle.POS}"
+            raise self._error(f"damaged at {place} ({one_line(error)})") from error
+        missing = np.full(len(self.samples), _NO_PHASE_SET)
+        return missing if sets is None else sets.reshape(len(self.samples), -1)[:, 0]
 
     def contig_length(self, chrom: str) -> int | None:
         """Return the length in bp from the header."""

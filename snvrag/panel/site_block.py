@@ -32,6 +32,9 @@ class SiteBlock:
         Bit j of word w is haplotype 64 * w + j; 0 where the allele is missing.
     missing_bits : (n, W) uint64 or None
         1 where the allele is missing; None if records with missing alleles are dropped.
+    unphased_bits : (n, ceil(num_samples / 64)) uint64 or None
+        Bit i is 1 where the genotype of sample i has no phase and its two alleles differ, one of
+        which may be missing; None if all are phased.
     """
 
     position: NDArray[np.int64]
@@ -39,6 +42,7 @@ class SiteBlock:
     ids: list[str]
     site_bits: NDArray[np.uint64]
     missing_bits: NDArray[np.uint64] | None = None
+    unphased_bits: NDArray[np.uint64] | None = None
 
     @property
     def num_sites(self) -> int:

@@ -36,11 +36,11 @@ def test_a_target_of_many_chromosomes_is_read_where_the_panel_is(files: Any) -> 
 
 def test_errors_are_of_the_chromosome_that_is_read(files: Any) -> None:
     """Neither another chromosome of the target nor its other name is complained of."""
-    rows = [("2", 5, "A", "G", "0|1"), ("chr1", 1000, "A", "G", "0/1")]
+    rows = [("2", 5, "A", "G", "0|1"), ("chr1", 1000, "A", "G", "0/1/1")]
     target = files.compressed(files.write(rows, ["a"], chroms="2 chr1"))
     panel = files.compressed(files.panel)
     for region in (None, "1"):
-        with pytest.raises(InputError, match="sample a has an unphased genotype at chr1:1000"):
+        with pytest.raises(InputError, match=r"sample a has a genotype of .* at chr1:1000"):
             files.impute(region=region, panel=panel, target=target)
     target = files.compressed(files.write(rows[:1], ["a"], "u.vcf", chroms="2"))
     with pytest.raises(InputError, match=r"^target .*: must have the panel's chromosome 1, got 2"):

@@ -70,13 +70,18 @@ def _letters(bits: NDArray[np.uint64], count: int) -> list[str]:
     return ["".join(map(str, row)) for row in oracle.unpack_haplotypes(bits, count).tolist()]
 
 
-def _block(rows: list[tuple[str, str]], missing: list[str] | None = None) -> SiteBlock:
+def _block(
+    rows: list[tuple[str, str]],
+    missing: list[str] | None = None,
+    unphased: list[str] | None = None,
+) -> SiteBlock:
     """Make a block of ("position REF ALT", "alleles of the haplotypes") rows."""
     return SiteBlock(
         *_sites(*(site for site, _ in rows)),
         [site for site, _ in rows],
         _bits([haplotypes for _, haplotypes in rows]),
         None if missing is None else _bits(missing),
+        None if unphased is None else _bits(unphased),
     )
 
 
@@ -104,6 +109,7 @@ TARGET = _block(
         ("70 G T", "1011"),
     ],
     missing=["0000"] * 3 + ["0101"] + ["0000"] * 6,
+    unphased=["00", "11", "10", "01", "00", "00", "10", "11", "11", "11"],
 )
 
 
@@ -123,6 +129,8 @@ def test_streams_give_the_same_whatever_the_blocks(panel_size: int, target_size:
     alleles = ["0000", "0000", "0110", "0000", "1010", "1011", "0000"]
     assert _letters(matched.target_bits, 4) == alleles
     assert _letters(matched.target_missing_bits, 4) == ["0000"] * 4 + ["0101"] + ["0000"] * 2
+    unphased = ["00", "00", "11", "00", "01", "10", "00"]
+    assert _letters(matched.target_unphased_bits, 2) == unphased
     assert (summary.num_panel_sites, summary.num_typed_sites, summary.num_missing) == (7, 3, 2)
     counts = [summary.outcomes[outcome] for outcome in Outcome]
     assert counts == [2, 1, 4, 0, 1, 0, 2]
@@ -142,6 +150,7 @@ def test_haploid_samples_are_repeated() -> None:
     assert _letters(block.target_bits, 6)[:2] == ["110011", "001100"]
     assert _letters(block.target_missing_bits, 6)[:2] == ["000000", "000011"]
     assert summary.num_missing == 1
+    assert not block.target_unphased_bits.any()
     mixed, *_ = match_blocks([PANEL], [target], np.array([1, 2]), "20", MatchSummary())
     assert _letters(mixed.target_bits, 4)[:2] == ["1101", "0010"]
 

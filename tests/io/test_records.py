@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from panel_files import make_panel, unpack_sites, write_panel_vcf, write_vcf
+from panel_files import VCF_HEADER, make_panel, unpack_sites, write_panel_vcf, write_vcf
 from snvrag.errors import InputError
 from snvrag.io.reading import open_haplotypes, read_panel
-from snvrag.io.records import UnphasedGenotypeError
 
 GOOD = "0|0 0|1 1|1"
 
@@ -112,7 +111,6 @@ def test_refused(written):
             read_panel(path)
         assert str(refused.value).startswith(f"{path}: {words}")
         assert "\n" not in str(refused.value)
-        assert isinstance(refused.value, UnphasedGenotypeError) == ("unphased" in words)
 
 
 def test_nothing_left(written):
@@ -133,18 +131,83 @@ def test_missing_alleles_are_kept_where_asked(written):
     assert read_all(path)[1] == [10]
 
 
-def test_unphased_heterozygotes_are_hidden_where_asked(written):
-    path = written(("1", 10, "A", "C", "0/1 0|1 1/1"), ("1", 20, "A", "C", "0/0 1/0 0/1"))
-    rows, _, reader = read_all(path, missing="keep", unphased="hide")
-    assert rows == [[-1, -1, 0, 1, 1, 1], [0, 0, -1, -1, -1, -1]]
-    assert "3 unphased genotypes hidden" in str(reader.report)
-    assert reader.report.num_missing == 0
-    with pytest.raises(UnphasedGenotypeError, match="sample a"):
+def unphased_of(path, num_sites=1024):
+    """Return alleles by site, and which samples are unphased there, with the reader."""
+    rows, _, reader = read_all(path, num_sites, missing="keep", unphased="keep")
+    blocks = open_haplotypes(path, missing="keep", unphased="keep").blocks(num_sites)
+    num_samples = len(reader.samples)
+    flags = [unpack_sites(block.unphased_bits, num_samples).T.tolist() for block in blocks]
+    return rows, [row for part in flags for row in part], reader
+
+
+def test_unphased_heterozygotes_are_kept_where_asked(written):
+    """Beside phased, missing and half-missing genotypes, and alleles that the record lacks."""
+    path = written(
+        ("1", 10, "A", "C", "0/1 0|1 1/1"),
+        ("1", 20, "A", "C", "0/0 1/0 0/2"),
+        ("1", 30, "A", "C", "./1 .|1 ./."),
+        ("1", 40, "A", "C", "1/. 1|. 0/1"),
+        ("1", 50, "A", "C", "0/0 1/1 0/0"),
+    )
+    for size in (1, 2, 1024):
+        rows, unphased, reader = unphased_of(path, size)
+        assert rows == [
+            [0, 1, 0, 1, 1, 1],
+            [-1, 1, -1, 1, -1, -1],
+            [1, -1, 1, -1, 0, 1],
+            [0, 0, 1, 1, 0, 0],
+        ]
+        assert unphased == [[1, 0, 0], [1, 0, 0], [1, 0, 1], [0, 0, 0]]
+    assert str(reader.report).endswith(
+        "5 records, 4 kept, dropped: 1 multi-allelic; 5 genotypes missing; 4 unphased"
+    )
+    with pytest.raises(InputError, match="sample a has an unphased genotype at 1:10"):
         open_haplotypes(path, missing="keep")
-    path = written(("1", 10, "A", "C", "0/1 0|1 1/1"), ("1", 20, "A", "C", GOOD))
-    _, positions, reader = read_all(path, unphased="hide")
-    assert positions == [20]
-    assert reader.report.dropped == {"unphased genotype": 1}
+    assert next(open_haplotypes(written(("1", 10, "A", "C", GOOD))).blocks()).unphased_bits is None
+
+
+def test_unphased_haploid_and_missing_samples(written):
+    """One of each: haploid, heterozygous nowhere, missing everywhere, half-missing at first."""
+    names = ["haploid", "homozygous", "missing", "half"]
+    calls = ["0 1/1 ./. ./1", ". 0/0 ./. 0/1", "1 1/1 . 1|0"]
+    path = written(*(("1", 10 + i, "A", "C", call) for i, call in enumerate(calls)), samples=names)
+    rows, unphased, reader = unphased_of(path)
+    assert reader.ploidy.tolist() == [1, 2, 2, 2]
+    assert rows == [[0, 1, 1, -1, -1, -1, 1], [-1, 0, 0, -1, -1, 0, 1], [1, 1, 1, -1, -1, 1, 0]]
+    assert unphased == [[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]
+    for call, words in (("1/1 1 1/1 1|0", "haploid has a diploid"), ("1 0 . 0", "a haploid")):
+        path = written(("1", 10, "A", "C", calls[0]), ("1", 20, "A", "C", call), samples=names)
+        with pytest.raises(InputError, match=f"sample .*{words} genotype at 1:20") as refused:
+            unphased_of(path)
+        assert "\n" not in str(refused.value)
+
+
+PHASE_SETS = [
+    ("0|1:5 0|1:. 1|1:5", [0, 0, 0]),
+    ("1|0:5 0/1:. 0/1:5", [0, 1, 1]),
+    ("1|1:9 1|0:7 0|1:8", [0, 1, 0]),  # the first set of b is the one without a number
+    ("0|1:9 0|1:. 1|0:8", [1, 0, 0]),
+    ("0|1:9 1|0:7 .|0:9", [1, 1, 1]),
+    ("1|0:5 0|1:. .|.:9", [0, 0, 0]),
+    ("0|0:9 .|1:. 1|0:9", [0, 0, 1]),
+]
+
+
+@pytest.mark.parametrize("kind", ["Integer", "String"])
+def test_only_the_first_phase_set_of_a_sample_is_phased(written, kind):
+    header = VCF_HEADER + f'##FORMAT=<ID=PS,Number=1,Type={kind},Description="Phase set">\n'
+    records = [("1", 10 + i, "A", "C", calls, "GT:PS") for i, (calls, _) in enumerate(PHASE_SETS)]
+    # The set of a record that is dropped does not count, and a record without the field has one.
+    records.insert(1, ("1", 10, "A", "C", "0|1:1 0|1:1 0|1:1", "GT:PS"))
+    if kind == "Integer":
+        records.append(("1", 90, "A", "C", "0|1 0|1 0|1"))
+    for size in (2, 1024):
+        _, unphased, reader = unphased_of(written(*records, header=header), size)
+        assert unphased[: len(PHASE_SETS)] == [expected for _, expected in PHASE_SETS]
+        assert unphased[len(PHASE_SETS) :] == [[1, 0, 1]] * (kind == "Integer")
+        assert reader.report.num_unphased == sum(map(sum, unphased))
+    # Where unphased genotypes are refused, phase sets are not looked at.
+    assert read_all(written(*records[:1], header=header))[0] == [[0, 1, 0, 1, 1, 1]]
 
 
 def test_ploidy_is_that_of_the_calls(written):

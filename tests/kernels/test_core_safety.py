@@ -77,11 +77,11 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "read_genotypes": (
         _core.read_genotypes,
         {
-            "codes": np.full((40, 2), 2, np.int32),
-            "hide_unphased": False,
-            "ploidy": np.zeros(40, np.uint8),
-            "alleles": np.zeros(2, U8),
-            "missing": np.zeros(2, U8),
+            "codes": np.full((70, 2), 2, np.int32),
+            "ploidy": np.zeros(70, np.uint8),
+            "alleles": np.zeros(3, U8),
+            "missing": np.zeros(3, U8),
+            "unphased": np.zeros(2, U8),
         },
     ),
     "imputed_records": (
@@ -221,7 +221,7 @@ def test_wrong_number_of_axes(function, argument):
             call(function, **{argument: value})
 
 
-WRITTEN = {f"{name} of read_genotypes" for name in ("ploidy", "alleles", "missing")}
+WRITTEN = {f"{name} of read_genotypes" for name in ("ploidy", "alleles", "missing", "unphased")}
 WRITTEN.add("out of gather_alleles")
 FREE = {
     "alleles of pack_rows": {0, 1},
@@ -375,10 +375,10 @@ def test_weights_and_positions_of_any_value():
 
 
 def test_genotypes_do_not_write_where_they_may_not():
-    for argument, size in itertools.product(("alleles", "missing"), (1, 3)):
+    for argument, size in itertools.product(("alleles", "missing", "unphased"), (1, 4)):
         out = np.zeros(size, U8)
         with pytest.raises(ValueError, match=f"^{argument} must be "):
-            call("read_genotypes", codes=np.full((40, 2), 4, np.int32), **{argument: out})
+            call("read_genotypes", codes=np.full((70, 2), 4, np.int32), **{argument: out})
         assert not out.any()
 
 
@@ -400,8 +400,8 @@ def test_zero_sized_everything():
     assert _core.gather_columns(zeros(5, 2), 5, 5, np.arange(3)).shape == (3, 0)
     for samples, ploidy, words, at, expected in ((0, 2, 0, 0, -1), (3, 0, 1, 4, 3)):
         codes = zeros(samples, ploidy, dtype=np.int32)
-        out = zeros(samples, dtype=np.uint8), zeros(words), zeros(words)
-        assert _core.read_genotypes(codes, False, *out)[at] == expected
+        out = zeros(samples, dtype=np.uint8), zeros(words), zeros(words), zeros(words)
+        assert _core.read_genotypes(codes, *out)[at] == expected
     for made in (
         _core.HammingIndex.from_haplotypes(zeros(3, 0), 0, zeros(0, dtype=bool)),
         _core.HammingIndex.from_sites(zeros(0, 1), 3, zeros(0, dtype=bool)),

@@ -204,9 +204,9 @@ def code(allele: int, phased: int = 1) -> int:
     return END if allele == -2 else (allele + 1) << 1 | phased
 
 
-def read_slowly(calls: np.ndarray, phased: np.ndarray, hide: bool, ploidy: list[int]):
-    """Read (n, 2) calls one by one: the summary, two alleles and two flags a sample."""
-    unphased, changed, num_missing, alleles, missing = [], [], 0, [], []
+def read_slowly(calls: np.ndarray, phased: np.ndarray, ploidy: list[int]):
+    """Read (n, 2) calls one by one: the summary, two alleles and flags, and one without phase."""
+    unphased, changed, num_missing, alleles, missing, open_phase = [], [], 0, [], [], []
     for i, ((a, b), is_phased) in enumerate(zip(calls.tolist(), phased, strict=True)):
         if a >= 0 or b >= 0:
             found = 1 if b == -2 else 2
@@ -214,10 +214,7 @@ def read_slowly(calls: np.ndarray, phased: np.ndarray, hide: bool, ploidy: list[
             changed += [i] if ploidy[i] != found else []
         if a >= 0 and b >= 0 and a != b and not is_phased:
             unphased.append(i)
-            if hide:
-                alleles += [0, 0]
-                missing += [1, 1]
-                continue
+        open_phase.append(b != -2 and max(a, -1) != b and not is_phased)
         flags = [a < 0, b == -1 or (b == -2 and a < 0)]
         num_missing += any(flags)
         alleles += [a > 0, b > 0]
@@ -225,54 +222,59 @@ def read_slowly(calls: np.ndarray, phased: np.ndarray, hide: bool, ploidy: list[
     first = [found[0] if found else -1 for found in (unphased, changed)]
     highest = max(0, int(calls.max(initial=0)))
     summary = (first[0], len(unphased), first[1], -1, num_missing, highest)
-    return summary, np.array(alleles, bool), np.array(missing, bool)
+    return summary, *(np.array(flags, bool) for flags in (alleles, missing, open_phase))
 
 
-def read_codes(codes: np.ndarray, hide: bool = False, ploidy: np.ndarray | None = None):
+def read_codes(codes: np.ndarray, ploidy: np.ndarray | None = None):
     num_samples = len(codes)
     ploidy = np.zeros(num_samples, np.uint8) if ploidy is None else ploidy
     words = (2 * num_samples + 63) // 64
     bits = np.full((2, words), 2**64 - 1, np.uint64)
-    summary = _core.read_genotypes(codes, hide, ploidy, bits[0], bits[1])
+    half = np.full((1, (num_samples + 63) // 64), 2**64 - 1, np.uint64)
+    summary = _core.read_genotypes(codes, ploidy, bits[0], bits[1], half[0])
     whole = _core.unpack_rows(bits, 64 * words)
     assert not whole[:, 2 * num_samples :].any()
-    return summary, whole[0, : 2 * num_samples], whole[1, : 2 * num_samples], ploidy.tolist()
+    unphased = _core.unpack_rows(half, 64 * half.size)[0]
+    assert not unphased[num_samples:].any()
+    return summary, *whole[:, : 2 * num_samples], unphased[:num_samples], ploidy.tolist()
 
 
 @pytest.mark.parametrize(
-    ("call", "expected", "alleles", "missing", "ploidy"),
+    ("call", "expected", "alleles", "missing", "unphased", "ploidy"),
     [
-        ([code(0, 0), code(1)], (-1, 0, -1, -1, 0, 1), [0, 1], [0, 0], 2),
-        ([code(1, 0), code(1, 0)], (-1, 0, -1, -1, 0, 1), [1, 1], [0, 0], 2),
-        ([code(1, 1), code(0, 0)], (0, 1, -1, -1, 0, 1), [1, 0], [0, 0], 2),
-        ([code(-1, 0), code(1)], (-1, 0, -1, -1, 1, 1), [0, 1], [1, 0], 2),
-        ([code(1), code(-1, 0)], (-1, 0, -1, -1, 1, 1), [1, 0], [0, 1], 2),
-        ([code(-1), code(-1)], (-1, 0, -1, -1, 1, 0), [0, 0], [1, 1], 0),
-        ([code(1, 0), END], (-1, 0, -1, -1, 0, 1), [1, 0], [0, 0], 1),
-        ([code(-1, 0), END], (-1, 0, -1, -1, 1, 0), [0, 0], [1, 1], 0),
-        ([code(2), code(0)], (-1, 0, -1, -1, 0, 2), [1, 0], [0, 0], 2),
-        ([code(0), code(1), code(1)], (-1, 0, -1, 0, 0, 1), [0, 1], [0, 0], 2),
-        ([code(0), code(1), END], (-1, 0, -1, -1, 0, 1), [0, 1], [0, 0], 2),
-        ([code(-1), code(-1), code(3)], (-1, 0, -1, 0, 1, 3), [0, 0], [1, 1], 2),
-        ([code(1)], (-1, 0, -1, -1, 0, 1), [1, 0], [0, 0], 1),
+        ([code(0, 0), code(1)], (-1, 0, -1, -1, 0, 1), [0, 1], [0, 0], 0, 2),
+        ([code(1, 0), code(1, 0)], (-1, 0, -1, -1, 0, 1), [1, 1], [0, 0], 0, 2),
+        ([code(1, 1), code(0, 0)], (0, 1, -1, -1, 0, 1), [1, 0], [0, 0], 1, 2),
+        ([code(-1, 0), code(1)], (-1, 0, -1, -1, 1, 1), [0, 1], [1, 0], 0, 2),
+        ([code(-1, 0), code(1, 0)], (-1, 0, -1, -1, 1, 1), [0, 1], [1, 0], 1, 2),
+        ([code(1), code(-1, 0)], (-1, 0, -1, -1, 1, 1), [1, 0], [0, 1], 1, 2),
+        ([code(-1), code(-1)], (-1, 0, -1, -1, 1, 0), [0, 0], [1, 1], 0, 0),
+        ([code(-1, 0), code(-1, 0)], (-1, 0, -1, -1, 1, 0), [0, 0], [1, 1], 0, 0),
+        ([code(1, 0), END], (-1, 0, -1, -1, 0, 1), [1, 0], [0, 0], 0, 1),
+        ([code(-1, 0), END], (-1, 0, -1, -1, 1, 0), [0, 0], [1, 1], 0, 0),
+        ([code(2), code(0)], (-1, 0, -1, -1, 0, 2), [1, 0], [0, 0], 0, 2),
+        ([code(0), code(1), code(1)], (-1, 0, -1, 0, 0, 1), [0, 1], [0, 0], 0, 2),
+        ([code(0), code(1), END], (-1, 0, -1, -1, 0, 1), [0, 1], [0, 0], 0, 2),
+        ([code(-1), code(-1), code(3)], (-1, 0, -1, 0, 1, 3), [0, 0], [1, 1], 0, 2),
+        ([code(1)], (-1, 0, -1, -1, 0, 1), [1, 0], [0, 0], 0, 1),
     ],
 )
-def test_genotypes_of_every_kind(call, expected, alleles, missing, ploidy):
+def test_genotypes_of_every_kind(call, expected, alleles, missing, unphased, ploidy):
     got = read_codes(np.array([call], np.int32))
     assert got[0] == expected
-    assert got[1].tolist() == alleles
-    assert got[2].tolist() == missing
-    assert got[3] == [ploidy]
+    assert [part.tolist() for part in got[1:4]] == [alleles, missing, [unphased]]
+    assert got[4] == [ploidy]
 
 
-@pytest.mark.parametrize("hide", [False, True])
 @pytest.mark.parametrize("num_samples", [0, 1, 31, 32, 33, 64, 500])
-@pytest.mark.parametrize("kind", ["plain", "with a few others", "all"])
-def test_genotypes_against_a_loop(simd_level, hide, num_samples, kind):
+@pytest.mark.parametrize("kind", ["plain", "unphased", "with a few others", "all"])
+def test_genotypes_against_a_loop(simd_level, num_samples, kind):
     random = np.random.default_rng(num_samples)
     calls = random.integers(0, 2, (num_samples, 2))
     phased = np.ones(num_samples, int)
-    if kind != "plain":
+    if kind == "unphased":
+        phased = random.integers(0, 2, num_samples)
+    elif kind != "plain":
         chosen = random.random(num_samples) < (1 if kind == "all" else 0.02)
         strange = np.stack(
             [random.integers(-1, 4, num_samples), random.integers(-2, 4, num_samples)], axis=1
@@ -289,22 +291,22 @@ def test_genotypes_against_a_loop(simd_level, hide, num_samples, kind):
         random.integers(0, 3, num_samples),
     ):
         known = before.astype(int).tolist()
-        summary, alleles, missing = read_slowly(calls, phased, hide, known)
-        got = read_codes(codes, hide, before.astype(np.uint8))
+        summary, *flags = read_slowly(calls, phased, known)
+        got = read_codes(codes, before.astype(np.uint8))
         assert got[0] == summary
-        np.testing.assert_array_equal(got[1], alleles)
-        np.testing.assert_array_equal(got[2], missing)
-        assert got[3] == known
+        for part, expected in zip(got[1:4], flags, strict=True):
+            np.testing.assert_array_equal(part, expected)
+        assert got[4] == known
 
 
 def test_genotypes_of_extreme_numbers():
     lowest, highest = -(2**31), 2**31 - 1
     codes = np.array([[highest, lowest], [lowest + 1, 4], [0, lowest + 1], [-5, 1]], np.int32)
     ploidy = np.array([9, 0, 255, 0], np.uint8)
-    alleles, missing = np.zeros(1, np.uint64), np.zeros(1, np.uint64)
-    summary = _core.read_genotypes(codes, False, ploidy, alleles, missing)
+    bits = np.zeros((3, 1), np.uint64)
+    summary = _core.read_genotypes(codes, ploidy, *bits)
     assert summary == (-1, 0, 0, -1, 4, highest // 2 - 1)
-    assert (int(alleles[0]), int(missing[0])) == (0b00001001, 0b11110110)
+    assert bits[:, 0].tolist() == [0b00001001, 0b11110110, 0b0011]
 
 
 def test_real_genotypes_round_trip(simd_level, shared_data):
@@ -315,10 +317,11 @@ def test_real_genotypes_round_trip(simd_level, shared_data):
         calls = variant.genotype.array()[:, :2]
         if len(variant.ALT) > 1:
             continue
-        summary, alleles, missing, ploidy = read_codes(variant.format("GT", int))
+        summary, alleles, missing, unphased, ploidy = read_codes(variant.format("GT", int))
         assert summary[:5] == (-1, 0, -1, -1, 0)
         assert set(ploidy) == {2}
         assert not missing.any()
+        assert not unphased.any()
         assert alleles.tolist() == calls.ravel().tolist()
         rows.append(alleles)
         if len(rows) == 130:

@@ -23,6 +23,7 @@ def block(num_sites: int, *, missing: bool) -> TypedBlock:
         ids=[f"rs{i}" for i in range(num_sites)],
         site_bits=bits[0],
         missing_bits=bits[1] if missing else None,
+        unphased_bits=bits[1, :, :2] if missing else None,
         typed=rng.random(num_sites) < 0.5,
     )
 

@@ -23,11 +23,11 @@ struct GenotypeSummary {
 //
 // Writes two bits for each sample to `alleles` (0 where missing) and to `missing`, in
 // ceil(2 * num_samples / 64) words each. The second bit of a haploid sample is 0 in both.
-// `ploidy`, one byte for each sample, is read and written: 0 while unknown, then 1 or 2. With
-// `hide_unphased`, both alleles of an unphased heterozygote become missing; such a call counts as
-// unphased, not as missing.
+// `ploidy`, one byte for each sample, is read and written: 0 while unknown, then 1 or 2. Writes one
+// bit for each sample to `unphased`, in ceil(num_samples / 64) words: 1 where the call has no phase
+// and its two alleles differ, one of which may be missing.
 GenotypeSummary read_genotypes(const std::int32_t* codes, std::int64_t num_samples,
-                               std::int64_t width, bool hide_unphased, std::uint8_t* ploidy,
-                               std::uint64_t* alleles, std::uint64_t* missing);
+                               std::int64_t width, std::uint8_t* ploidy, std::uint64_t* alleles,
+                               std::uint64_t* missing, std::uint64_t* unphased);
 
 }  // namespace snvrag
