@@ -18,7 +18,18 @@ def gather_alleles(
     out: NDArray[np.uint8],
 ) -> None: ...
 def imputed_records(
-    heads: bytes, hap_dosage: NDArray[np.uint16], haploid: NDArray[np.bool_]
+    heads: bytes,
+    hap_dosage: NDArray[np.uint16],
+    haploid: NDArray[np.bool_],
+    hom_alt: NDArray[np.uint16] | None,
+    phase_set: NDArray[np.int64] | None,
+) -> bytes: ...
+def phased_records(
+    heads: bytes,
+    alleles: NDArray[np.uint64],
+    missing: NDArray[np.uint64],
+    haploid: NDArray[np.bool_],
+    phase_set: NDArray[np.int64],
 ) -> bytes: ...
 def read_genotypes(
     codes: NDArray[np.int32],

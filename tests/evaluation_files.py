@@ -11,7 +11,7 @@ import numpy as np
 from snvrag.evaluation.evaluation import Evaluation, evaluate_files
 from snvrag.evaluation.options import EvaluateOptions
 
-_FORMATS = ("GT,1,String", "DS,1,Float", "HDS,.,Float", "GP,G,Float")
+_FORMATS = ("GT,1,String", "DS,1,Float", "HDS,.,Float", "GP,G,Float", "PS,1,Integer")
 
 
 class Row(NamedTuple):

@@ -46,7 +46,8 @@ bool read_plain(const KernelTable& table, const std::int32_t* codes, const std::
   table.pack_row(allele, 2 * kWordSamples, &bits);
   table.pack_row(phased, 2 * kWordSamples, &phase);
   *alleles = bits;
-  *unphased = even_bits((bits ^ (bits >> 1)) & ~(phase >> 1) & kEvenBits);
+  const std::uint64_t differ = (bits ^ (bits >> 1)) & ~(phase >> 1) & kEvenBits;
+  *unphased = differ == 0 ? 0 : even_bits(differ);
   return true;
 }
 
@@ -113,9 +114,8 @@ GenotypeSummary read_genotypes(const std::int32_t* codes, std::int64_t num_sampl
     if (width == 2 && count == kWordSamples &&
         read_plain(table, calls, ploidy + start, alleles, &found)) {
       if (*alleles != 0) summary.highest_allele = std::max<std::int64_t>(summary.highest_allele, 1);
-      if (found != 0 && summary.first_unphased < 0) {
-        summary.first_unphased = start + __builtin_ctzll(found);
-      }
+      if (found == 0) continue;
+      if (summary.first_unphased < 0) summary.first_unphased = start + __builtin_ctzll(found);
       summary.num_unphased += __builtin_popcountll(found);
     } else {
       for (std::int64_t i = 0; i < count; ++i) {

@@ -18,10 +18,11 @@ from ..errors import InputError
 from ..io.atomic import atomic_file
 from ..io.checkpoint import sha256_of
 from ..io.genetic_map import read_genetic_map
-from ..io.imputed_vcf import ImputedWriter, Provenance, check_output, check_place
+from ..io.imputed_vcf import ImputedWriter
 from ..io.matching import MatchSummary
 from ..io.model_file import Adapted, is_model_file, load_model_file, save_model
 from ..io.records import DroppedSite
+from ..io.vcf_writer import Provenance, check_output, check_place
 from ..kernels import HeadWeights
 from ..log import Phases, Progress, log
 from ..panel.panel import Panel

@@ -1,4 +1,4 @@
-"""Statistics and text of imputed dosages, as an imputed VCF has them."""
+"""Statistics and text of imputed and phased genotypes, as VCF files have them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from .. import _core
 
 # Dosages and probabilities are held, and written, in thousandths.
 SCALE = 1000
-# Bytes of a sample: a tab, GT, and six numbers of at most five characters and a separator each.
-CELL_BYTES = 4 + 6 * 6
+# Where the probability of two ALT alleles is the product of the haplotypes' probabilities.
+PRODUCT = 65535
+# Bytes of a sample: a tab, GT, six numbers of at most five characters and a separator each, and a
+# phase set of at most ten digits.
+CELL_BYTES = 4 + 6 * 6 + 11
 
 
 def site_statistics(
@@ -47,15 +50,61 @@ def site_statistics(
 
 
 def record_lines(
-    heads: Sequence[str], hap_dosage: NDArray[np.uint16], haploid: NDArray[np.bool_]
+    heads: Sequence[str],
+    hap_dosage: NDArray[np.uint16],
+    haploid: NDArray[np.bool_],
+    hom_alt: NDArray[np.uint16] | None = None,
+    phase_set: NDArray[np.int64] | None = None,
 ) -> bytes:
-    """Return whole records: each head, and ``GT:DS:HDS:GP`` of every sample, each after a tab.
+    """Return whole records: each head, and the fields of every sample, each after a tab.
 
-    GP are the products of the haplotypes' probabilities, in thousandths, and sum to 1. GT is the
-    most probable genotype, at a tie that with fewer ALT alleles; in a heterozygote the haplotype of
-    the higher dosage has ALT, the first at a tie. The other parameters are those of
-    `site_statistics`.
+    The fields are ``GT:DS:HDS:GP``, with ``phase_set`` ``GT:DS:HDS:GP:PS``. GP are in thousandths
+    and sum to 1. GT is the most probable genotype, at a tie that with fewer ALT alleles; in a
+    heterozygote the haplotype of the higher dosage has ALT.
+
+    Parameters
+    ----------
+    heads : n str
+    hap_dosage, haploid
+        As in `site_statistics`.
+    hom_alt : (n, T) uint16, optional
+        The probability of two ALT alleles, in thousandths: GP are (1 - DS + hom_alt, DS - 2
+        hom_alt, hom_alt), of the nearest ``hom_alt`` for which none is negative. Where it is
+        `PRODUCT`, and without it, GP are the products of the haplotypes' probabilities. In a
+        heterozygote of equal dosages the second haplotype has ALT, of `PRODUCT` the first one.
+        Haploid samples do not use it.
+    phase_set : (n, T) int64, optional
+        PS, 0 for none; ValueError if it is not below 2**31.
     """
-    text = "".join(f"{head}\n" for head in heads).encode()
     rows = np.ascontiguousarray(hap_dosage).reshape(len(heads), -1)
-    return _core.imputed_records(text, rows, haploid)
+    hom_alt = None if hom_alt is None else np.ascontiguousarray(hom_alt)
+    phase_set = None if phase_set is None else np.ascontiguousarray(phase_set)
+    return _core.imputed_records(_lines(heads), rows, haploid, hom_alt, phase_set)
+
+
+def phased_lines(
+    heads: Sequence[str],
+    bits: NDArray[np.uint64],
+    missing_bits: NDArray[np.uint64],
+    haploid: NDArray[np.bool_],
+    phase_set: NDArray[np.int64],
+) -> bytes:
+    """Return whole records: each head, and ``GT:PS`` of every sample, each after a tab.
+
+    Parameters
+    ----------
+    heads : n str
+    bits, missing_bits : (n, ceil(2 * T / 64)) uint64
+        Bits 2 * i and 2 * i + 1 are the alleles of sample i, and 1 where one is missing.
+    haploid : (T,) bool
+        Samples of which only the first allele is written.
+    phase_set : (n, T) int64
+        As in `record_lines`.
+    """
+    bits, missing_bits = np.ascontiguousarray(bits), np.ascontiguousarray(missing_bits)
+    phase_set = np.ascontiguousarray(phase_set)
+    return _core.phased_records(_lines(heads), bits, missing_bits, haploid, phase_set)
+
+
+def _lines(heads: Sequence[str]) -> bytes:
+    return "".join(f"{head}\n" for head in heads).encode()

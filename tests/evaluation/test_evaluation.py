@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from evaluation_files import Row, evaluated, random_files, write_rows
+from snvrag.io.imputed_vcf import ImputedWriter
+from snvrag.io.vcf_writer import Provenance
 
 
 def parse(path: Path) -> dict[tuple[str, str, str], dict[str, dict[str, str]]]:
@@ -199,3 +201,51 @@ def test_a_constant_dosage_has_no_r2(tmp_path):
     assert results["site_r2"] == 0
     assert math.isnan(results["precision"])  # nothing was called ALT
     assert results["f1"] == 0
+
+
+def test_files_with_phase_sets(tmp_path):
+    """What `ImputedWriter` writes for unphased targets is read like a file of GT and DS alone."""
+    random = np.random.default_rng(3)
+    names, num_sites = [f"s{i}" for i in range(6)], 40
+    true = random.integers(0, 2, (num_sites, 6, 2))
+    position = 100 + 7 * np.arange(num_sites)
+    cells = [["|".join(map(str, pair)) for pair in row] for row in true.tolist()]
+    truth = [Row(p, row) for p, row in zip(position.tolist(), cells, strict=True)]
+    truth = write_rows(tmp_path / "truth.vcf", truth, names)
+    dosage = np.abs(true * 1000 - random.integers(0, 600, true.shape)).astype(np.uint16)
+    hom_alt = random.integers(0, 1001, (num_sites, 6)).astype(np.uint16)
+    path = tmp_path / "sets.vcf"
+    provenance = Provenance("1.2.3", "a command")
+    place = {"chrom": "20", "contig_length": None, "provenance": provenance}
+    with ImputedWriter(path, names, np.zeros(6, bool), phase_sets=True, **place) as writer:
+        letters = np.full((num_sites, 2), ["A", "G"])
+        sets = np.where(random.random((num_sites, 6)) < 0.5, 0, position[:, None])
+        ids, typed = ["."] * num_sites, np.zeros(num_sites, bool)
+        writer.write(position, ids, letters, typed, dosage, hom_alt, sets)
+    lines = [line.split("\t") for line in path.read_text().splitlines() if line[0] != "#"]
+    assert {line[8] for line in lines} == {"GT:DS:HDS:GP:PS"}
+    plain = [
+        Row(int(line[1]), [":".join(cell.split(":")[:2]) for cell in line[9:]], layout="GT:DS")
+        for line in lines
+    ]
+    # As of other programs, in another order.
+    order = [0, 1, 3, 2, 4]
+    other = [
+        row._replace(
+            cells=[":".join(np.array(cell.split(":"))[order]) for cell in line[9:]],
+            layout="GT:DS:GP:HDS:PS",
+        )
+        for row, line in zip(plain, lines, strict=True)
+    ]
+    imputed = {
+        "sets": path,
+        "plain": write_rows(tmp_path / "plain.vcf", plain, names),
+        "other": write_rows(tmp_path / "other.vcf", other, names),
+    }
+    result = evaluated(truth, imputed)
+    assert result.num_sites == num_sites
+    for name in ("sets", "other"):
+        for measure, values in result.measures["plain"].items():
+            np.testing.assert_array_equal(result.measures[name][measure], values)
+        assert result.calibration[name] == result.calibration["plain"]
+    assert np.nanmin(result.measures["sets"]["r2"]) < 0.95

@@ -12,9 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers import pack
 from snvrag.errors import InputError
-from snvrag.io import imputed_vcf
-from snvrag.io.imputed_vcf import ImputedWriter, Provenance, check_output
+from snvrag.io import vcf_writer
+from snvrag.io.imputed_columns import PRODUCT
+from snvrag.io.imputed_vcf import ImputedWriter
+from snvrag.io.phased_vcf import PhasedWriter
+from snvrag.io.reading import open_haplotypes
+from snvrag.io.vcf_writer import Provenance, check_output
 
 # All pairs of haplotype dosages in steps of an eighth.
 DOSAGE = np.stack(np.meshgrid(*2 * [np.arange(0, 1001, 125)], indexing="ij"), -1)
@@ -27,12 +32,17 @@ def _write(path: Path, error: type[BaseException] | None = None, **changes: Any)
     haploid = np.array([False, True, False])
     dosage = DOSAGE[:, None].repeat(3, 1)
     positions = np.arange(100, 100 + len(dosage))
+    phase_set = positions[:, None] // [1000, 1000, 10] * 10
+    hom_alt = np.minimum(DOSAGE[:, :1], DOSAGE[:, 1:]) // [2, 3, 1]
+    hom_alt[:, 0] = PRODUCT
     with ImputedWriter(path, ["a", "b", "c"], haploid, **settings) as writer:
         for part in (slice(0, 1), slice(1, 40), slice(40, 40), slice(40, None)):
             position = positions[part]
             ids = [f"rs{p}" for p in position.tolist()]
             alleles = np.full((position.size, 2), ["A", "G"])
-            writer.write(position, ids, alleles, position % 3 == 0, dosage[part])
+            given = hom_alt[part].astype(np.uint16), phase_set[part]
+            more = given if settings.get("phase_sets") else ()
+            writer.write(position, ids, alleles, position % 3 == 0, dosage[part], *more)
             if error is not None:
                 raise error
 
@@ -73,6 +83,62 @@ def test_formats_hold_the_same(tmp_path: Path, name: str, index: str | None) -> 
         assert len(list(cyvcf2.VCF(str(path))("20:150-160"))) == 11
 
 
+@pytest.mark.parametrize("name", ["o.vcf.gz", "o.bcf", "o.vcf"])
+def test_phase_sets_and_probabilities_of_two_alt(tmp_path: Path, name: str) -> None:
+    import cyvcf2
+
+    path = tmp_path / name
+    _write(tmp_path / f"plain_{name}")
+    _write(path, phase_sets=True)
+    plain = [*cyvcf2.VCF(str(tmp_path / f"plain_{name}"))]
+    missing = -(2**31)
+    for n, (record, other) in enumerate(zip(cyvcf2.VCF(str(path)), plain, strict=True)):
+        assert record.FORMAT == ["GT", "DS", "HDS", "GP", "PS"]
+        assert record.format("PS")[:, 0].tolist() == [missing, missing, record.POS // 10 * 10]
+        for field in ("DS", "HDS"):
+            np.testing.assert_array_equal(record.format(field), other.format(field))
+        # The first sample is phased, the second one haploid.
+        np.testing.assert_array_equal(record.format("GP")[:2], other.format("GP")[:2])
+        first, second = (DOSAGE[n] / 1000).tolist()
+        both = min(first, second)
+        expected = [1 - first - second + both, first + second - 2 * both, both]
+        assert record.format("GP")[2] == pytest.approx(expected, abs=1e-6)
+    assert "ID=PS" not in cyvcf2.VCF(str(tmp_path / f"plain_{name}")).raw_header
+
+
+@pytest.mark.parametrize("name", ["o.vcf.gz", "o.bcf", "o.vcf"])
+def test_phased_genotypes(tmp_path: Path, name: str) -> None:
+    """They are read back as they were, and between phase sets as unphased."""
+    random = np.random.default_rng(0)
+    n, names, haploid = 90, ["a", "b", "c"], np.array([False, True, False])
+    alleles, missing = random.integers(0, 2, (2, n, 6)).astype(np.int8)
+    missing[:, :4] = alleles[missing == 1] = 0
+    position = np.arange(100, 100 + n)
+    phase_set = np.where(position < 150, 100, 150)[:, None] * [1, 0, 1]
+    settings = {"chrom": "20", "contig_length": None, "provenance": PROVENANCE}
+    path = tmp_path / name
+    with PhasedWriter(path, names, haploid, **settings) as writer:
+        for part in (slice(0, 1), slice(1, 60), slice(60, 60), slice(60, None)):
+            letters = np.full((position[part].size, 2), ["A", "G"])
+            ids = [f"rs{p}" for p in position[part].tolist()]
+            bits = pack(alleles[part]), pack(missing[part])
+            writer.write(position[part], ids, letters, *bits, phase_set[part])
+    index = {"o.vcf.gz": [".tbi"], "o.bcf": [".csi"], "o.vcf": []}[name]
+    assert {p.name for p in tmp_path.iterdir()} == {name, *(name + suffix for suffix in index)}
+    reader = open_haplotypes(path, missing="keep", unphased="keep")
+    assert reader.samples == ("a", "b", "c")
+    assert reader.ploidy.tolist() == [2, 1, 2]
+    (block,) = reader.blocks()
+    assert block.ids == [f"rs{p}" for p in position.tolist()]
+    kept = [0, 1, 2, 4, 5]
+    np.testing.assert_array_equal(block.site_bits, pack(alleles[:, kept]))
+    np.testing.assert_array_equal(block.missing_bits, pack(missing[:, kept]))
+    known = alleles - missing
+    differ = np.stack([known[:, i] != known[:, i + 1] for i in (0, 2, 4)], 1) & ~haploid
+    expected = differ & (position >= 150)[:, None]
+    np.testing.assert_array_equal(block.unphased_bits, pack(expected))
+
+
 def test_long_contigs_are_indexed_by_csi(tmp_path: Path) -> None:
     path = tmp_path / "o.vcf.gz"
     _write(path)
@@ -85,7 +151,7 @@ def test_long_contigs_are_indexed_by_csi(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["o.vcf.gz", "o.bcf", "o.vcf"])
 def test_bcftools_reads_without_a_warning(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    _write(path)
+    _write(path, phase_sets=True)
     for command in (["view", "-H"], *([] if name == "o.vcf" else [["index", "-f"]])):
         run = subprocess.run(["bcftools", *command, path], capture_output=True, check=True)
         assert run.stderr == b""
@@ -95,7 +161,7 @@ def test_bcftools_reads_without_a_warning(tmp_path: Path, name: str) -> None:
 def test_the_same_with_threads_and_little_memory(tmp_path, monkeypatch):
     _write(tmp_path / "a.vcf.gz")
     _write(tmp_path / "b.vcf.gz", threads=2)
-    monkeypatch.setattr(imputed_vcf, "_TEXT_BYTES", 1)
+    monkeypatch.setattr(vcf_writer, "_TEXT_BYTES", 1)
     _write(tmp_path / "c.vcf.gz")
     contents = {gzip.decompress((tmp_path / f"{x}.vcf.gz").read_bytes()) for x in "abc"}
     assert len(contents) == 1

@@ -90,6 +90,18 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "heads": b"1\t7\n1\t8\n",
             "hap_dosage": np.zeros((2, 6), np.uint16),
             "haploid": np.zeros(3, bool),
+            "hom_alt": np.zeros((2, 3), np.uint16),
+            "phase_set": np.zeros((2, 3), np.int64),
+        },
+    ),
+    "phased_records": (
+        _core.phased_records,
+        {
+            "heads": b"1\t7\n1\t8\n",
+            "alleles": np.zeros((2, 2), U8),
+            "missing": np.zeros((2, 2), U8),
+            "haploid": np.zeros(40, bool),
+            "phase_set": np.zeros((2, 40), np.int64),
         },
     ),
     "topk_l2": (
@@ -151,6 +163,7 @@ OPTIONAL = {
     *((f, "states") for f in LI_STEPHENS_FUNCTIONS[1:]),
     *((f, "missing") for f in ("retrieve_states", *LI_STEPHENS_FUNCTIONS)),
     ("head_log_odds", "threads"),
+    *(("imputed_records", name) for name in ("hom_alt", "phase_set")),
 }
 FLOATS = {"decay_sites", "mismatch", "output_bias", "within_cm"}
 
