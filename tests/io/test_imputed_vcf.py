@@ -106,6 +106,18 @@ def test_phase_sets_and_probabilities_of_two_alt(tmp_path: Path, name: str) -> N
     assert "ID=PS" not in cyvcf2.VCF(str(tmp_path / f"plain_{name}")).raw_header
 
 
+def test_phase_sets_are_in_files_that_have_them_alone(tmp_path: Path) -> None:
+    settings = {"chrom": "20", "contig_length": None, "provenance": PROVENANCE}
+    site = ["."], np.array([["A", "G"]]), np.zeros(1, bool), DOSAGE[None, :1]
+    for phase_sets, ends in ((False, ["GP\t0|0:0:0,0:1,0,0"] * 2), (True, [":7", ":."])):
+        path = tmp_path / "o.vcf"
+        with ImputedWriter(path, ["a"], np.zeros(1, bool), phase_sets=phase_sets, **settings) as w:
+            w.write(np.array([7]), *site, phase_set=np.array([[7]]))
+            w.write(np.array([8]), *site)
+        for line, end in zip(path.read_text().splitlines()[-2:], ends, strict=True):
+            assert line.endswith(end)
+
+
 @pytest.mark.parametrize("name", ["o.vcf.gz", "o.bcf", "o.vcf"])
 def test_phased_genotypes(tmp_path: Path, name: str) -> None:
     """They are read back as they were, and between phase sets as unphased."""
