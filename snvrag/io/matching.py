@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from ..kernels import align_sites
 from ..panel.regions import Region
 from ..panel.site_block import SiteBlock
 from .records import DroppedSite
 
-# Numbers of the bases; that of the complementary base is 3 minus it.
-_BASES = np.zeros(128, np.int64)
-_BASES[[ord(base) for base in "ACGT"]] = range(4)
+_COMPLEMENT = np.zeros(128, "U1")
+_COMPLEMENT[[ord(base) for base in "ACGT"]] = list("TGCA")
 
 
 class Outcome(IntEnum):
@@ -158,36 +158,27 @@ def match_sites(
 
     Notes
     -----
-    Cost: a sort of the panel's sites, and five searches in it for each site of the target.
+    Cost: that of `align_sites`, and four times more for the sites that do not match as they are.
     """
-    panel_ref, panel_alt = _base_numbers(panel_alleles)
-    keys = _keys(panel_position, panel_ref, panel_alt)
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
+    index = align_sites(position, panel_position, alleles, panel_alleles)
+    outcome = np.full(index.size, Outcome.MATCHED, np.int8)
+    others = np.flatnonzero(index < 0)
+    position, alleles = position[others], np.ascontiguousarray(alleles[others], "U1")
+    complement = _COMPLEMENT[alleles.view(np.uint32)]
 
-    def align(ref: NDArray[np.int64], alt: NDArray[np.int64]) -> NDArray[np.int64]:
-        wanted = _keys(position, ref, alt)
-        at = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
-        return np.where(keys[at] == wanted, order[at], -1)
+    def align(pairs: NDArray[np.str_]) -> NDArray[np.int64]:
+        return align_sites(position, panel_position, pairs, panel_alleles)
 
-    ref, alt = _base_numbers(alleles)
-    index, swapped = align(ref, alt), align(alt, ref)
-    other_strand = (align(3 - ref, 3 - alt) >= 0) | (align(3 - alt, 3 - ref) >= 0)
-    ambiguous = ref == 3 - alt
-    has_position = np.isin(position, panel_position)
-
-    outcome = np.select(
-        [index >= 0, (swapped >= 0) & ambiguous, swapped >= 0, other_strand, has_position],
-        [
-            Outcome.MATCHED,
-            Outcome.AMBIGUOUS,
-            Outcome.SWAPPED,
-            Outcome.OTHER_STRAND,
-            Outcome.OTHER_ALLELES,
-        ],
+    swapped = align(alleles[:, ::-1])
+    other_strand = (align(complement) >= 0) | (align(complement[:, ::-1]) >= 0)
+    ambiguous = complement[:, 0] == alleles[:, 1]
+    first, stop = (np.searchsorted(panel_position, position, side) for side in ("left", "right"))
+    outcome[others] = np.select(
+        [(swapped >= 0) & ambiguous, swapped >= 0, other_strand, first < stop],
+        [Outcome.AMBIGUOUS, Outcome.SWAPPED, Outcome.OTHER_STRAND, Outcome.OTHER_ALLELES],
         Outcome.NOT_IN_PANEL,
-    ).astype(np.int8)
-    index = np.where(outcome == Outcome.SWAPPED, swapped, index)
+    )
+    index[others] = np.where(outcome[others] == Outcome.SWAPPED, swapped, -1)
     kept = np.flatnonzero(outcome <= Outcome.SWAPPED)
     kept = kept[np.argsort(outcome[kept], kind="stable")]
     first = np.unique(index[kept], return_index=True)[1]
@@ -195,18 +186,6 @@ def match_sites(
     index[duplicate] = -1
     outcome[duplicate] = Outcome.DUPLICATE
     return index, outcome
-
-
-def _base_numbers(alleles: NDArray[np.str_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    numbers = _BASES[np.ascontiguousarray(alleles, dtype="U1").view(np.uint32)]
-    return numbers[:, 0], numbers[:, 1]
-
-
-def _keys(
-    position: NDArray[np.int64], ref: NDArray[np.int64], alt: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return what tells sites apart, as one number each."""
-    return position << 4 | ref << 2 | alt
 
 
 def match_blocks(

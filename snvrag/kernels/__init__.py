@@ -1,7 +1,7 @@
 """The kernels, for use in any project: importing them loads neither torch nor CUDA.
 
-Numba is loaded by the first call of a mask or alignment kernel, and its compiled code is cached on
-disk.
+Numba is loaded by the first mask, or once millions of sites were aligned, and its compiled code is
+cached on disk.
 
 Arrays are NumPy's. The masks and the searches also take CUDA arrays (of torch or CuPy): they then
 run on the device, on the caller's current stream, and return CUDA arrays. Packing, alignment,

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import frozen
-from snvrag.kernels import align_sites, oracle
+from snvrag.kernels import align_sites, alignment, oracle
+
+
+@pytest.fixture(autouse=True, scope="module", params=["numpy", "numba"])
+def _code(request):
+    """Run every test with NumPy's code and with Numba's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alignment, "_NUMBA_PAYS", 0 if request.param == "numba" else 2**62)
+        yield
+
 
 SIZES = [0, 1, 2, 63, 64, 65, 127, 128, 129, 1020]
 LETTERS = np.array(["A", "C", "G", "T"])

@@ -49,14 +49,25 @@ def test_importing_the_kernels_loads_neither_torch_nor_numba(tmp_path):
         "topk_hamming(bits, bits, 1, num_sites=70)\n"
         "topk_l2(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32), 1)\n"
         "unpack_haplotypes(bits, 70)\n"
+        "align_sites(np.array([1]), np.array([1]))\n"
         "print([name for name in heavy if name in sys.modules])\n"
         "af_guided_mask(np.full(3, .5), seed=1, window=1, rate=.5)\n"
-        "align_sites(np.array([1]), np.array([1]))\n"
         "print('numba' in sys.modules, 'torch' in sys.modules)\n"
         "print(set(snvrag.kernels.__all__) - set(globals()))\n"
     )
     # In a checkout, the installed package would have to be found first.
     assert python(code, cwd=tmp_path).splitlines() == ["[]", "[]", "True False", "set()"]
+
+
+def test_aligning_many_sites_loads_numba():
+    code = (
+        "import sys\nimport numpy as np\nfrom snvrag.kernels import align_sites\n"
+        "many = np.zeros(2_000_000, np.int8)\n"
+        "for _ in range(2):\n"
+        "    assert (align_sites(many, many[:1]) == 0).all()\n"
+        "    print('numba' in sys.modules)\n"
+    )
+    assert python(code).splitlines() == ["False", "True"]
 
 
 def bare_checkout(folder: Path) -> Path:
