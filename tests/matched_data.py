@@ -24,6 +24,7 @@ class MatchedData:
         missing: Any = None,
         ploidy: Any = None,
         position: NDArray[np.int64] | None = None,
+        unphased: Any = None,
     ) -> None:
         self.typed, self.panel_alleles, self.target_alleles = typed, panel, target
         self.ploidy = np.array(ploidy or [2] * (len(panel) // 2))
@@ -33,6 +34,8 @@ class MatchedData:
             position = 1000 + 37 * np.arange(typed.size)
         self.position = position
         lacks = np.zeros_like(target) if missing is None else (missing & typed).astype(np.int8)
+        if unphased is None:
+            unphased = np.zeros((len(target) // 2, typed.size), bool)
         self._sites = MatchedBlock(
             position,
             np.array([["A", "G"]] * typed.size),
@@ -43,7 +46,7 @@ class MatchedData:
             # Whatever stands in the place of a missing allele.
             target_bits=oracle.pack_haplotypes((target * typed).T.astype(np.int8)),
             target_missing_bits=oracle.pack_haplotypes(lacks.T),
-            target_unphased_bits=np.zeros((typed.size, (len(target) // 2 + 63) // 64), np.uint64),
+            target_unphased_bits=oracle.pack_haplotypes((unphased & typed).T.astype(np.int8)),
         )
 
     def blocks(self, size: int = 50) -> Iterator[MatchedBlock]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .. import _core
 from ..batches.batch import Batch, Neighbours
 from ..batches.dataset import Targets, WindowDataset
 from ..batches.device import DeviceDataset, DeviceHaplotypes
@@ -119,6 +120,9 @@ def ranges(chunk: Chunk, windows: Windows) -> list[tuple[int, int]]:
 
 class NetworkImputer:
     """Imputes the sites of a panel in a target's samples by a trained network, in windows.
+
+    The network reads phased haplotypes: of a genotype without phase whose alleles differ it sees
+    neither allele. What is written there are the target's own alleles, in the file's order.
 
     Parameters
     ----------
@@ -246,6 +250,8 @@ class NetworkImputer:
         )
         target_samples = tuple(data.target_samples)
         missing = sites.target_missing_bits[chosen]
+        unphased = _core.unpack_rows(sites.target_unphased_bits[chosen], len(target_samples))
+        missing |= _core.pack_rows(np.repeat(unphased, 2, axis=1))
         targets = Targets(
             Panel(data.chrom, position, alleles, target_samples, sites.target_bits[chosen]),
             sites.typed[chosen],

@@ -98,6 +98,23 @@ def test_missing_alleles_are_imputed_one_by_one(mosaic_haplotypes: MakeAlleles) 
     assert (_impute(MatchedData(alleles[:40], other, typed, missing), model) == holes).all()
 
 
+def test_heterozygotes_without_phase_are_missing_to_the_network(
+    mosaic_haplotypes: MakeAlleles,
+) -> None:
+    alleles = mosaic_haplotypes(56, 300, seed=6)
+    panel, target = alleles[:40], alleles[40:]
+    typed = np.arange(300) % 2 == 0
+    unphased = (target[::2] != target[1::2]) & (np.arange(8)[:, None] % 2 == 0)
+    missing = np.repeat(unphased, 2, axis=0)
+    model = _model()
+    got = _impute(MatchedData(panel, target, typed, unphased=unphased), model)
+    hidden = _impute(MatchedData(panel, target, typed, missing), model)
+    assert (hidden != _impute(MatchedData(panel, target, typed), model))[~typed].any()
+    # The file's own alleles are written at typed sites, and all else is as if they were missing.
+    assert (got[typed] == 1000 * target.T.reshape(300, 8, 2).astype(int)[typed]).all()
+    assert (got[~typed] == hidden[~typed]).all()
+
+
 def test_chunks_and_batches_do_not_matter(data: MatchedData) -> None:
     model = _model()
     whole = _impute(data, model).astype(int)
