@@ -116,7 +116,10 @@ class RecordSource(Protocol):
         """
 
     def phase_sets(self, handle: Any) -> NDArray[Any] | None:
-        """Return the phase set of each sample at a record; None if the file has no such field."""
+        """Return the phase set of each sample at a record; None if the file has no such field.
+
+        Of shape (num_samples,). Samples without one, there or anywhere, have the same value.
+        """
 
     def contig_length(self, chrom: str) -> int | None:
         """Return the length of a chromosome in bp, if the file has it."""
@@ -192,8 +195,9 @@ class BlockBuilder:
         self._columns: NDArray[np.int64] | None = None
         self._position = 0
         self._pairs_here: set[str] = set()
-        # The phase set of each sample's first phased genotype of two alleles; None before it.
-        self._phase_set = np.full(len(source.samples), None, object)
+        # The phase set of each sample's first phased genotype of two alleles, once it has one.
+        self._phase_set = np.zeros(len(source.samples), object)
+        self._has_phased = np.zeros(len(source.samples), bool)
         # Where bits go that nobody keeps.
         self._no_missing = np.empty(self._num_words, np.uint64)
         self._no_unphased = np.empty(self._num_sample_words, np.uint64)
@@ -353,9 +357,9 @@ class BlockBuilder:
         flags = _core.unpack_rows(unphased[None], n)
         differ = (alleles[..., 0] != alleles[..., 1]).any(axis=0)
         phased = np.flatnonzero(differ & (self._ploidy != 1) & (flags[0] == 0))
-        first = [sets[i] if self._phase_set[i] is None else self._phase_set[i] for i in phased]
-        self._phase_set[phased] = first
-        flags[0, phased] = first != sets[phased]
+        begun = phased[~self._has_phased[phased]]
+        self._phase_set[begun], self._has_phased[begun] = sets[begun], True
+        flags[0, phased] = self._phase_set[phased] != sets[phased]
         unphased[:] = _core.pack_rows(flags)[0]
 
     def _sample(self, index: int) -> str:

@@ -19,8 +19,8 @@ from ..panel.regions import Region
 from . import htslib
 from .records import Record, checked_samples
 
-# BCF's code of a missing integer.
-_NO_PHASE_SET = np.int32(-(2**31))
+# BCF's code of a missing integer, which texts that are missing become, too.
+_NO_PHASE_SET = -(2**31)
 
 
 class VcfSource:
@@ -110,13 +110,18 @@ class VcfSource:
         """See `RecordSource.phase_sets`; FORMAT/PS is an integer or text."""
         if not self._has_phase_sets:
             return None
+        num_samples = len(self.samples)
         try:
             sets = handle.format("PS") if "PS" in handle.FORMAT else None
         except Exception as error:
             place = f"{handle.CHROM}:{handle.POS}"
             raise self._error(f"damaged at {place} ({one_line(error)})") from error
-        missing = np.full(len(self.samples), _NO_PHASE_SET)
-        return missing if sets is None else sets.reshape(len(self.samples), -1)[:, 0]
+        if sets is None:
+            return np.full(num_samples, _NO_PHASE_SET)
+        sets = sets.reshape(num_samples, -1)[:, 0]
+        if sets.dtype.kind == "U":
+            sets = np.where(np.isin(sets, ["", "."]), _NO_PHASE_SET, sets.astype(object))
+        return sets
 
     def contig_length(self, chrom: str) -> int | None:
         """Return the length in bp from the header."""

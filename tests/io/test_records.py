@@ -197,14 +197,13 @@ PHASE_SETS = [
 def test_only_the_first_phase_set_of_a_sample_is_phased(written, kind):
     header = VCF_HEADER + f'##FORMAT=<ID=PS,Number=1,Type={kind},Description="Phase set">\n'
     records = [("1", 10 + i, "A", "C", calls, "GT:PS") for i, (calls, _) in enumerate(PHASE_SETS)]
-    # The set of a record that is dropped does not count, and a record without the field has one.
+    # The set of a record that is dropped does not count; "." is also what is not written.
     records.insert(1, ("1", 10, "A", "C", "0|1:1 0|1:1 0|1:1", "GT:PS"))
-    if kind == "Integer":
-        records.append(("1", 90, "A", "C", "0|1 0|1 0|1"))
+    records += [("1", 90, "A", "C", "0|1 0|1 0|1"), ("1", 91, "A", "C", "0|1 0|1 0|1", "GT:PS")]
     for size in (2, 1024):
         _, unphased, reader = unphased_of(written(*records, header=header), size)
         assert unphased[: len(PHASE_SETS)] == [expected for _, expected in PHASE_SETS]
-        assert unphased[len(PHASE_SETS) :] == [[1, 0, 1]] * (kind == "Integer")
+        assert unphased[len(PHASE_SETS) :] == [[1, 0, 1]] * 2
         assert reader.report.num_unphased == sum(map(sum, unphased))
     # Where unphased genotypes are refused, phase sets are not looked at.
     assert read_all(written(*records[:1], header=header))[0] == [[0, 1, 0, 1, 1, 1]]
