@@ -64,7 +64,7 @@ def test_errors_are_one_line(tmp_path, tiny_vcf, monkeypatch, capsys):
     (tmp_path / "bad.vcf").write_text("\n".join(header) + "\n")
     for arguments, words in (
         (["none.vcf", "out"], "error: none.vcf: no such file"),
-        (["bad.vcf", "out"], "error: bad.vcf: no phased biallelic SNV left"),
+        (["bad.vcf", "out"], "error: bad.vcf: no biallelic SNV left"),
         (["a.vcf"], "error: OUTPUT must be"),
         (["a.vcf", "out", "--verify"], "error: OUTPUT must be"),
         (["--verify", "{vcf}"], "not a panel prepared by snvrag"),

@@ -102,7 +102,7 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
 
 
 def _panel_and_target(inputs: Inputs) -> PanelAndTarget:
-    """Log what two files are, and return it."""
+    """Log the samples and the chromosome of both files, and return what imputers need of them."""
     options, panel, target = inputs.options, inputs.panel, inputs.target
     log.info(
         "panel: %d samples, %d haplotypes, chromosome %s; target: %d samples",
@@ -159,7 +159,7 @@ def _imputer(
     data: PanelAndTarget,
     phases: Phases,
 ) -> tuple[ImputesBlocks, dict[str, str]]:
-    """Return what imputes, and for `Provenance` where it is from.
+    """Return what imputes, and the arguments of `Provenance` that tell its origin.
 
     Rates and head are learned from the panel where there is no model of the target's typed sites.
     """

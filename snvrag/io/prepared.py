@@ -132,7 +132,7 @@ class PreparedReader:
             self._start = int(np.searchsorted(position, region.first, side="left"))
             self._stop = int(np.searchsorted(position, region.last, side="right"))
             if self._start >= self._stop:
-                raise self._error(f"no phased biallelic SNV left in {region.text}")
+                raise self._error(f"no biallelic SNV left in {region.text}")
         self.report = ReadReport(path)
 
     def verify(self) -> None:

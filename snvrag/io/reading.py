@@ -71,7 +71,7 @@ class RecordReader:
         self.chrom = self._builder.chrom
         if not self.chrom:
             where = f" in {region.text}" if region else ""
-            problem = f"no phased biallelic SNV left{where} ({self.report})"
+            problem = f"no biallelic SNV left{where} ({self.report})"
             raise InputError(problem, path=source.path)
         self.contig_length = source.contig_length(self.chrom)
 
@@ -109,9 +109,9 @@ def open_haplotypes(
     missing : {"drop", "keep"}
         Whether records with a missing allele are dropped, or kept with ``missing_bits``.
     unphased : {"refuse", "keep"}
-        Whether an unphased heterozygote is an error, or kept with ``unphased_bits``. Where the file
-        has phase sets (FORMAT/PS), a sample's heterozygotes outside of its first one are then
-        unphased, too.
+        Whether an unphased heterozygote is an error, or kept with ``unphased_bits``. Where a VCF
+        or BCF has phase sets (FORMAT/PS), a sample's heterozygotes outside of its first one are
+        then unphased, too.
     on_drop : callable, optional
         Called with every `DroppedSite` in file order.
 

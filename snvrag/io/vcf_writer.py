@@ -114,10 +114,13 @@ class VcfWriter:
     path : str or Path
         Ends in ``.vcf.gz`` (bgzipped, indexed), ``.bcf`` (indexed) or ``.vcf``. An existing file is
         replaced: see `check_output`. InputError if it cannot be written.
+    samples : T str
     haploid : (T,) bool
         Samples with one allele.
+    chrom : str
     contig_length : int, optional
         In bp.
+    provenance : Provenance
     fields : str
         Header lines of INFO and FORMAT.
     threads : int

@@ -115,7 +115,7 @@ def test_refused(written):
 
 def test_nothing_left(written):
     for records, told in (([], "0 records"), ([("1", 10, "AT", "C", GOOD)], "1 not an SNV")):
-        with pytest.raises(InputError, match=f"no phased biallelic SNV left.*{told}"):
+        with pytest.raises(InputError, match=f"no biallelic SNV left.*{told}"):
             read_panel(written(*records))
 
 
