@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -151,8 +152,10 @@ def test_haploid_samples_are_repeated() -> None:
     assert _letters(block.target_missing_bits, 6)[:2] == ["000000", "000011"]
     assert summary.num_missing == 1
     assert not block.target_unphased_bits.any()
+    target = replace(target, unphased_bits=_bits(["01", "00"]))
     mixed, *_ = match_blocks([PANEL], [target], np.array([1, 2]), "20", MatchSummary())
     assert _letters(mixed.target_bits, 4)[:2] == ["1101", "0010"]
+    assert _letters(mixed.target_unphased_bits, 2)[:2] == ["01", "00"]
 
 
 def test_positions_are_not_parted() -> None:
