@@ -304,19 +304,20 @@ class Direction {
   Sides sides(std::int64_t query, std::int64_t rank) {
     const std::int64_t place = place_of(query);
     Sides both{{place, -1, -1}, {place - 1, 1, -1}};
-    move(both.before, query, rank);
-    move(both.after, query, rank);
+    move(both.before, query, bits_of(query), rank);
+    move(both.after, query, bits_of(query), rank);
     return both;
   }
 
   // Writes the `count` allowed haplotypes of the longest match up to the site of this rank, of
   // which there are more than that.
   void take_nearest(std::int64_t query, std::int64_t rank, std::int64_t count, std::int32_t* out) {
+    const std::uint64_t* bits = bits_of(query);
     Sides left = sides(query, rank);
     for (std::int64_t i = 0; i < count; ++i) {
       Side& longer = left.longer();
       out[i] = order_[longer.at];
-      move(longer, query, rank);
+      move(longer, query, bits, rank);
     }
   }
 
@@ -333,7 +334,7 @@ class Direction {
     return {search_.has_alt(order_[longer.at], rank), longer.match};
   }
 
-  void move(Side& side, std::int64_t query, std::int64_t rank) {
+  void move(Side& side, std::int64_t query, const std::uint64_t* bits, std::int64_t rank) const {
     do {
       side.at += side.step;
       if (side.at < 0 || side.at >= order_.size()) {
@@ -341,7 +342,7 @@ class Direction {
         return;
       }
     } while (search_.excluded.has(query, order_[side.at]));
-    side.match = match(bits_of(query), order_[side.at], rank);
+    side.match = match(bits, order_[side.at], rank);
   }
 
   std::int64_t match(const std::uint64_t* bits, std::int64_t haplotype, std::int64_t rank) const {
