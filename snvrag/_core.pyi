@@ -22,14 +22,14 @@ def imputed_records(
     hap_dosage: NDArray[np.uint16],
     haploid: NDArray[np.bool_],
     hom_alt: NDArray[np.uint16] | None,
-    phase_set: NDArray[np.int64] | None,
+    phase_set: NDArray[np.int32] | None,
 ) -> bytes: ...
 def phased_records(
     heads: bytes,
     alleles: NDArray[np.uint64],
     missing: NDArray[np.uint64],
     haploid: NDArray[np.bool_],
-    phase_set: NDArray[np.int64],
+    phase_set: NDArray[np.int32],
 ) -> bytes: ...
 def read_genotypes(
     codes: NDArray[np.int32],

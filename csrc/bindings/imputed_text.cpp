@@ -68,9 +68,7 @@ const T* table(const py::object& object, const char* name, std::int64_t num_reco
   return given.data;
 }
 
-void refuse_phase_set() {
-  value_error("phase_set", "0 to " + std::to_string(kMaxPhaseSet), "another position");
-}
+void refuse_phase_set() { value_error("phase_set", "at least 0", "less"); }
 
 py::bytes imputed_records(const py::bytes& heads, const py::object& dosage_object,
                           const py::object& haploid_object, const py::object& hom_alt_object,
@@ -89,7 +87,7 @@ py::bytes imputed_records(const py::bytes& heads, const py::object& dosage_objec
   }
   if (!phase_set_object.is_none()) {
     dosages.phase_set =
-        table<std::int64_t>(phase_set_object, "phase_set", n, num_samples, phase_set);
+        table<std::int32_t>(phase_set_object, "phase_set", n, num_samples, phase_set);
   }
   const auto write = [&dosages](std::int64_t record, char* out) {
     return write_cells(dosages, record, out);
@@ -115,7 +113,7 @@ py::bytes phased_records(const py::bytes& heads, const py::object& alleles_objec
   const PhasedGenotypes genotypes{
       num_samples, table<std::uint64_t>(alleles_object, "alleles", n, words, kept),
       table<std::uint64_t>(missing_object, "missing", n, words, missing), values<bool>(haploid),
-      table<std::int64_t>(phase_set_object, "phase_set", n, num_samples, phase_set)};
+      table<std::int32_t>(phase_set_object, "phase_set", n, num_samples, phase_set)};
   const auto write = [&genotypes](std::int64_t record, char* out) {
     return write_phased_cells(genotypes, record, out);
   };

@@ -81,14 +81,14 @@ template <bool kIsProduct>
   return put(out, ',', both);
 }
 
-// Returns nullptr if the phase set is out of range.
-char* put_phase_set(char* out, std::int64_t phase_set) {
+// Returns nullptr if the phase set is negative.
+char* put_phase_set(char* out, std::int32_t phase_set) {
   *out++ = ':';
   if (phase_set == 0) {
     *out++ = '.';
     return out;
   }
-  if (phase_set < 0 || phase_set > kMaxPhaseSet) return nullptr;
+  if (phase_set < 0) return nullptr;
   return std::to_chars(out, out + kMaxPhaseSetBytes - 1, phase_set).ptr;
 }
 

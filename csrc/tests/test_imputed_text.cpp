@@ -1,3 +1,4 @@
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -8,7 +9,7 @@ namespace snvrag::testing {
 namespace {
 
 std::string cells(const std::vector<std::uint16_t>& hap_dosage, std::vector<char> is_haploid,
-                  const std::uint16_t* hom_alt = nullptr, const std::int64_t* phase_set = nullptr) {
+                  const std::uint16_t* hom_alt = nullptr, const std::int32_t* phase_set = nullptr) {
   const std::int64_t n = static_cast<std::int64_t>(is_haploid.size());
   std::vector<char> out(static_cast<std::size_t>(n * kMaxCellBytes));
   ImputedDosages dosages;
@@ -25,14 +26,14 @@ void test_phased_cells() {
   // Of two records; the first samples end a word, and the last one begins another.
   constexpr std::int64_t n = 33;
   Words alleles(4, 0), missing(4, 0);
-  Buffer<std::int64_t> phase_set(2 * n, 0);
+  Buffer<std::int32_t> phase_set(2 * n, 0);
   Buffer<bool> haploid(n, false);
   Buffer<char> out(n * kMaxPhasedCellBytes);
   haploid[31] = true;
   alleles[2] = std::uint64_t{2} << 60 | std::uint64_t{1} << 62;
   alleles[3] = 1;
   missing[3] = 2;
-  phase_set[n + 30] = kMaxPhaseSet;
+  phase_set[n + 30] = std::numeric_limits<std::int32_t>::max();
   phase_set[n + 32] = 7;
   PhasedGenotypes genotypes{n, alleles.data(), missing.data(), haploid.data(), phase_set.data()};
   char* end = write_phased_cells(genotypes, 1, out.data());
@@ -52,7 +53,7 @@ void test_imputed_text() {
   CHECK(cells({500, 9, 501, 0}, {1, 1}) == "\t0:0.5:0.5:0.5,0.5\t1:0.501:0.501:0.499,0.501");
   CHECK(cells({0, 1001}, {0}) == "too large");
   // The longest cells fill the room that each has, and no more.
-  const std::int64_t far = kMaxPhaseSet, too_far = kMaxPhaseSet + 1;
+  const std::int32_t far = std::numeric_limits<std::int32_t>::max(), negative = -1;
   for (std::uint16_t first = 0; first <= 1000; first += 9) {
     for (std::uint16_t second = 1; second <= 1000; second += 7) {
       cells({first, second}, {0});
@@ -60,9 +61,9 @@ void test_imputed_text() {
       cells({first, second}, {0}, &hom_alt, &far);
     }
   }
-  CHECK(cells({1, 2}, {0}, nullptr, &too_far) == "too large");
+  CHECK(cells({1, 2}, {0}, nullptr, &negative) == "too large");
   const std::uint16_t hom_alt[] = {kProduct, 200, 0, 900, 7};
-  const std::int64_t phase_set[] = {0, 12, 9, 10, 0};
+  const std::int32_t phase_set[] = {0, 12, 9, 10, 0};
   CHECK(cells({500, 500, 500, 500, 700, 600, 400, 501, 300, 0}, {0, 0, 0, 0, 1}, hom_alt,
               phase_set) ==
         "\t1|0:1:0.5,0.5:0.25,0.5,0.25:.\t0|1:1:0.5,0.5:0.2,0.6,0.2:12"

@@ -32,14 +32,14 @@ class ImputedBlock(MatchedBlock):
     hom_alt : (n, T) uint16 or None
         Probability of two ALT alleles, in thousandths; `PRODUCT` where it is the product of the two
         of ``hap_dosage``, as everywhere if it is None. Haploid samples do not use it.
-    phase_set : (n, T) int64 or None
+    phase_set : (n, T) int32 or None
         Position of the first heterozygote of the phase set that a sample's site belongs to, 0 for
         none, as everywhere if it is None.
     """
 
     hap_dosage: NDArray[np.uint16]
     hom_alt: NDArray[np.uint16] | None = None
-    phase_set: NDArray[np.int64] | None = None
+    phase_set: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def record_lines(
     hap_dosage: NDArray[np.uint16],
     haploid: NDArray[np.bool_],
     hom_alt: NDArray[np.uint16] | None = None,
-    phase_set: NDArray[np.int64] | None = None,
+    phase_set: NDArray[np.int32] | None = None,
 ) -> bytes:
     """Return whole records: each head, and the fields of every sample, each after a tab.
 
@@ -73,8 +73,8 @@ def record_lines(
         `PRODUCT`, and without it, GP are the products of the haplotypes' probabilities. In a
         heterozygote of equal dosages the second haplotype has ALT, of `PRODUCT` the first one.
         Haploid samples do not use it.
-    phase_set : (n, T) int64, optional
-        PS, 0 for none; ValueError if it is not below 2**31.
+    phase_set : (n, T) int32, optional
+        PS, 0 for none; ValueError if one is negative.
     """
     rows = np.ascontiguousarray(hap_dosage).reshape(len(heads), -1)
     hom_alt = None if hom_alt is None else np.ascontiguousarray(hom_alt)
@@ -87,7 +87,7 @@ def phased_lines(
     bits: NDArray[np.uint64],
     missing_bits: NDArray[np.uint64],
     haploid: NDArray[np.bool_],
-    phase_set: NDArray[np.int64],
+    phase_set: NDArray[np.int32],
 ) -> bytes:
     """Return whole records: each head, and ``GT:PS`` of every sample, each after a tab.
 
@@ -98,7 +98,7 @@ def phased_lines(
         Bits 2 * i and 2 * i + 1 are the alleles of sample i, and 1 where one is missing.
     haploid : (T,) bool
         Samples of which only the first allele is written.
-    phase_set : (n, T) int64
+    phase_set : (n, T) int32
         As in `record_lines`.
     """
     bits, missing_bits = np.ascontiguousarray(bits), np.ascontiguousarray(missing_bits)

@@ -62,7 +62,7 @@ class ImputedWriter(VcfWriter):
         typed: NDArray[np.bool_],
         hap_dosage: NDArray[np.uint16],
         hom_alt: NDArray[np.uint16] | None = None,
-        phase_set: NDArray[np.int64] | None = None,
+        phase_set: NDArray[np.int32] | None = None,
     ) -> None:
         """Write records of consecutive sites.
 
@@ -79,7 +79,7 @@ class ImputedWriter(VcfWriter):
             used.
         hom_alt : (n, T) uint16, optional
             Probability of two ALT alleles, in thousandths: see `record_lines`.
-        phase_set : (n, T) int64, optional
+        phase_set : (n, T) int32, optional
             PS, 0 for none, as all are by default; only written to a file with ``phase_sets``.
         """
         sites = list(zip(position.tolist(), ids, alleles.tolist(), typed.tolist(), strict=True))
@@ -87,7 +87,7 @@ class ImputedWriter(VcfWriter):
         if not self._phase_sets:
             phase_set = None
         elif phase_set is None:
-            phase_set = np.zeros(hap_dosage.shape[:2], np.int64)
+            phase_set = np.zeros(hap_dosage.shape[:2], np.int32)
 
         def lines_of(part: slice) -> bytes:
             af, dr2 = site_statistics(hap_dosage[part], self._haploid)

@@ -42,7 +42,7 @@ class PhasedWriter(VcfWriter):
         alleles: NDArray[np.str_],
         bits: NDArray[np.uint64],
         missing_bits: NDArray[np.uint64],
-        phase_set: NDArray[np.int64],
+        phase_set: NDArray[np.int32],
     ) -> None:
         """Write records of consecutive sites.
 
@@ -56,7 +56,7 @@ class PhasedWriter(VcfWriter):
         bits, missing_bits : (n, ceil(2 * T / 64)) uint64
             Bits 2 * i and 2 * i + 1 are the alleles of sample i, and 1 where one is missing. Of a
             haploid sample the first is used.
-        phase_set : (n, T) int64
+        phase_set : (n, T) int32
             PS, 0 for none.
         """
         sites = list(zip(position.tolist(), ids, alleles.tolist(), strict=True))

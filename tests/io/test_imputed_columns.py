@@ -14,7 +14,7 @@ def cells(
     dosage: NDArray[np.uint16],
     haploid: list[bool],
     hom_alt: NDArray[np.uint16] | None = None,
-    phase_set: NDArray[np.int64] | None = None,
+    phase_set: NDArray[np.int32] | None = None,
 ) -> list[str]:
     """Return the sample columns of each record."""
     heads = [f"head {n}" for n in range(len(dosage))]
@@ -76,7 +76,7 @@ def test_probabilities_and_genotype_of_every_probability_of_two_alt() -> None:
 
 def test_phase_sets() -> None:
     dosage = np.array([[[0, 0], [1000, 0], [300, 7]], [[0, 1000], [5, 5], [1000, 7]]], np.uint16)
-    phase_set = np.array([[0, 10, 0], [2**31 - 1, 0, 9]])
+    phase_set = np.array([[0, 10, 0], [2**31 - 1, 0, 9]], np.int32)
     plain = cells(dosage, [False, False, True])
     numbers = [".", "10", ".", "2147483647", ".", "9"]
     for hom_alt in (None, np.full((2, 3), PRODUCT, np.uint16)):
@@ -84,16 +84,15 @@ def test_phase_sets() -> None:
         found = [cell.rpartition(":") for line in lines for cell in line[1:].split("\t")]
         assert [cell for cell, _, _ in found] == "".join(plain)[1:].split("\t")
         assert [number for _, _, number in found] == numbers
-    for wrong in (-1, 2**31, 2**62):
-        with pytest.raises(ValueError, match=r"^phase_set must be 0 to 2147483647"):
-            cells(dosage, [False] * 3, None, np.full((2, 3), wrong))
+    with pytest.raises(ValueError, match="^phase_set must be at least 0"):
+        cells(dosage, [False] * 3, None, np.full((2, 3), -1, np.int32))
 
 
 @pytest.mark.parametrize("num_samples", [0, 1, 31, 32, 33, 65])
 def test_phased_genotypes(num_samples: int) -> None:
     random = np.random.default_rng(num_samples)
     alleles, missing = random.integers(0, 2, (2, 5, 2 * num_samples)).astype(np.int8)
-    phase_set = random.integers(0, 3, (5, num_samples)) * 10**6
+    phase_set = random.integers(0, 3, (5, num_samples), np.int32) * 10**6
     haploid = random.random(num_samples) < 0.3
     text = phased_lines([*"abcde"], pack(alleles), pack(missing), haploid, phase_set).decode()
     letters = np.where(missing == 1, ".", np.array(["0", "1"])[alleles])
@@ -106,7 +105,7 @@ def test_phased_genotypes(num_samples: int) -> None:
     assert text.count("\n") == 5
     if num_samples:
         phase_set[:] = -1
-        with pytest.raises(ValueError, match=r"^phase_set must be 0 to 2147483647"):
+        with pytest.raises(ValueError, match="^phase_set must be at least 0"):
             phased_lines([*"abcde"], pack(alleles), pack(missing), haploid, phase_set)
 
 

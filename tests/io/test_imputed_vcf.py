@@ -32,7 +32,7 @@ def _write(path: Path, error: type[BaseException] | None = None, **changes: Any)
     haploid = np.array([False, True, False])
     dosage = DOSAGE[:, None].repeat(3, 1)
     positions = np.arange(100, 100 + len(dosage))
-    phase_set = positions[:, None] // [1000, 1000, 10] * 10
+    phase_set = (positions[:, None] // [1000, 1000, 10] * 10).astype(np.int32)
     hom_alt = np.minimum(DOSAGE[:, :1], DOSAGE[:, 1:]) // [2, 3, 1]
     hom_alt[:, 0] = PRODUCT
     with ImputedWriter(path, ["a", "b", "c"], haploid, **settings) as writer:
@@ -112,7 +112,7 @@ def test_phase_sets_are_in_files_that_have_them_alone(tmp_path: Path) -> None:
     for phase_sets, ends in ((False, ["GP\t0|0:0:0,0:1,0,0"] * 2), (True, [":7", ":."])):
         path = tmp_path / "o.vcf"
         with ImputedWriter(path, ["a"], np.zeros(1, bool), phase_sets=phase_sets, **settings) as w:
-            w.write(np.array([7]), *site, phase_set=np.array([[7]]))
+            w.write(np.array([7]), *site, phase_set=np.array([[7]], np.int32))
             w.write(np.array([8]), *site)
         for line, end in zip(path.read_text().splitlines()[-2:], ends, strict=True):
             assert line.endswith(end)
@@ -126,7 +126,7 @@ def test_phased_genotypes(tmp_path: Path, name: str) -> None:
     alleles, missing = random.integers(0, 2, (2, n, 6)).astype(np.int8)
     missing[:, :4] = alleles[missing == 1] = 0
     position = np.arange(100, 100 + n)
-    phase_set = np.where(position < 150, 100, 150)[:, None] * [1, 0, 1]
+    phase_set = np.where(position < 150, 100, 150)[:, None] * np.array([1, 0, 1], np.int32)
     settings = {"chrom": "20", "contig_length": None, "provenance": PROVENANCE}
     path = tmp_path / name
     with PhasedWriter(path, names, haploid, **settings) as writer:

@@ -10,7 +10,6 @@ inline constexpr std::uint16_t kSureDosage = 1000;
 // Of two ALT alleles: that it is the product of the haplotypes' probabilities.
 inline constexpr std::uint16_t kProduct = 65535;
 // A colon and a position of at most ten digits.
-inline constexpr std::int64_t kMaxPhaseSet = 2147483647;
 inline constexpr std::int64_t kMaxPhaseSetBytes = 11;
 // A tab, GT, six numbers of at most five characters and a separator each, and PS.
 inline constexpr std::int64_t kMaxCellBytes = 4 + 6 * 6 + kMaxPhaseSetBytes;
@@ -21,7 +20,7 @@ struct ImputedDosages {
   const std::uint16_t* hap_dosage = nullptr;  // (num_records, num_samples, 2), up to kSureDosage
   const bool* haploid = nullptr;              // (num_samples): of these the first one counts
   const std::uint16_t* hom_alt = nullptr;     // (num_records, num_samples), or all are kProduct
-  const std::int64_t* phase_set = nullptr;    // (num_records, num_samples), 0 for none, or no PS
+  const std::int32_t* phase_set = nullptr;    // (num_records, num_samples), 0 for none, or no PS
 };
 
 // Writes the cells of one record, GT:DS:HDS:GP or GT:DS:HDS:GP:PS, each after a tab, and returns
@@ -41,7 +40,7 @@ struct PhasedGenotypes {
   const std::uint64_t* alleles = nullptr;
   const std::uint64_t* missing = nullptr;
   const bool* haploid = nullptr;            // (num_samples): of these the first one counts
-  const std::int64_t* phase_set = nullptr;  // (num_records, num_samples), 0 for none
+  const std::int32_t* phase_set = nullptr;  // (num_records, num_samples), 0 for none
 };
 
 // Writes the cells of one record, GT:PS, each after a tab, and returns their end; nullptr if a
