@@ -20,7 +20,7 @@ from .imputed import ImputedBlock, OnProgress, PanelAndTarget
 from .phase_sets import Phase
 from .phaser import IMPUTED_DRAWS, Phaser
 from .predicted import Predicted
-from .problem import ChunkProblem, Pairs, Queries
+from .problem import ChunkProblem, Queries
 
 # Polymorphic sites of a chunk, and what is read on each side of it: where the panel's haplotypes
 # are long, more. With 480 haplotypes of the 1000 Genomes Project, what is more than 1 cM away
