@@ -82,11 +82,18 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
             contig_length=inputs.panel.contig_length,
             provenance=Provenance(version_of("snvrag"), command, **origin),
             threads=options.threads or _num_cores(),
+            phase_sets=inputs.target.report.num_unphased > 0,
         )
         with writer, Progress(f" {imputer.unit}", phase="Imputing") as progress:
             for block in imputer.run(sites.blocks(), progress.advance, region):
                 writer.write(
-                    block.position, block.ids, block.alleles, block.typed, block.hap_dosage
+                    block.position,
+                    block.ids,
+                    block.alleles,
+                    block.typed,
+                    block.hap_dosage,
+                    block.hom_alt,
+                    block.phase_set,
                 )
     table = "Sites of the target that were read, and sites of the panel:"
     for line in (inputs.panel.report, inputs.target.report, table, *summary.lines()):

@@ -24,12 +24,16 @@ class Phase:
         True where the first haplotype has the file's second allele.
     phase_set : (h,) int64
         Position of the first heterozygote of the phase set, 0 where the file's phase is kept.
+    linked : (h,) bool
+        False for heterozygotes whose phase is unsure to both neighbours, which are sure to each
+        other: they are in no phase set but their own, and say nothing of the sites around.
     """
 
     site: NDArray[np.int64]
     position: NDArray[np.int64]
     swapped: NDArray[np.bool_]
     phase_set: NDArray[np.int64]
+    linked: NDArray[np.bool_]
 
     @classmethod
     def of_draws(
@@ -37,53 +41,103 @@ class Phase:
     ) -> Phase:
         """Return the phase that most of (D, h) phasings have, from one heterozygote to the next.
 
-        ``draws`` are like ``swapped``. At a tie the file's order is kept.
+        ``draws`` are like ``swapped``. At a tie the order of the file is kept.
         """
-        changed = (draws[:, 1:] ^ draws[:, :-1]).mean(axis=0)
-        swapped = np.concatenate([[False], np.cumsum(changed > 0.5) % 2 == 1])[: position.size]
-        begins = np.concatenate([[True], np.maximum(changed, 1 - changed) < LEAST_POSTERIOR])
-        begins = begins[: position.size]
-        first = np.maximum.accumulate(np.where(begins, np.arange(position.size), 0))
-        return cls(site, position, swapped, position[first])
+        linked = _linked(draws)
+        kept = np.flatnonzero(linked)
+        changed = _changed(draws[:, kept])
+        swapped, phase_set = np.zeros(position.size, bool), position.copy()
+        if kept.size:
+            swapped[kept[1:]] = np.cumsum(changed > 0.5) % 2 == 1
+            begins = np.concatenate([[True], _posterior(changed) < LEAST_POSTERIOR])
+            first = np.maximum.accumulate(np.where(begins, np.arange(kept.size), 0))
+            phase_set[kept] = position[kept[first]]
+        # The others follow the nearest that is linked before them; the first one always is.
+        alone = np.flatnonzero(~linked)
+        before = kept[np.searchsorted(kept, alone) - 1]
+        differ = (draws[:, alone] ^ draws[:, before]).mean(axis=0) > 0.5
+        swapped[alone] = swapped[before] ^ differ
+        return cls(site, position, swapped, phase_set, linked)
 
     @classmethod
     def of_file(cls, site: NDArray[np.int64], position: NDArray[np.int64]) -> Phase:
         """Return the phase of the file."""
         zeros = np.zeros(position.size, np.int64)
-        return cls(site, position, zeros != 0, zeros)
-
-    def nearest(self, position: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the nearest heterozygote of each position, of which there must be one."""
-        return np.searchsorted((self.position[1:] + self.position[:-1]) / 2, position)
+        return cls(site, position, zeros != 0, zeros, zeros == 0)
 
     def swaps(self, draws: NDArray[np.bool_], position: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return (D, n) bool: whether a draw's haplotypes have the other order than this phase."""
+        """Return (D, n) bool: whether a draw's haplotypes have the other order than this phase.
+
+        That of a site is the order at the nearest heterozygote that is linked.
+        """
         if self.position.size == 0:
             return np.zeros((draws.shape[0], position.size), bool)
-        return (draws ^ self.swapped)[:, self.nearest(position)]
+        return (draws ^ self.swapped)[:, self._nearest(position)]
 
     def phase_set_at(self, position: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return (n,) int64: the phase set of the nearest heterozygote, 0 without one."""
+        """Return (n,) int64: the phase set of the nearest heterozygote that is linked, or 0."""
         if self.position.size == 0:
             return np.zeros(position.size, np.int64)
-        return self.phase_set[self.nearest(position)]
+        return self.phase_set[self._nearest(position)]
+
+    def _nearest(self, position: NDArray[np.int64]) -> NDArray[np.int64]:
+        linked = np.flatnonzero(self.linked)
+        places = self.position[linked]
+        return linked[np.searchsorted((places[1:] + places[:-1]) / 2, position)]
 
     def continuing(self, before: Phase | None) -> Phase:
         """Return this phase in the order and the phase set of one that overlaps with it.
 
-        They are joined at the last heterozygote of the earlier phase.
+        They are joined at the last linked heterozygote of the earlier phase, if this one has it.
         """
-        if before is None or before.position.size == 0:
+        if before is None or not before.linked.any():
             return self
-        last = int(np.searchsorted(self.position, before.position[-1]))
-        if last == self.position.size or self.position[last] != before.position[-1]:
+        last_before = int(np.flatnonzero(before.linked)[-1])
+        place = before.position[last_before]
+        last = int(np.searchsorted(self.position, place))
+        if last == self.position.size or self.position[last] != place:
             return self
-        swapped = self.swapped ^ (self.swapped[last] ^ before.swapped[-1])
+        swapped = self.swapped ^ (self.swapped[last] ^ before.swapped[last_before])
         joined = self.phase_set == self.phase_set[last]
-        phase_set = np.where(joined, before.phase_set[-1], self.phase_set)
-        return Phase(self.site, self.position, swapped, phase_set)
+        phase_set = np.where(joined, before.phase_set[last_before], self.phase_set)
+        return Phase(self.site, self.position, swapped, phase_set, self.linked)
 
     def until(self, stop: int) -> Phase:
         """Return that of the heterozygotes before a site of the chunk."""
         end = int(np.searchsorted(self.site, stop))
-        return Phase(self.site[:end], self.position[:end], self.swapped[:end], self.phase_set[:end])
+        return Phase(
+            self.site[:end],
+            self.position[:end],
+            self.swapped[:end],
+            self.phase_set[:end],
+            self.linked[:end],
+        )
+
+
+def _changed(draws: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return, for each heterozygote but the first, the share of draws that swap before it."""
+    changed: NDArray[np.float64] = (draws[:, 1:] ^ draws[:, :-1]).mean(axis=0)
+    return changed
+
+
+def _posterior(changed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability of the more probable phase."""
+    return np.maximum(changed, 1 - changed)
+
+
+def _linked(draws: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return (h,) bool: False where both neighbours are unsure, and sure to each other.
+
+    Neighbours are those that are linked themselves: it is repeated until nothing changes.
+    """
+    linked = np.ones(draws.shape[1], bool)
+    while True:
+        kept = np.flatnonzero(linked)
+        unsure = _posterior(_changed(draws[:, kept])) < LEAST_POSTERIOR
+        around = (draws[:, kept[2:]] ^ draws[:, kept[:-2]]).mean(axis=0)
+        alone = unsure[1:] & unsure[:-1] & (_posterior(around) >= LEAST_POSTERIOR)
+        # Of two neighbours only the first, since the second gets another neighbour.
+        alone[1:] &= ~alone[:-1]
+        if not alone.any():
+            return linked
+        linked[kept[1:-1][alone]] = False

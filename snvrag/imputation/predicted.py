@@ -72,8 +72,8 @@ class Predicted:
                     self._hom_alt = np.full(self.hap_dosage.shape[:2], PRODUCT, np.uint16)
                 both = weight @ (dosage[:, 0] * dosage[:, 1])
                 self._hom_alt[to, sample] = np.rint(both * np.float32(SCALE))
-            mean = np.tensordot(weight, dosage, 1) * np.float32(SCALE)
-            self.hap_dosage[to, sample] = np.rint(mean).T
+            mean = weight @ dosage.reshape(weight.size, -1) * np.float32(SCALE)
+            self.hap_dosage[to, sample] = np.rint(mean).reshape(2, -1).T
 
     def block(self, num_haplotypes: int) -> ImputedBlock:
         """Return what is written; ``num_haplotypes`` is that of the panel."""
@@ -84,9 +84,11 @@ class Predicted:
             swapped = np.zeros((sites.num_sites, num_samples), np.uint8)
             phase_set = np.zeros((sites.num_sites, num_samples), np.int32)
             for sample, phase in enumerate(self.phases):
-                within = phase.swapped & (phase.site >= chunk.start) & (phase.site < chunk.stop)
-                swapped[phase.site[within] - chunk.start, sample] = 1
+                within = (phase.site >= chunk.start) & (phase.site < chunk.stop)
+                rows = phase.site[within] - chunk.start
+                swapped[rows, sample] = phase.swapped[within]
                 phase_set[:, sample] = phase.phase_set_at(sites.position)
+                phase_set[rows, sample] = phase.phase_set[within]
             sites = _exchanged(sites, swapped)
         hom_alt = self._hom_alt
         if hom_alt is not None:

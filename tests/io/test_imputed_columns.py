@@ -84,7 +84,7 @@ def test_phase_sets() -> None:
         found = [cell.rpartition(":") for line in lines for cell in line[1:].split("\t")]
         assert [cell for cell, _, _ in found] == "".join(plain)[1:].split("\t")
         assert [number for _, _, number in found] == numbers
-    with pytest.raises(ValueError, match="^phase_set must be at least 0"):
+    with pytest.raises(ValueError, match=r"^phase_set must be at least 0"):
         cells(dosage, [False] * 3, None, np.full((2, 3), -1, np.int32))
 
 
@@ -105,7 +105,7 @@ def test_phased_genotypes(num_samples: int) -> None:
     assert text.count("\n") == 5
     if num_samples:
         phase_set[:] = -1
-        with pytest.raises(ValueError, match="^phase_set must be at least 0"):
+        with pytest.raises(ValueError, match=r"^phase_set must be at least 0"):
             phased_lines([*"abcde"], pack(alleles), pack(missing), haploid, phase_set)
 
 
