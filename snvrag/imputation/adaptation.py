@@ -71,6 +71,7 @@ def adapt(
     genetic_map: GeneticMap | None = None,
     panel_name: str = "",
     start: HeadWeights | None = None,
+    has_head: bool = True,
     threads: int | None = None,
     on_phase: OnPhase | None = None,
 ) -> Adapted:
@@ -78,7 +79,8 @@ def adapt(
 
     Regions are read once, and only some thousand sites of a few of them are kept in memory. At
     least one region must be given; all have the same samples. ``start`` is a head trained
-    elsewhere, from whose weights the learning of the head begins.
+    elsewhere, from whose weights the learning of the head begins; without ``has_head`` none is
+    learned.
     """
     on_phase = on_phase or _ignore
     gathered = _Gathered(genetic_map, threads)
@@ -93,7 +95,7 @@ def adapt(
     typed = gathered.typed()
     rho = typed.learned if rates.is_learned else typed.prior
     head = None
-    if typed.position.size:
+    if has_head and typed.position.size:
         rows = _Rows(gathered.kept, rates, threads, on_phase)
         head = _head(rows, samples[~is_kept], samples[is_kept], start, on_phase)
     return Adapted(

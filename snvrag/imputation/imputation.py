@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ..io.genetic_map import read_genetic_map
 from ..io.imputed_vcf import ImputedWriter
 from ..io.matching import MatchSummary
 from ..io.model_file import Adapted, is_model_file, load_model_file, save_model
+from ..io.phased_vcf import PhasedWriter
 from ..io.records import DroppedSite
 from ..io.vcf_writer import Provenance, check_output, check_place
 from ..kernels import HeadWeights
@@ -29,7 +30,7 @@ from ..panel.panel import Panel
 from ..panel.regions import Region, plain_chrom
 from .adaptation import AdaptationRegion, adapt
 from .chunks import cut_chunks
-from .imputed import ImputesBlocks, PanelAndTarget
+from .imputed import ImputedBlock, ImputesBlocks, PanelAndTarget
 from .imputer import Imputer, plan_of
 from .inputs import Inputs, MatchedSites
 from .options import ImputeOptions
@@ -74,38 +75,70 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
             on_block = partial(phases.advance, "Reading", " sites of the panel")
             sites = MatchedSites(inputs, summary, on_block)
             imputer, origin = _imputer(options, model, sites, data, phases)
-        writer = ImputedWriter(
-            options.output,
-            inputs.target.samples,
-            inputs.target.ploidy == 1,
-            chrom=inputs.panel.chrom,
-            contig_length=inputs.panel.contig_length,
-            provenance=Provenance(version_of("snvrag"), command, **origin),
-            threads=options.threads or _num_cores(),
-            phase_sets=inputs.target.report.num_unphased > 0,
-        )
-        with writer, Progress(f" {imputer.unit}", phase="Imputing") as progress:
+        with (
+            _writer(options, inputs, origin, command) as write,
+            Progress(
+                f" {imputer.unit}", phase="Phasing" if options.phase_only else "Imputing"
+            ) as progress,
+        ):
             for block in imputer.run(sites.blocks(), progress.advance, region):
-                writer.write(
-                    block.position,
-                    block.ids,
-                    block.alleles,
-                    block.typed,
-                    block.hap_dosage,
-                    block.hom_alt,
-                    block.phase_set,
-                )
+                write(block)
     table = "Sites of the target that were read, and sites of the panel:"
     for line in (inputs.panel.report, inputs.target.report, table, *summary.lines()):
         log.info("%s", line)
     log.info(
         "Wrote %s: %d sites, %d samples, %.1f s",
         options.output,
-        summary.num_panel_sites,
+        summary.num_typed_sites if options.phase_only else summary.num_panel_sites,
         len(inputs.target.samples),
         time.perf_counter() - started,
     )
     return summary
+
+
+@contextmanager
+def _writer(
+    options: ImputeOptions, inputs: Inputs, origin: dict[str, str], command: str
+) -> Iterator[Callable[[ImputedBlock], None]]:
+    """Open the output; what is written block by block appears there when the block ends well."""
+    target = inputs.target
+    settings: dict[str, Any] = {
+        "chrom": inputs.panel.chrom,
+        "contig_length": inputs.panel.contig_length,
+        "provenance": Provenance(version_of("snvrag"), command, **origin),
+        "threads": options.threads or _num_cores(),
+    }
+    place = options.output, target.samples, target.ploidy == 1
+    if options.phase_only:
+        with PhasedWriter(*place, **settings) as phased:
+
+            def write_phased(block: ImputedBlock) -> None:
+                typed = np.flatnonzero(block.typed)
+                sites = block.select(typed)
+                phase_set = np.zeros((typed.size, target.ploidy.size), np.int32)
+                if block.phase_set is not None:
+                    phase_set = block.phase_set[typed]
+                phased.write(
+                    sites.position,
+                    sites.ids,
+                    sites.alleles,
+                    sites.target_bits,
+                    sites.target_missing_bits,
+                    phase_set,
+                )
+
+            yield write_phased
+        return
+    with ImputedWriter(*place, phase_sets=target.report.num_unphased > 0, **settings) as imputed:
+        yield lambda block: imputed.write(
+            block.position,
+            block.ids,
+            block.alleles,
+            block.typed,
+            block.hap_dosage,
+            block.hom_alt,
+            block.phase_set,
+        )
 
 
 def _panel_and_target(inputs: Inputs) -> PanelAndTarget:
@@ -156,6 +189,9 @@ class _Model:
         if options.save_model is not None:
             problem = "must not be given with a transformer, as nothing is learned from the panel"
             raise InputError(problem, argument="save_model")
+        if options.phase_only:
+            problem = "must not be given with a transformer, which does not phase"
+            raise InputError(problem, argument="phase_only")
         return cls(network=network)
 
 
@@ -186,14 +222,15 @@ def _imputer(
     if adapted is not None:
         origin = {"model_sha256": sha256_of(str(options.model))}
     else:
-        adapted = _learn(sites, data, model.head, options.threads, phases)
+        adapted = _learn(sites, data, model.head, options, phases)
         origin = {"learned": _in_words(adapted)}
         if model.head is not None:
             origin["learned"] += f", begun as {Path(str(options.model)).name}"
         log.info("Learned from the panel: %s", origin["learned"])
     if options.save_model is not None:
         save_model(Path(options.save_model), adapted)
-    return Imputer(adapted, data, threads=options.threads), origin
+    imputer = Imputer(adapted, data, phase_only=options.phase_only, threads=options.threads)
+    return imputer, origin
 
 
 def _in_words(adapted: Adapted) -> str:
@@ -220,7 +257,7 @@ def _learn(
     sites: MatchedSites,
     data: PanelAndTarget,
     start: HeadWeights | None,
-    threads: int | None,
+    options: ImputeOptions,
     phases: Phases,
 ) -> Adapted:
     """Learn rates and head, from its start, from the panel at the target's typed sites."""
@@ -247,7 +284,8 @@ def _learn(
         genetic_map=data.genetic_map,
         panel_name=Path(sites.inputs.options.panel).name,
         start=start,
-        threads=threads,
+        has_head=not options.phase_only,
+        threads=options.threads,
         on_phase=lambda name, *done: phases.reach(*_PHASES[name], *done),
     )
 

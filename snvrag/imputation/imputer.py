@@ -51,6 +51,8 @@ class Imputer:
         Its typed sites are those of the target, or more on both sides.
     data : PanelAndTarget
     plan : ChunkPlan, optional
+    phase_only : bool
+        Predict nothing: only genotypes of the target are phased.
     threads : int, optional
         By default one for each core.
 
@@ -69,10 +71,12 @@ class Imputer:
         data: PanelAndTarget,
         *,
         plan: ChunkPlan | None = None,
+        phase_only: bool = False,
         threads: int | None = None,
     ) -> None:
         self._adapted = adapted
         self._data = data
+        self._phase_only = phase_only
         self._threads = threads
         flank_cm = _flank_cm(adapted, data.genetic_map)
         self.plan = plan or plan_of(data.num_haplotypes, len(data.target_samples), flank_cm)
@@ -115,6 +119,8 @@ class Imputer:
             for sample, phase in zip(samples.tolist(), phases, strict=True):
                 out.set_phase(sample, phase)
             if num_wanted == 0:
+                if on_progress is not None:
+                    on_progress(problem.num_observed * samples.size)
                 continue
             queries = problem.queries(genotypes, pairs)
             for first, stop in pairs.parts(size):
@@ -134,6 +140,7 @@ class Imputer:
         lacks = (sites.target_missing_bits != 0).any(axis=1)
         wanted = chunk.polymorphic & (~typed | lacks)
         wanted[: chunk.start] = wanted[chunk.stop :] = False
+        wanted &= not self._phase_only
         rows = np.flatnonzero(wanted | typed)  # those that the model reads
         if not wanted.any() and not sites.target_unphased_bits.any():
             return None

@@ -46,6 +46,11 @@ class ImputeOptions(Options):
         "Mb)",
         metavar="FILE",
     )
+    phase_only: bool = option(
+        False,
+        "write the target's genotypes, phased, at the sites that the panel has too, and impute "
+        "nothing",
+    )
     report: str | None = option(
         None,
         "write a tab-separated table of the target's sites that were dropped, and why",
