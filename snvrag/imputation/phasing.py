@@ -22,8 +22,11 @@ _SWITCH_ERRORS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5)
 # one haplotype alone would need: these shares of rho are compared.
 _RHO_SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
 _FIRST_SCALE = 2
-# Of so many samples, at so many observed sites in the middle, the likelihood is compared.
-_FIT_SAMPLES, _FIT_SITES = 16, 192
+# The likelihood is compared at so many observed sites in the middle, of so many samples that there
+# are this many genotypes. The file's phase is truth unless another rate has a higher logarithm of
+# the likelihood, by more than this.
+_FIT_SITES, _FIT_GENOTYPES = 192, 4096
+_LEAST_GAIN = 3.0
 
 
 class Genotypes(NamedTuple):
@@ -127,12 +130,14 @@ class DiploidModel:
 
         ``of_samples`` gives the genotypes of those that are chosen among ``samples``.
         """
-        spread = np.linspace(0, samples.size - 1, min(samples.size, _FIT_SAMPLES)).round()
-        some = of_samples(samples[spread.astype(np.int64)])
         sites = np.flatnonzero(self.observed)
         first = max(0, (sites.size - _FIT_SITES) // 2)
+        sites = sites[first : first + _FIT_SITES]
+        most = min(samples.size, _FIT_GENOTYPES // max(1, sites.size))
+        spread = np.linspace(0, samples.size - 1, most).round()
+        some = of_samples(samples[spread.astype(np.int64)])
         observed = np.zeros_like(self.observed)
-        observed[sites[first : first + _FIT_SITES]] = True
+        observed[sites] = True
         part = replace(self, observed=observed)
         states = part._first_states(some)
         keys = np.zeros(spread.size, np.uint64)
@@ -144,7 +149,11 @@ class DiploidModel:
         error = 0.0
         if has_phase:
             scale = _RHO_SCALES[_FIRST_SCALE]
-            error = _climb(_SWITCH_ERRORS, 0, lambda e: likelihood(PhasingRates(scale, e)))
+            error = _climb(
+                _SWITCH_ERRORS,
+                0,
+                lambda e: likelihood(PhasingRates(scale, e)) - _LEAST_GAIN * (e > 0),
+            )
         if has_phase and error == 0 and not some.unphased.any():
             return PhasingRates(1.0, 0.0)
         scale = _climb(_RHO_SCALES, _FIRST_SCALE, lambda s: likelihood(PhasingRates(s, error)))
