@@ -19,13 +19,13 @@ _DRAWS, IMPUTED_DRAWS = 32, 8
 
 @dataclass(frozen=True)
 class Phaser:
-    """Draws phasings of samples where their phase is not to be trusted.
+    """Draws phasings of samples, for which the phase of the file is evidence.
 
     Attributes
     ----------
     problem : ChunkProblem
     rates : PhasingRates or None
-        None if the phase of all samples is true.
+        None if no sample is heterozygous.
     key : int
         Tells its draws from those of other chunks.
     """
@@ -38,36 +38,35 @@ class Phaser:
     def of(cls, problem: ChunkProblem, key: int) -> Phaser:
         """Return that of a chunk, with rates of some heterozygous samples."""
         heterozygous = np.flatnonzero(problem.heterozygous_samples())
-        is_unphased = bool(problem.sites.target_unphased_bits.any())
         if heterozygous.size == 0:
             return cls(problem, None, key)
-        rates = problem.diploid.fit(problem.genotypes, heterozygous)
-        return cls(problem, rates if is_unphased or rates.switch_error > 0 else None, key)
+        return cls(problem, problem.diploid.fit(problem.genotypes, heterozygous), key)
 
     def pairs(self, genotypes: Genotypes, samples: NDArray[np.int64]) -> tuple[Pairs, list[Phase]]:
-        """Return the phasings to impute of each sample, and the phase to write."""
+        """Return the phasings to impute of each sample, and the phase to write.
+
+        ``samples`` are the target's samples whose genotypes are given.
+        """
         num_samples, num_words = genotypes.unphased.shape
-        sample = np.arange(num_samples)
         as_in_file = Pairs(
-            sample, np.zeros((num_samples, num_words), np.uint64), np.ones(num_samples, np.float32)
+            np.arange(num_samples),
+            np.zeros((num_samples, num_words), np.uint64),
+            np.ones(num_samples, np.float32),
         )
-        phases = [Phase.of_file(self.problem.rows[:0], self.problem.sites.position[:0])]
-        phases *= num_samples
+        none = self.problem.rows[:0]
+        phases = [Phase.of_file(none, none)] * num_samples
         if self.rates is None:
             return as_in_file, phases
-        is_unphased = (genotypes.unphased != 0).any(axis=1)
-        uncertain = is_unphased
-        if self.rates.switch_error > 0:
-            uncertain = uncertain | (genotypes.heterozygous != 0).any(axis=1)
-        chosen = np.flatnonzero(uncertain)
-        keys = samples[chosen].astype(np.uint64) << np.uint64(32) | np.uint64(self.key)
-        drawn = self.problem.diploid.draw(genotypes.select(chosen), self.rates, keys, _DRAWS)
         parts = [as_in_file.slice(s, s + 1) for s in range(num_samples)]
-        for number, s in enumerate(chosen.tolist()):
-            phases[s] = self._phase(genotypes, s, drawn[number], is_unphased=bool(is_unphased[s]))
-            some, count = np.unique(drawn[number, :IMPUTED_DRAWS], axis=0, return_counts=True)
-            weight = (count / IMPUTED_DRAWS).astype(np.float32)
-            parts[s] = Pairs(np.full(count.size, s), some, weight)
+        is_unphased = (genotypes.unphased != 0).any(axis=1)
+        is_phased = ~is_unphased & (genotypes.heterozygous != 0).any(axis=1)
+        for chosen, draws in ((is_phased, IMPUTED_DRAWS), (is_unphased, _DRAWS)):
+            some = np.flatnonzero(chosen)
+            keys = self.problem.keys(samples[some], self.key)
+            drawn = self.problem.diploid.draw(genotypes.select(some), self.rates, keys, draws)
+            for number, s in enumerate(some.tolist()):
+                phases[s] = self._phase(genotypes, s, drawn[number])
+                parts[s] = self._distinct(s, drawn[number, :IMPUTED_DRAWS])
         pairs = Pairs(
             np.concatenate([part.sample for part in parts]),
             np.concatenate([part.swapped for part in parts]),
@@ -75,16 +74,20 @@ class Phaser:
         )
         return pairs, phases
 
-    def _phase(
-        self, genotypes: Genotypes, sample: int, drawn: NDArray[np.uint64], *, is_unphased: bool
-    ) -> Phase:
+    def _distinct(self, sample: int, drawn: NDArray[np.uint64]) -> Pairs:
+        """Return the phasings of a sample, each once, with their share of the draws."""
+        swapped, count = np.unique(drawn, axis=0, return_counts=True)
+        weight = (count / len(drawn)).astype(np.float32)
+        return Pairs(np.full(count.size, sample), swapped, weight)
+
+    def _phase(self, genotypes: Genotypes, sample: int, drawn: NDArray[np.uint64]) -> Phase:
         """Return what most draws of a sample have, or the file's phase where that has one."""
         problem = self.problem
         differ = genotypes.heterozygous[sample : sample + 1]
         differ = _core.unpack_rows(differ, problem.rows.size)[0] != 0
         sites = np.flatnonzero(differ & problem.diploid.observed)
         place = problem.rows[sites], problem.sites.position[sites]
-        if not is_unphased:
+        if not genotypes.unphased[sample].any():
             return Phase.of_file(*place)
         bits = _core.unpack_rows(drawn, problem.rows.size)[:, sites] != 0
         return Phase.of_draws(*place, bits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -82,6 +83,12 @@ class ChunkProblem:
             rows(self.sites.target_unphased_bits, samples),
             own if (own >= 0).any() else None,
         )
+
+    def keys(self, samples: NDArray[np.int64], key: int) -> NDArray[np.uint64]:
+        """Return what draws of some samples are drawn from, by name and a number below 2**32."""
+        names = [zlib.crc32(self.data.target_samples[s].encode()) for s in samples.tolist()]
+        keys: NDArray[np.uint64] = np.array(names, np.uint64) << np.uint64(32) | np.uint64(key)
+        return keys
 
     def heterozygous_samples(self) -> NDArray[np.bool_]:
         """Return (T,) bool: True where two alleles differ at a typed site; one may be missing."""

@@ -14,9 +14,6 @@ ALL_HAPLOTYPES = 512
 _NEIGHBOURS, _WITHIN_CM = 64, 0.3
 BLOCK_SITES = 8
 """Typed sites of a block of states."""
-# Of the pairs of states of a sample: their number is the square of that of the states. On the same
-# panels, twice as many neighbours changed R2 by less than what the draws of phasings do.
-_PAIR_NEIGHBOURS = 16
 
 
 def states_of(  # a parameter for each fact, all but the arrays by keyword
@@ -58,6 +55,7 @@ def pair_states_of(  # a parameter for each fact, all but the arrays by keyword
     num_haplotypes: int,
     observed: NDArray[np.bool_],
     position_cm: NDArray[np.float64],
+    neighbours: int,
     group_size: int,
     unphased: NDArray[np.uint64] | None = None,
     exclude: NDArray[np.int64] | None = None,
@@ -66,7 +64,8 @@ def pair_states_of(  # a parameter for each fact, all but the arrays by keyword
 ) -> States:
     """Return what both haplotypes of each sample may copy from.
 
-    The arguments are those of `retrieve_states`: a sample has ``group_size`` rows of ``queries``.
+    Their pairs are the square of them in number, so there are fewer ``neighbours``. The arguments
+    are those of `retrieve_states`: a sample has ``group_size`` rows of ``queries``.
     """
     return retrieve_states(
         queries,
@@ -74,7 +73,7 @@ def pair_states_of(  # a parameter for each fact, all but the arrays by keyword
         num_haplotypes=num_haplotypes,
         observed=observed,
         position_cm=position_cm,
-        neighbours=_PAIR_NEIGHBOURS,
+        neighbours=neighbours,
         step=BLOCK_SITES,
         within_cm=_WITHIN_CM,
         group_size=group_size,
