@@ -94,6 +94,8 @@ def retrieve_states(
     within_cm: float,
     exclude: NDArray[np.int64] | None,
     missing: NDArray[np.uint64] | None,
+    unphased: NDArray[np.uint64] | None,
+    group_size: int,
     threads: int | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]: ...
 def topk_l2(

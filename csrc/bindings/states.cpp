@@ -30,7 +30,8 @@ py::tuple states(const py::object& queries_object, const py::object& sites_objec
                  const py::object& haplotypes_object, const py::object& observed_object,
                  const py::object& position_object, const py::object& neighbours,
                  const py::object& step, double within_cm, const py::object& exclude_object,
-                 const py::object& missing_object, const py::object& threads) {
+                 const py::object& missing_object, const py::object& unphased_object,
+                 const py::object& group_size, const py::object& threads) {
   StatesPanel panel;
   panel.num_haplotypes = count(haplotypes_object, 1, kMaxInt32, "num_haplotypes");
   const auto site_bits = bit_rows(sites_object, "site_bits");
@@ -48,7 +49,26 @@ py::tuple states(const py::object& queries_object, const py::object& sites_objec
 
   QueryArguments arguments;
   arguments.read(queries_object, panel.num_sites, exclude_object, missing_object);
-  const LiStephensQueries& queries = arguments.queries;
+  StatesQueries queries{arguments.queries};
+  Rows<std::uint64_t> unphased;  // keeps the memory alive
+  if (!unphased_object.is_none()) {
+    if (queries.num_queries % 2 != 0) {
+      value_error("queries", "of an even number of rows with unphased",
+                  std::to_string(queries.num_queries));
+    }
+    unphased = adjacent_bit_rows(unphased_object, "unphased");
+    check_words(unphased.num_columns, panel.num_sites, "unphased");
+    if (unphased.num_rows != queries.num_queries / 2) {
+      value_error("unphased", "of half as many rows as queries", std::to_string(unphased.num_rows));
+    }
+    queries.unphased = unphased.data;
+  }
+  queries.group_size = count(group_size, 1, kMaxInt32, "group_size");
+  if (queries.num_queries % queries.group_size != 0) {
+    value_error("group_size",
+                "a divisor of the " + std::to_string(queries.num_queries) + " queries",
+                std::to_string(queries.group_size));
+  }
 
   StatesOptions options;
   options.neighbours = count(neighbours, 1, kMaxInt32, "neighbours");
@@ -69,7 +89,8 @@ py::tuple states(const py::object& queries_object, const py::object& sites_objec
   const auto num_blocks = static_cast<py::ssize_t>(result.block_starts.size());
   const auto num_states = static_cast<py::ssize_t>(result.haplotypes.size());
   return py::make_tuple(as_numpy(std::move(result.block_starts), {num_blocks}),
-                        as_numpy(std::move(result.offsets), {queries.num_queries, num_blocks + 1}),
+                        as_numpy(std::move(result.offsets),
+                                 {queries.num_queries / queries.group_size, num_blocks + 1}),
                         as_numpy(std::move(result.haplotypes), {num_states}));
 }
 
@@ -80,7 +101,7 @@ void bind_states(py::module_& module) {
              py::arg("num_haplotypes"), py::arg("observed"), py::arg("position_cm"),
              py::arg("neighbours"), py::arg("step"), py::arg("within_cm"),
              py::arg("exclude").none(true), py::arg("missing").none(true),
-             py::arg("threads").none(true));
+             py::arg("unphased").none(true), py::arg("group_size"), py::arg("threads").none(true));
 }
 
 }  // namespace snvrag::bindings

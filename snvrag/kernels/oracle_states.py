@@ -42,27 +42,66 @@ def nearest(
     return [ordered[i] for i in indices[:count]]
 
 
+def alleles_of(
+    given: list[int | None],
+    is_unphased: bool,
+    nearest_alleles: list[int],
+    matches: list[int],
+) -> list[int]:
+    """Return the alleles that the queries of a sample have at a site; None is a missing one."""
+    taken = [n if g is None else g for g, n in zip(given, nearest_alleles, strict=True)]
+    if not is_unphased or given[0] == given[1]:
+        return taken
+    is_first_longer = matches[0] >= matches[1]
+    if None not in given:
+        first, second = nearest_alleles
+        if first == second:
+            first, second = (first, 1 - first) if is_first_longer else (1 - second, second)
+        return [first, second]
+    known = next(allele for allele in given if allele is not None)
+    if known in nearest_alleles:
+        return nearest_alleles
+    return [nearest_alleles[0], known] if is_first_longer else [known, nearest_alleles[1]]
+
+
 def choices_of(
-    query: NDArray[Any],
+    queries: NDArray[Any],
     missing: NDArray[Any],
+    unphased: NDArray[Any],
     panel: NDArray[Any],
-    allowed: list[int],
+    allowed: list[list[int]],
     order: list[int],
     ranks: list[int],
     neighbours: int,
-) -> dict[int, list[int]]:
-    """Return what a query chooses at sites of these ranks; the arrays have observed sites alone."""
-    chosen = {}
-    filled: list[int] = []
-    for i in range(len(query)):
-        before = panel[:, :i].tolist()
-        if missing[i]:
-            filled.append(int(panel[nearest(filled, before, allowed, order, 1)[0], i]))
-        else:
-            filled.append(int(query[i]))
-        if i in ranks:
-            up_to_here = panel[:, : i + 1].tolist()
-            chosen[i] = nearest(filled, up_to_here, allowed, order, neighbours)
+) -> list[dict[int, list[int]]]:
+    """Return what each query of a sample chooses at sites of these ranks.
+
+    The arrays have observed sites alone.
+    """
+    chosen: list[dict[int, list[int]]] = [{} for _ in queries]
+    filled: list[list[int]] = [[] for _ in queries]
+    for i in range(panel.shape[1]):
+        given = [
+            None if lacks else int(allele)
+            for allele, lacks in zip(queries[:, i], missing[:, i], strict=True)
+        ]
+        has = [allele for allele in given if allele is not None]
+        if len(has) < len(given) or unphased[i]:
+            before = panel[:, :i].tolist()
+            found = [
+                nearest(own, before, of_query, order, 1)[0]
+                for own, of_query in zip(filled, allowed, strict=True)
+            ]
+            matches = [
+                next((n for n in range(i) if own[i - 1 - n] != panel[h, i - 1 - n]), i)
+                for own, h in zip(filled, found, strict=True)
+            ]
+            has = alleles_of(given, bool(unphased[i]), panel[found, i].tolist(), matches)
+        up_to_here = panel[:, : i + 1].tolist()
+        for q, allele in enumerate(has):
+            filled[q].append(allele)
+            if i in ranks:
+                chosen[q][i] = nearest(filled[q], up_to_here, allowed[q], order, neighbours)
     return chosen
 
 
@@ -77,31 +116,50 @@ def retrieve_states(
     within_cm: float,
     exclude: list[tuple[int, ...]],
     missing: NDArray[Any],
+    unphased: NDArray[Any] | None = None,
+    group_size: int = 1,
 ) -> tuple[list[int], list[list[list[int]]]]:
-    """Choose from (H, S) alleles for (Q, S) queries: block starts, and states [query][block]."""
+    """Choose from (H, S) alleles for (Q, S) queries: block starts, and states [group][block].
+
+    ``unphased`` is (Q / 2, S).
+    """
     num_haplotypes, num_observed = len(panel), int(observed.sum())
     starts = list(range(0, max(1, num_observed), step))
     stops = [*starts[1:], num_observed]
     middles = [start + (stop - start) // 2 for start, stop in zip(starts, stops, strict=True)]
+    mirrored = [num_observed - 1 - m for m in middles]
     cm, alleles = position_cm[observed], panel[:, observed]
     order = spread_order(num_haplotypes)
-    answer = []
-    for q, query in enumerate(queries[:, observed]):
-        allowed = [h for h in range(num_haplotypes) if h not in exclude[q]]
-        if num_observed == 0 or len(allowed) <= 2 * neighbours:
-            answer.append([allowed for _ in starts])
-            continue
-        lacks = missing[q, observed]
-        forward = choices_of(query, lacks, alleles, allowed, order, middles, neighbours)
-        mirrored = [num_observed - 1 - m for m in middles]
-        ends = query[::-1], lacks[::-1], alleles[:, ::-1]
+    allowed_of = [[h for h in range(num_haplotypes) if h not in out] for out in exclude]
+    takes_all = [num_observed == 0 or len(allowed) <= 2 * neighbours for allowed in allowed_of]
+    answer: list[list[set[int]]] = []
+    together = 1 if unphased is None else 2
+    for first in range(0, len(queries), together):
+        sample = slice(first, first + together)
+        unknown = np.zeros(num_observed, bool)
+        if unphased is not None:
+            unknown = unphased[first // 2, observed]
+        given, lacks = queries[sample, observed], missing[sample, observed]
+        allowed = allowed_of[sample]
+        forward = choices_of(given, lacks, unknown, alleles, allowed, order, middles, neighbours)
+        ends = given[:, ::-1], lacks[:, ::-1], unknown[::-1], alleles[:, ::-1]
         backward = choices_of(*ends, allowed, order[::-1], mirrored, neighbours)
-        states: list[set[int]] = [set() for _ in starts]
-        for b, middle in enumerate(middles):
-            for other, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-                reaches = cm[start] <= cm[middle] + within_cm
-                is_reached = cm[stop - 1] >= cm[middle] - within_cm
-                if abs(other - b) <= 1 or (reaches and is_reached):
-                    states[other] |= {*forward[middle], *backward[mirrored[b]]}
-        answer.append([sorted(block) for block in states])
-    return starts, answer
+        for ending, beginning in zip(forward, backward, strict=True):
+            states: list[set[int]] = [set() for _ in starts]
+            for b, middle in enumerate(middles if num_observed else []):
+                for other, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+                    reaches = cm[start] <= cm[middle] + within_cm
+                    is_reached = cm[stop - 1] >= cm[middle] - within_cm
+                    if abs(other - b) <= 1 or (reaches and is_reached):
+                        states[other] |= {*ending[middle], *beginning[mirrored[b]]}
+            answer.append(states)
+    groups = [range(q, q + group_size) for q in range(0, len(queries), group_size)]
+    for group in groups:
+        if any(takes_all[q] for q in group):
+            everything = set().union(*(allowed_of[q] for q in group))
+            for q in group:
+                answer[q] = [everything for _ in starts]
+    return starts, [
+        [sorted(set().union(*(answer[q][b] for q in group))) for b in range(len(starts))]
+        for group in groups
+    ]

@@ -17,7 +17,8 @@ class States(NamedTuple):
     """The haplotypes that each query may copy from, in each block of observed sites.
 
     Those of query q in block b are ``haplotypes[offsets[q, b]:offsets[q, b + 1]]``, ascending and
-    without duplicates. The next query's begin where a query's end.
+    without duplicates. The next query's begin where a query's end. If groups of queries share
+    their states (``group_size``), Q is the number of groups.
     """
 
     block_starts: NDArray[np.int64]
@@ -40,6 +41,8 @@ def retrieve_states(  # a parameter for each fact of the search, all but the arr
     within_cm: float = 0.1,
     exclude: NDArray[np.int64] | None = None,
     missing: NDArray[np.uint64] | None = None,
+    unphased: NDArray[np.uint64] | None = None,
+    group_size: int = 1,
     threads: int | None = None,
 ) -> States:
     """Choose the haplotypes that each query may copy from, by the longest matches along the panel.
@@ -77,15 +80,24 @@ def retrieve_states(  # a parameter for each fact of the search, all but the arr
         1 at observed sites whose allele this query lacks. In each direction, the query then counts
         as having the allele of its nearest neighbour, which has the longest match up to the site
         before.
+    unphased : (Q / 2, ceil(S / 64)) uint64, optional
+        If given, queries 2 i and 2 i + 1 are the alleles of sample i, and bits of row i are 1 at
+        sites where it is not known which of the two has which allele. They count at observed sites
+        where the two have different alleles, or where just one of them is ``missing``. How such
+        alleles are assigned is under Notes.
+    group_size : int
+        Consecutive queries that share their states, a divisor of Q: 2 for one set of states for
+        each sample of two haplotypes.
     threads : int, optional
         Number of threads; by default chosen by the amount of work, at most one for each core.
 
     Returns
     -------
     States
-        A query that may copy from at most ``2 * neighbours`` haplotypes has them all in every
-        block. Without an observed site there is one block, in which every query has all that it
-        may copy from.
+        One row for each group of ``group_size`` queries, whose states are those that any of its
+        queries has. A query that may copy from at most ``2 * neighbours`` haplotypes has them all
+        in every block; its group then has all that any of its queries may copy from. Without an
+        observed site there is one block, in which every query has all that it may copy from.
 
     Raises
     ------
@@ -104,13 +116,21 @@ def retrieve_states(  # a parameter for each fact of the search, all but the arr
     (backward its reverse), so that neither low indices nor the haplotypes of one population are
     preferred. The stride is the first from ``0.618 H`` on that shares no factor with H.
 
-    Queries do not influence one another, and answers do not depend on the number of threads.
+    Phase: where it is unknown, both queries of a sample take, in each direction, the allele of
+    their nearest neighbour up to the site before, if that agrees with the genotype: the two
+    alleles differ, or, where one is missing, one of them is the one known. If not, the query
+    whose match is shorter takes the other allele; of two equally long ones, the second query.
+    The two directions may differ in this, so that a query's states are near both haplotypes of its
+    sample; ``group_size=2`` gives those of both queries.
+
+    Queries do not influence one another, but for the two of a sample in ``unphased``. Answers do
+    not depend on the number of threads.
 
     Cost: 1 to 2 ns for each observed site, haplotype and direction, whatever the number of
-    queries, and about 40 ns for each haplotype chosen (50,000 haplotypes, 138 observed sites and
-    200 queries: 25 ms). Memory: the bits of the observed sites, 8 bytes for each haplotype and
-    thread, ``8 * neighbours`` bytes for each query and block, and twice the answer. Ctrl-C ends a
-    long call.
+    queries, about 40 ns for each haplotype chosen, and about 50 ns for each allele filled in, in
+    each direction (50,000 haplotypes, 138 observed sites and 200 queries: 25 ms). Memory:
+    the bits of the observed sites, 8 bytes for each haplotype and thread, ``8 * neighbours`` bytes
+    for each query and block, and twice the answer. Ctrl-C ends a long call.
 
     Source: Durbin, Bioinformatics 30:1266, 2014 (positional Burrows-Wheeler transform).
 
@@ -149,6 +169,8 @@ def retrieve_states(  # a parameter for each fact of the search, all but the arr
             _checks.not_negative("within_cm", within_cm),
             exclude,
             missing,
+            unphased,
+            _checks.whole_number("group_size", group_size, 1, _MAX_INT32),
             threads,
         )
     )

@@ -48,6 +48,11 @@ STATES = {
     "neighbours": 2,
     "step": 8,
     "within_cm": 0.1,
+    "queries": np.zeros((4, 2), U8),
+    "exclude": np.full((4, 2), -1),
+    "missing": np.zeros((4, 2), U8),
+    "unphased": np.zeros((2, 2), U8),
+    "group_size": 2,
 }
 OVER_STATES = {
     "haplotype_bits": np.zeros((70, 2), U8),
@@ -162,6 +167,7 @@ OPTIONAL = {
     ("search", "weights"),
     *((f, "states") for f in LI_STEPHENS_FUNCTIONS[1:]),
     *((f, "missing") for f in ("retrieve_states", *LI_STEPHENS_FUNCTIONS)),
+    ("retrieve_states", "unphased"),
     ("head_log_odds", "threads"),
     *(("imputed_records", name) for name in ("hom_alt", "phase_set")),
 }
@@ -354,7 +360,7 @@ def test_gathered_rows_and_columns_out_of_range():
 )
 def test_an_excluded_index_out_of_range_excludes_nothing(function, value):
     """The public functions refuse it; here it must not lead to any memory."""
-    exclude = np.full((3, 2), -1)
+    exclude = np.full_like(CALLS[function][1]["exclude"], -1)
     expected = call(function, exclude=exclude)
     exclude[2, 1] = value
     got = call(function, exclude=exclude)
@@ -368,7 +374,11 @@ def test_everything_excluded():
     assert call("li_stephens_dosage", exclude=exclude).shape == (3, L)
     assert call("li_stephens_events", exclude=exclude)[0].shape == (L - 1,)
     assert call("li_stephens_evidence", exclude=exclude).shape[:2] == (3, L)
-    assert call("retrieve_states", exclude=exclude)[2].shape == (0,)
+    states = {"queries": np.repeat(U8([0, -1 % 2**64, 0, -1 % 2**64]), 2).reshape(4, 2)}
+    states |= {"unphased": np.full((2, 2), -1 % 2**64, U8), "exclude": exclude[[0, 0, 0, 0]]}
+    assert call("retrieve_states", **states)[2].shape == (0,)
+    states["exclude"][:3] = -1  # of one sample, one query has haplotypes and one none
+    assert call("retrieve_states", **states)[2].max() < 70
 
 
 def test_weights_and_positions_of_any_value():

@@ -203,7 +203,8 @@ def test_what_is_checked_may_change_meanwhile():
             bits[:1], bits[:64], observed, wanted, wanted, np.zeros(128), *model
         ),
         lambda: _core.retrieve_states(
-            bits[:1], bits[:128, :1], 41, observed, np.zeros(128), 2, 8, 0.1, exclude, None, 1
+            *(bits[:1], bits[:128, :1], 41, observed, np.zeros(128), 2, 8, 0.1, exclude),
+            *(None, None, 1, 1),
         ),
     )
     writer = threading.Thread(target=write)

@@ -58,6 +58,14 @@ STATES: dict[str, Any] = {
     "step": 8,
     "within_cm": 0.1,
 }
+STATES_OF_SAMPLES = {
+    **STATES,
+    "queries": bits(4),
+    "exclude": np.full((4, 1), -1),
+    "missing": bits(4),
+    "unphased": bits(2),
+    "group_size": 2,
+}
 HEAD = kernels.HeadWeights(
     mean=np.zeros(3, np.float32),
     scale=np.ones(3, np.float32),
@@ -104,9 +112,10 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {**OVER_STATES, "sites": np.arange(5), "alt_count": np.arange(5)},
     ),
     "states": (kernels.retrieve_states, STATES),
+    "states of samples": (kernels.retrieve_states, STATES_OF_SAMPLES),
     "head": (kernels.head_log_odds, {"evidence": floats(2), "weights": HEAD, "threads": 1}),
 }
-OPTIONAL = {"observed", "exclude", "weights", "missing", "threads"}
+OPTIONAL = {"observed", "exclude", "weights", "missing", "unphased", "threads"}
 ANY_LAYOUT = {"pack", "align", "mask", "mask by mt19937", "masks"}
 
 
@@ -168,6 +177,7 @@ ARRAYS = {
         "alt_count": "a contiguous int64 (5,) array",
     },
     "states": STATES_ARRAYS,
+    "states of samples": {"unphased": BITS},
 }
 
 
@@ -228,6 +238,7 @@ NUMBERS = {
         "within_cm": float,
         "threads": int,
     },
+    "states of samples": {"group_size": int},
     "evidence": {"mismatch": float, "threads": int},
     "rates": {
         "mismatch": float,
@@ -507,6 +518,19 @@ VALUES: dict[str, list[Row]] = {
             for value in (0, -1, 2**31)
         ),
         *(({"within_cm": value}, V, NOT_NEGATIVE, f"{value}") for value in (-0.1, NAN)),
+    ],
+    "states of samples": [
+        ({"unphased": bits(2, 1)}, V, "of 2 words a row (70 sites)", "1"),
+        ({"unphased": bits(4)}, V, "of half as many rows as queries", "4"),
+        ({"unphased": bits(4)[::2]}, T, BITS, NOT_ADJACENT),
+        (
+            {"queries": bits(3), "exclude": None, "missing": None, "group_size": 1},
+            V,
+            "of an even number of rows with unphased",
+            "3",
+        ),
+        *(({"group_size": size}, V, "from 1 to 2147483647", f"{size}") for size in (0, -2, 2**31)),
+        *(({"group_size": size}, V, "a divisor of the 4 queries", f"{size}") for size in (3, 8)),
     ],
     "head": [
         ({"evidence": None}, T, EVIDENCE, "NoneType"),

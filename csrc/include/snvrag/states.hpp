@@ -9,6 +9,15 @@
 
 namespace snvrag {
 
+struct StatesQueries : LiStephensQueries {
+  // (num_queries / 2, words of num_sites), or null. Queries 2 i and 2 i + 1 are then the alleles of
+  // sample i, and bit 1 of row i: the data do not tell which of the two has which allele. Such a
+  // bit counts at observed sites where the two have different alleles, or one lacks its allele.
+  const std::uint64_t* unphased = nullptr;
+  std::int64_t group_size = 1;  // consecutive queries whose states are one answer; they divide
+                                // num_queries
+};
+
 // What all queries of a call share. Haplotype h of the panel is bit h of a site's row.
 struct StatesPanel {
   const std::uint64_t* site_bits = nullptr;
@@ -26,10 +35,11 @@ struct StatesOptions {
 };
 
 // Block b is the observed sites of rank block_starts[b] up to the next block's. The haplotypes of
-// query q in block b are haplotypes[offsets[q * (B + 1) + b]] up to the next offset, ascending.
+// group g of the queries in block b are haplotypes[offsets[g * (B + 1) + b]] up to the next offset,
+// ascending, each once.
 struct States {
   std::vector<std::int64_t> block_starts;  // (B), at least one
-  std::vector<std::int64_t> offsets;       // (num_queries, B + 1)
+  std::vector<std::int64_t> offsets;       // (groups, B + 1)
   std::vector<std::int32_t> haplotypes;
 };
 
@@ -46,14 +56,20 @@ struct States {
 // reverse. Where a query lacks the allele, it takes that of its nearest neighbour, in each
 // direction.
 //
+// Where a sample's phase is unknown, each of its two queries takes the allele of its nearest
+// neighbour, in each direction. Where that is not the genotype (two equal alleles, or none that is
+// the one known), the query whose match up to the site before is shorter takes the other allele; of
+// two equally long ones, the second query.
+//
 // A query that has at most 2 * neighbours haplotypes to copy from gets all of them in every block,
 // as does every query if no site is observed. Returns false when cancelled; the answer is then
 // incomplete.
 //
-// Cost: 1 to 2 ns for each observed site, haplotype and direction, and about 40 ns for each
-// haplotype chosen; memory: the bits of the observed sites, 8 bytes for each haplotype and thread,
-// 8 * neighbours for each query and block, and the answer twice.
-bool retrieve_states(const LiStephensQueries& queries, const StatesPanel& panel,
+// Cost: 1 to 2 ns for each observed site, haplotype and direction, about 40 ns for each haplotype
+// chosen, and about 50 ns for each allele filled in, in each direction; memory: the bits of the
+// observed sites, 8 bytes for each haplotype and thread, 8 * neighbours for each query and block,
+// and the answer twice.
+bool retrieve_states(const StatesQueries& queries, const StatesPanel& panel,
                      const StatesOptions& options, int num_threads, States& states,
                      CancelFlag cancel = nullptr);
 
