@@ -83,6 +83,21 @@ def li_stephens_events(
     missing: NDArray[np.uint64] | None,
     threads: int | None,
 ) -> tuple[NDArray[np.float64], float, int, NDArray[np.float64]]: ...
+def sample_phasings(
+    queries: NDArray[np.uint64],
+    haplotype_bits: NDArray[np.uint64],
+    observed: NDArray[np.bool_],
+    cumulative_rho: NDArray[np.float64],
+    mismatch: float,
+    states: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]] | None,
+    keys: NDArray[np.uint64],
+    unphased: NDArray[np.uint64] | None,
+    switch_error: float,
+    exclude: NDArray[np.int64] | None,
+    missing: NDArray[np.uint64] | None,
+    draws: int,
+    threads: int | None,
+) -> tuple[NDArray[np.uint64], NDArray[np.float64]]: ...
 def retrieve_states(
     queries: NDArray[np.uint64],
     site_bits: NDArray[np.uint64],

@@ -19,6 +19,7 @@ void bind_retrieval(py::module_& module);
 void bind_li_stephens(py::module_& module);
 void bind_states(py::module_& module);
 void bind_evidence(py::module_& module);
+void bind_phasings(py::module_& module);
 
 namespace {
 
@@ -43,6 +44,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   bind_li_stephens(module);
   bind_states(module);
   bind_evidence(module);
+  bind_phasings(module);
 
   module.def("simd_levels", &simd_levels);
   module.def("simd_level", [] { return std::string(simd_level_name(simd_level())); });

@@ -82,6 +82,44 @@ struct LiStephensStep {
   float ratio;         // probability of a mismatch over that of a match
 };
 
+// Probabilities F[i][j] of pairs of states, in two tables of the pairs i <= j: F[i][j] in the upper
+// one, F[j][i] in the lower. Row i begins at the last column that is a multiple of
+// kPairColumns and not above i, and ends at the number of states, rounded up; what is no pair
+// i <= j of states is 0.
+constexpr std::int64_t kPairColumns = 16;
+
+struct PairTable {
+  std::int64_t num_states;
+  std::int64_t num_columns;     // rounded up to a multiple of kPairColumns
+  const std::int64_t* rows_at;  // of each state i: the cell of column j is at rows_at[i] + j
+  std::int64_t lower;           // where the lower table begins; 0: it is the upper one, F symmetric
+};
+
+// What changes the probability of a pair from one observed site to the next: with G[i][j] =
+// keep F[i][j] + swap F[j][i], it becomes emission * (G[i][j] + both + first[i] + second[j]).
+struct PairChange {
+  float keep, swap, both;
+  const float *first, *second;  // (num_columns): the second or the first state is drawn anew
+  const std::uint64_t* bits;    // the states' alleles
+  float emission[2][2];         // by the alleles of the first and the second
+};
+
+// One observed site in the forward pass over pairs; `after` may be `before`.
+struct PairStep {
+  PairTable table;
+  PairChange change;
+  const float* before;
+  float* after;
+  float* space;                     // 6 * num_columns
+  float *first_sums, *second_sums;  // (num_columns): sums over the second state, and over the first
+};
+
+// The pairs that one state makes, F[state][k] and F[k][state] for each state k, at one site.
+struct PairLine {
+  PairChange change;
+  std::int64_t state, num_columns;
+};
+
 struct LiStephensSums {
   float posterior, backward;
 };
@@ -180,6 +218,24 @@ struct KernelTable {
   // ratio where the alleles differ, to `backward`. Returns the sums of both.
   LiStephensSums (*li_stephens_backward)(const LiStephensStep& step, const float* forward,
                                          float* backward, float* posterior);
+
+  // Takes all pairs one site further; returns the sum of their probabilities.
+  float (*pair_step)(const PairStep& step);
+
+  // Takes F[state][k] (`as_first`) and F[k][state] one site further. Past the last state, values
+  // are unspecified.
+  void (*pair_line)(const PairLine& line, const float* as_first, const float* as_second,
+                    float* first_after, float* second_after);
+
+  // With `lost` 1 for some states and 0 for others, (num_columns), writes the sums of F[i][j] over
+  // the lost j to first[i], and those over the lost i to second[j].
+  void (*pair_lost)(const PairTable& table, const float* cells, const float* lost, float* first,
+                    float* second);
+
+  // Writes from[index[j]] * known[j] + (share + shares[j]) for j in [begin, end).
+  void (*pair_gather)(const float* from, const std::int32_t* index, const float* known,
+                      const float* shares, float share, std::int64_t begin, std::int64_t end,
+                      float* to);
 
   // Sums `first` and `second` over the ones of each of num_sites rows: (num_sites, 2) sums.
   void (*li_stephens_sums)(const float* first, const float* second, const std::uint64_t* bits,

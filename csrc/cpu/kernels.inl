@@ -6,7 +6,8 @@
 // namespace
 //   the types Lanes (eight 64-bit lanes), BitCount (their population counts), WeightSum (the same
 //   with weights), Floats (kFloatLanes float32 lanes) and LaneMask (a choice among them);
-//   the constants kQueryTile, kMostHead, kGroupBits, kWordTable, kL2Queries and kL2Rows;
+//   the constants kQueryTile, kMostHead, kGroupBits, kWordTable, kL2Queries, kL2Rows and
+//   kPairRows;
 //   the functions that this and the included files call: on these types, and pack_word, unpack_word
 //   and transpose64 on words.
 
@@ -16,6 +17,7 @@
 #include "evidence_steps.inl"
 #include "head_rows.inl"
 #include "li_stephens_steps.inl"
+#include "pair_steps.inl"
 
 namespace snvrag::SNVRAG_LEVEL {
 namespace {
@@ -91,6 +93,10 @@ constexpr KernelTable make_table() {
   table.li_stephens_forward = li_stephens_forward;
   table.li_stephens_backward = li_stephens_backward;
   table.li_stephens_sums = li_stephens_sums;
+  table.pair_step = pair_step;
+  table.pair_line = pair_line;
+  table.pair_lost = pair_lost;
+  table.pair_gather = pair_gather;
   return table;
 }
 

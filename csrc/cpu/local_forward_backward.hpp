@@ -9,39 +9,9 @@
 #include "kernel_table.hpp"
 #include "snvrag/bits.hpp"
 #include "snvrag/evidence.hpp"
+#include "state_blocks.hpp"
 
 namespace snvrag {
-
-// What all queries of a call share.
-struct ObservedSites {
-  explicit ObservedSites(const HaplotypePanel& panel) {
-    for (std::int64_t s = 0; s < panel.num_sites; ++s) {
-      if (panel.observed[s] != 0) sites.push_back(s);
-    }
-    for (std::size_t i = 1; i < sites.size(); ++i) {
-      rho.push_back(panel.cumulative_rho[sites[i]] - panel.cumulative_rho[sites[i - 1]]);
-      jump.push_back(draw_probability(rho.back()));
-    }
-  }
-
-  std::vector<std::int64_t> sites;
-  std::vector<double> rho, jump;  // between each of them and the next
-};
-
-// The states of a block and their alleles: bit h of row(s) is the allele of state h at site s.
-struct StateBlock {
-  const std::int32_t* states = nullptr;
-  std::int64_t num_states = 0, num_words = 0;
-  std::int64_t first_rank = 0, end_rank = 0;  // observed sites
-  std::int64_t first_site = 0, end_site = 0;  // those after the last observed site before the block
-  const std::uint64_t* rows = nullptr;
-  std::int64_t rows_from = 0;  // the site of the first row
-
-  const std::uint64_t* row(std::int64_t site) const {
-    return rows + (site - rows_from) * num_words;
-  }
-  std::int64_t size() const { return 64 * num_words; }
-};
 
 // What is known about the interval before observed site `rank`, or past the last one. Forward and
 // backward have a value for each state of the block; times their scale they add up to 1. The former
@@ -64,7 +34,7 @@ class LocalForwardBackward {
                        const StatesView& states)
       : panel_(panel),
         observed_(observed),
-        states_(states),
+        states_(panel, observed, states),
         ratio_(std::max(1e-12f, panel.mismatch / (1.0f - panel.mismatch))) {}
 
   float ratio() const { return ratio_; }
@@ -99,35 +69,14 @@ class LocalForwardBackward {
   bool lacks(std::int64_t s) const { return missing_ != nullptr && has_bit(missing_, s); }
 
   void read_blocks(std::int64_t query) {
-    const auto num_blocks = static_cast<std::size_t>(states_.num_blocks);
-    blocks_.resize(num_blocks);
-    const std::int64_t num_offsets = states_.is_constant ? 2 : states_.num_blocks + 1;
-    const std::int64_t* offsets = states_.offsets + query * num_offsets;
-    std::int64_t num_rows = 0, num_entries = 0, most = 0;
-    for (std::size_t b = 0; b < num_blocks; ++b) {
-      StateBlock& block = blocks_[b];
-      const bool is_last = b + 1 == num_blocks;
-      const std::size_t at = states_.is_constant ? 0 : b;
-      block.states = states_.haplotypes + offsets[at];
-      block.num_states = offsets[at + 1] - offsets[at];
-      block.num_words = num_words(block.num_states);
-      block.first_rank = states_.block_starts[b];
-      block.end_rank = is_last ? num_observed() : states_.block_starts[b + 1];
-      block.first_site = b == 0 ? 0 : site(block.first_rank - 1) + 1;
-      block.end_site = is_last ? panel_.num_sites : site(block.end_rank - 1) + 1;
-      block.rows_from = block.first_site / 64 * 64;
-      num_rows += block.num_words * 64 * (num_words(block.end_site) - block.rows_from / 64);
+    states_.read(query);
+    std::int64_t num_entries = 0, most = 0;
+    for (const StateBlock& block : states_.blocks()) {
       num_entries += block.size();
       most = std::max(most, block.size());
     }
-    rows_.resize(static_cast<std::size_t>(num_rows));
     entries_.resize(static_cast<std::size_t>(num_entries));
     entry_lengths_.resize(static_cast<std::size_t>(num_entries));
-    std::uint64_t* rows = rows_.data();
-    for (StateBlock& block : blocks_) {
-      block.rows = rows;
-      rows = read_rows(block, rows);
-    }
     const auto size = static_cast<std::size_t>(most);
     even_.resize(size);
     ones_.assign(size, 1.0f);
@@ -136,28 +85,6 @@ class LocalForwardBackward {
          {&backward_, &behind_, &mapped_, &mapped_lengths_, &next_, &next_lengths_}) {
       values->resize(size);
     }
-  }
-
-  // Writes the alleles of a block's states by site; returns the end of what was written.
-  std::uint64_t* read_rows(const StateBlock& block, std::uint64_t* rows) {
-    const std::uint64_t* tile_rows[64];
-    std::uint64_t tiles[kTileColumns][64];
-    const std::int64_t first = block.rows_from / 64, end = num_words(block.end_site);
-    for (std::int64_t tile = 0; tile < block.num_words; ++tile) {
-      const std::int64_t count = std::min<std::int64_t>(64, block.num_states - 64 * tile);
-      for (std::int64_t h = 0; h < count; ++h) {
-        tile_rows[h] = panel_.haplotype_bits + block.states[64 * tile + h] * panel_.row_stride;
-      }
-      for (std::int64_t word = first; word < end; word += kTileColumns) {
-        const auto columns = static_cast<int>(std::min<std::int64_t>(kTileColumns, end - word));
-        kernels().transpose_tiles(tile_rows, count, word, (1u << columns) - 1, tiles);
-        std::uint64_t* out = rows + (word - first) * 64 * block.num_words + tile;
-        for (int c = 0; c < columns; ++c) {
-          for (int s = 0; s < 64; ++s, out += block.num_words) *out = tiles[c][s];
-        }
-      }
-    }
-    return rows + (end - first) * 64 * block.num_words;
   }
 
   // One kernel serves the probabilities, forward and backward, and the lengths of matches, which
@@ -189,34 +116,21 @@ class LocalForwardBackward {
     std::fill(end, even_.begin() + block.size(), 0.0f);
   }
 
-  // Calls found(index in `from`, index in `to`) for the states that both have, and lost(index) for
-  // the others of `from`.
-  template <class Found, class Lost>
-  static void match(const StateBlock& from, const StateBlock& to, Found found, Lost lost) {
-    for (std::int64_t i = 0, j = 0; i < from.num_states; ++i) {
-      while (j < to.num_states && to.states[j] < from.states[i]) ++j;
-      if (j < to.num_states && to.states[j] == from.states[i]) {
-        found(i, j);
-      } else {
-        lost(i);
-      }
-    }
-  }
-
   void go_forward() {
     log_likelihood_ = 0;
     num_alleles_ = 0;
     float *entry = entries_.data(), *lengths = entry_lengths_.data();
     float sum = 1;
-    for (std::size_t b = 0; b < blocks_.size(); ++b) {
-      const StateBlock& block = blocks_[b];
+    const std::vector<StateBlock>& blocks = states_.blocks();
+    for (std::size_t b = 0; b < blocks.size(); ++b) {
+      const StateBlock& block = blocks[b];
       const auto size = static_cast<std::size_t>(block.size());
       set_even(block);
       if (b == 0) {
         std::copy_n(even_.data(), size, entry);
         std::fill_n(lengths, size, 0.0f);
       } else {
-        enter(blocks_[b - 1], block, 1 / sum, entry, lengths);
+        enter(blocks[b - 1], block, 1 / sum, entry, lengths);
       }
       sum = fill(block, entry, lengths, true);
       entry += size;
@@ -275,8 +189,9 @@ class LocalForwardBackward {
     const float* entry = entries_.data() + entries_.size();
     const float* lengths = entry_lengths_.data() + entry_lengths_.size();
     float sum = 1;
-    for (std::size_t b = blocks_.size(); b-- > 0;) {
-      const StateBlock& block = blocks_[b];
+    const std::vector<StateBlock>& blocks = states_.blocks();
+    for (std::size_t b = blocks.size(); b-- > 0;) {
+      const StateBlock& block = blocks[b];
       const std::int64_t count = block.end_rank - block.first_rank, size = block.size();
       entry -= size;
       lengths -= size;
@@ -285,8 +200,8 @@ class LocalForwardBackward {
       Interval interval;
       interval.block = &block;
       float draw = 1;  // the states' probability of a draw, over that of an even one
-      if (b + 1 < blocks_.size()) {
-        draw = leave(block, blocks_[b + 1], 1 / sum);
+      if (b + 1 < blocks.size()) {
+        draw = leave(block, blocks[b + 1], 1 / sum);
       } else {
         std::copy_n(even_.data(), size, mapped_.data());
         std::fill_n(mapped_lengths_.data(), size, 0.0f);
@@ -347,13 +262,12 @@ class LocalForwardBackward {
 
   const HaplotypePanel& panel_;
   const ObservedSites& observed_;
-  const StatesView& states_;
+  StateBlocks states_;
   float ratio_;
   double log_likelihood_ = 0;
   std::int64_t num_alleles_ = 0;
   const std::uint64_t *query_ = nullptr, *missing_ = nullptr;
-  std::vector<StateBlock> blocks_;
-  std::vector<std::uint64_t> rows_, none_;
+  std::vector<std::uint64_t> none_;
   std::vector<float> entries_, entry_lengths_;  // of every block, one after the other
   std::vector<float> forward_, before_, sums_;  // of one block's observed sites
   std::vector<float> even_, ones_, backward_, behind_, mapped_, mapped_lengths_, next_,

@@ -16,6 +16,7 @@ constexpr int kGroupBits = 3;  // a table of eight is one register
 constexpr std::int64_t kWordTable = 2 * 11 * 8;
 constexpr int kL2Queries = 2;
 constexpr int kL2Rows = 4;
+constexpr int kPairRows = 2;
 constexpr int kFloatLanes = 8;
 
 struct Lanes {
@@ -203,6 +204,7 @@ Floats add_where(LaneMask mask, Floats a, Floats b) {
 Floats scale_where(LaneMask mask, Floats a, Floats b) {
   return _mm256_blendv_ps(a, _mm256_mul_ps(a, b), mask);
 }
+Floats choose(LaneMask mask, Floats a, Floats b) { return _mm256_blendv_ps(a, b, mask); }
 
 }  // namespace
 }  // namespace snvrag::avx2

@@ -15,6 +15,7 @@ constexpr int kGroupBits = 4;  // a table of sixteen is one register
 constexpr std::int64_t kWordTable = 2 * 8 * 16;
 constexpr int kL2Queries = 6;
 constexpr int kL2Rows = 4;
+constexpr int kPairRows = 4;
 constexpr int kFloatLanes = 16;
 
 using Lanes = __m512i;
@@ -246,6 +247,7 @@ Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 Floats add_where(LaneMask mask, Floats a, Floats b) { return _mm512_mask_add_ps(a, mask, a, b); }
 Floats scale_where(LaneMask mask, Floats a, Floats b) { return _mm512_mask_mul_ps(a, mask, a, b); }
+Floats choose(LaneMask mask, Floats a, Floats b) { return _mm512_mask_blend_ps(mask, a, b); }
 
 }  // namespace
 }  // namespace snvrag::avx512

@@ -15,6 +15,7 @@ constexpr int kGroupBits = kPortableGroupBits;
 constexpr std::int64_t kWordTable = kPortableWordTable;
 constexpr int kL2Queries = 4;
 constexpr int kL2Rows = 4;
+constexpr int kPairRows = 4;
 constexpr int kFloatLanes = 4;
 
 struct Lanes {
@@ -130,6 +131,7 @@ Floats add_where(LaneMask mask, Floats a, Floats b) {
 Floats scale_where(LaneMask mask, Floats a, Floats b) {
   return vbslq_f32(mask, vmulq_f32(a, b), a);
 }
+Floats choose(LaneMask mask, Floats a, Floats b) { return vbslq_f32(mask, b, a); }
 
 }  // namespace
 }  // namespace snvrag::neon

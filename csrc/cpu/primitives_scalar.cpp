@@ -13,6 +13,7 @@ constexpr int kGroupBits = kPortableGroupBits;
 constexpr std::int64_t kWordTable = kPortableWordTable;
 constexpr int kL2Queries = 2;
 constexpr int kL2Rows = 2;
+constexpr int kPairRows = 2;
 constexpr int kFloatLanes = 4;
 
 struct Lanes {
@@ -148,6 +149,11 @@ Floats add_where(LaneMask mask, Floats a, const Floats& b) {
 
 Floats scale_where(LaneMask mask, Floats a, const Floats& b) {
   for (int i = 0; i < kFloatLanes; ++i) a.lane[i] *= (mask >> i & 1) != 0 ? b.lane[i] : 1.0f;
+  return a;
+}
+
+Floats choose(LaneMask mask, Floats a, const Floats& b) {
+  for (int i = 0; i < kFloatLanes; ++i) a.lane[i] = (mask >> i & 1) != 0 ? b.lane[i] : a.lane[i];
   return a;
 }
 

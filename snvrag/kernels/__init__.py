@@ -6,7 +6,7 @@ cached on disk.
 Arrays are NumPy's. The masks and the searches also take CUDA arrays (of torch or CuPy): they then
 run on the device, on the caller's current stream, and return CUDA arrays. Packing, alignment,
 `retrieve_states`, the Li-Stephens model (`li_stephens_dosage`, `li_stephens_evidence`,
-`estimate_rates`) and the head run on the CPU alone.
+`estimate_rates`, `sample_phasings`) and the head run on the CPU alone.
 
 All functions may be called from several threads at once, and several threads may search one
 `HammingIndex`, which is immutable once built. Calls run without the GIL, and the compiled modules
@@ -21,6 +21,7 @@ from .head import HeadWeights, head_log_odds
 from .li_stephens import li_stephens_dosage
 from .masking import af_guided_mask, af_guided_masks
 from .packing import pack_haplotypes, unpack_haplotypes
+from .phasings import Phasings, sample_phasings
 from .rates import Rates, estimate_rates
 from .retrieval import HammingIndex, TopK, topk_hamming, topk_l2
 from .states import States, retrieve_states
@@ -29,6 +30,7 @@ __all__ = [
     "EVIDENCE",
     "HammingIndex",
     "HeadWeights",
+    "Phasings",
     "Rates",
     "States",
     "TopK",
@@ -41,6 +43,7 @@ __all__ = [
     "li_stephens_evidence",
     "pack_haplotypes",
     "retrieve_states",
+    "sample_phasings",
     "topk_hamming",
     "topk_l2",
     "unpack_haplotypes",
