@@ -88,6 +88,8 @@ struct LiStephensStep {
 // i <= j of states is 0.
 constexpr std::int64_t kPairColumns = 16;
 
+constexpr std::int64_t kGatherPast = 31;
+
 struct PairTable {
   std::int64_t num_states;
   std::int64_t num_columns;     // rounded up to a multiple of kPairColumns
@@ -232,10 +234,10 @@ struct KernelTable {
   void (*pair_lost)(const PairTable& table, const float* cells, const float* lost, float* first,
                     float* second);
 
-  // Writes from[index[j]] * known[j] + (share + shares[j]) for j in [begin, end).
+  // Writes from[index[j]] * known[j] + (share + shares[j]) for j < num_columns, a multiple of
+  // kPairColumns. Indices never descend; up to kGatherPast floats past one may be read.
   void (*pair_gather)(const float* from, const std::int32_t* index, const float* known,
-                      const float* shares, float share, std::int64_t begin, std::int64_t end,
-                      float* to);
+                      const float* shares, float share, std::int64_t num_columns, float* to);
 
   // Sums `first` and `second` over the ones of each of num_sites rows: (num_sites, 2) sums.
   void (*li_stephens_sums)(const float* first, const float* second, const std::uint64_t* bits,

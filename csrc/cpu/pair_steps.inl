@@ -202,10 +202,11 @@ void pair_lost(const PairTable& table, const float* cells, const float* lost, fl
 }
 
 void pair_gather(const float* from, const std::int32_t* index, const float* known,
-                 const float* shares, float share, std::int64_t begin, std::int64_t end,
-                 float* to) {
-  for (std::int64_t j = begin; j < end; ++j) {
-    to[j] = from[index[j]] * known[j] + (share + shares[j]);
+                 const float* shares, float share, std::int64_t num_columns, float* to) {
+  const Floats all = broadcast_floats(share);
+  for (std::int64_t j = 0; j < num_columns; j += kFloatLanes) {
+    store_floats(to + j, multiply_add(gather_ascending(from, index + j), load_floats(known + j),
+                                      add(all, load_floats(shares + j))));
   }
 }
 

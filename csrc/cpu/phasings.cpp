@@ -37,6 +37,9 @@ struct Piece {
   std::int64_t num_sites() const { return end_rank - first_rank; }
 };
 
+// A draw is never sure: sums that are needed to draw from are kept as its counterpart.
+constexpr float kMostJump = 1 - 1e-6f;
+
 // Which states of a pair are drawn anew.
 enum : std::int64_t { kNeither, kFirst, kSecond, kBoth };
 
@@ -183,7 +186,7 @@ class PhasingsOfSample {
     cells_.resize(std::max(cells_.size(), size_of(num_cells)));
     changes_.resize(std::max(changes_.size(), size_of(num_changes)));
     lost_.resize(std::max(lost_.size(), size_of(num_lost)));
-    last_cells_.resize(std::max(last_cells_.size(), size_of(most_cells)));
+    last_cells_.resize(std::max(last_cells_.size(), size_of(most_cells + kGatherPast)));
     factors_.resize(genotypes_.size());
     for (auto* values : {&first_sums_, &second_sums_, &first_before_, &second_before_, &known_,
                          &first_shares_, &second_shares_}) {
@@ -222,7 +225,7 @@ class PhasingsOfSample {
     const std::int64_t rank = piece.first_rank + s;
     const Genotype& genotype = genotypes_[size_of(rank)];
     const float jump = jump_before(rank), stays = (1 - jump) * (1 - jump) / factor_before(rank);
-    const float error = genotype.swaps ? samples_.switch_error : 0.0f;
+    const float error = error_before(rank);
     const auto count = static_cast<float>(piece.block->num_states);
     PairChange change = {};
     change.keep = stays * (1 - error);
@@ -238,7 +241,12 @@ class PhasingsOfSample {
   }
 
   float jump_before(std::int64_t rank) const {
-    return rank == 0 ? 0.0f : static_cast<float>(observed_.jump[size_of(rank - 1)]);
+    if (rank == 0) return 0.0f;
+    return std::min(kMostJump, static_cast<float>(observed_.jump[size_of(rank - 1)]));
+  }
+  // The probability that the pair is swapped before a site.
+  float error_before(std::int64_t rank) const {
+    return genotypes_[size_of(rank)].swaps ? samples_.switch_error : 0.0f;
   }
   float factor_before(std::int64_t rank) const {
     return rank == 0 ? 1.0f : factors_[size_of(rank - 1)];
@@ -274,7 +282,7 @@ class PhasingsOfSample {
     const Piece& piece = pieces_[p];
     const std::int64_t rank = piece.first_rank + s;
     const float jump = jump_before(rank);
-    const float error = genotypes_[size_of(rank)].swaps ? samples_.switch_error : 0.0f;
+    const float error = error_before(rank);
     const float draw =
         (1 - jump) * jump / static_cast<float>(piece.block->num_states) / factor_before(rank);
     float* first = changes_.data() + piece.changes_at + 2 * s * piece.num_columns;
@@ -300,26 +308,17 @@ class PhasingsOfSample {
   void begin_even() {
     const PairTable table = table_of(0);
     const auto count = static_cast<float>(table.num_states);
-    write_cells(table, cells_.data(),
-                [&](std::int64_t i, std::int64_t begin, float* upper, float* lower) {
-                  for (float* row : {upper, lower}) {
-                    std::fill(row + begin, row + i, 0.0f);
-                    std::fill(row + i, row + table.num_states, 1 / count / count);
-                    std::fill(row + table.num_states, row + table.num_columns, 0.0f);
-                  }
-                });
+    for (std::int64_t i = 0; i < table.num_states; ++i) {
+      for (const std::int64_t lower : {std::int64_t{0}, table.lower}) {
+        float* row = cells_.data() + table.rows_at[i] + lower;
+        std::fill(row + i / kPairColumns * kPairColumns, row + i, 0.0f);
+        std::fill(row + i, row + table.num_states, 1 / count / count);
+        std::fill(row + table.num_states, row + table.num_columns, 0.0f);
+      }
+    }
     for (auto* sums : {&first_sums_, &second_sums_}) {
       std::fill_n(sums->begin(), table.num_states, 1 / count);
       std::fill_n(sums->begin() + table.num_states, table.num_columns - table.num_states, 0.0f);
-    }
-  }
-
-  // Calls row(i, first column, its row of the upper table, of the lower).
-  template <class Row>
-  static void write_cells(const PairTable& table, float* cells, Row row) {
-    for (std::int64_t i = 0; i < table.num_states; ++i) {
-      float* upper = cells + table.rows_at[i];
-      row(i, i / kPairColumns * kPairColumns, upper, upper + table.lower);
     }
   }
 
@@ -373,23 +372,27 @@ class PhasingsOfSample {
       if (j > 0 && known_[at] == 0) index_[at] = index_[at - 1];
     }
     both *= each * each;
-    write_cells(table, cells_.data() + piece.cells_at,
-                [&](std::int64_t i, std::int64_t begin, float* upper, float* lower) {
-                  const std::size_t at = size_of(i);
-                  // Of a state that is not known, the row of another is read, times 0.
-                  const float* row = last_cells_.data() + table_before.rows_at[index_[at]];
-                  const float* known = known_[at] != 0 ? known_.data() : none(table.num_columns);
-                  std::fill(upper + begin, upper + i, 0.0f);
-                  kernels().pair_gather(row, index_.data(), known, second_shares_.data(),
-                                        both + first_shares_[at], i, table.num_states, upper);
-                  std::fill(upper + table.num_states, upper + table.num_columns, 0.0f);
-                  if (is_symmetric_) return;
-                  std::fill(lower + begin, lower + i, 0.0f);
-                  kernels().pair_gather(row + table_before.lower, index_.data(), known,
-                                        first_shares_.data(), both + second_shares_[at], i,
-                                        table.num_states, lower);
-                  std::fill(lower + table.num_states, lower + table.num_columns, 0.0f);
-                });
+    for (std::int64_t i = 0; i < table.num_states; ++i) {
+      // Of a state that is not known, the row of another is read, times 0.
+      const std::size_t at = size_of(i);
+      const float* row = last_cells_.data() + table_before.rows_at[index_[at]];
+      const float* known = known_[at] != 0 ? known_.data() : none(table.num_columns);
+      float* upper = cells_.data() + piece.cells_at + table.rows_at[i];
+      gather(table, i, row, known, second_shares_, both + first_shares_[at], upper);
+      if (is_symmetric_) continue;
+      gather(table, i, row + table_before.lower, known, first_shares_, both + second_shares_[at],
+             upper + table.lower);
+    }
+  }
+
+  // Writes a row of pairs, of which `row` has those that are known.
+  void gather(const PairTable& table, std::int64_t i, const float* row, const float* known,
+              const std::vector<float>& shares, float share, float* to) const {
+    const std::int64_t begin = i / kPairColumns * kPairColumns;
+    kernels().pair_gather(row, index_.data() + begin, known + begin, shares.data() + begin, share,
+                          table.num_columns - begin, to + begin);
+    std::fill(to + begin, to + i, 0.0f);
+    std::fill(to + table.num_states, to + table.num_columns, 0.0f);
   }
 
   const float* none(std::int64_t num_columns) {
@@ -493,11 +496,12 @@ class PhasingsOfSample {
     const Piece& piece = pieces_[p];
     const std::int64_t count = piece.block->num_states;
     const PairChange change = change_at(piece, s);
+    const float error = error_before(piece.first_rank + s);
     const auto mixed = [&](std::int64_t i, std::int64_t j) {
-      return change.keep * cell(s, i, j) + change.swap * cell(s, j, i);
+      return (1 - error) * cell(s, i, j) + error * cell(s, j, i);
     };
-    const float weights[] = {mixed(pair.first, pair.second), change.second[pair.second],
-                             change.first[pair.first], change.both};
+    const float weights[] = {(change.keep + change.swap) * mixed(pair.first, pair.second),
+                             change.second[pair.second], change.first[pair.first], change.both};
     const auto drawn = choose(4, units[0], [&](std::int64_t k) { return weights[k]; });
     if (drawn == kFirst) {
       set_lines(p, pair.second, s);
@@ -509,9 +513,9 @@ class PhasingsOfSample {
       set_lines(p, pair.first, s);
       pair.second = choose(count, units[2], [&](std::int64_t k) { return mixed(pair.first, k); });
     }
-    if (change.swap == 0) return;
-    const double straight = change.keep * cell(s, pair.first, pair.second);
-    const double crossed = change.swap * cell(s, pair.second, pair.first);
+    if (error == 0) return;
+    const double straight = (1 - error) * cell(s, pair.first, pair.second);
+    const double crossed = error * cell(s, pair.second, pair.first);
     if (units[3] * (straight + crossed) >= straight) {
       std::swap(pair.first, pair.second);
       is_swapped = !is_swapped;

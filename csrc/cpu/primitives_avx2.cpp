@@ -204,6 +204,11 @@ Floats add_where(LaneMask mask, Floats a, Floats b) {
 Floats scale_where(LaneMask mask, Floats a, Floats b) {
   return _mm256_blendv_ps(a, _mm256_mul_ps(a, b), mask);
 }
+Floats gather_ascending(const float* from, const std::int32_t* index) {
+  float lanes[kFloatLanes];
+  for (int i = 0; i < kFloatLanes; ++i) lanes[i] = from[index[i]];
+  return load_floats(lanes);
+}
 Floats choose(LaneMask mask, Floats a, Floats b) { return _mm256_blendv_ps(a, b, mask); }
 
 }  // namespace

@@ -247,6 +247,16 @@ Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 Floats add_where(LaneMask mask, Floats a, Floats b) { return _mm512_mask_add_ps(a, mask, a, b); }
 Floats scale_where(LaneMask mask, Floats a, Floats b) { return _mm512_mask_mul_ps(a, mask, a, b); }
+Floats gather_ascending(const float* from, const std::int32_t* index) {
+  const __m512i indices = _mm512_loadu_si512(index);
+  const std::int32_t first = index[0];
+  if (index[kFloatLanes - 1] - first >= 2 * kFloatLanes) {
+    return _mm512_i32gather_ps(indices, from, sizeof(float));
+  }
+  return _mm512_permutex2var_ps(load_floats(from + first),
+                                _mm512_sub_epi32(indices, _mm512_set1_epi32(first)),
+                                load_floats(from + first + kFloatLanes));
+}
 Floats choose(LaneMask mask, Floats a, Floats b) { return _mm512_mask_blend_ps(mask, a, b); }
 
 }  // namespace

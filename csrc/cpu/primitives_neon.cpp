@@ -131,6 +131,11 @@ Floats add_where(LaneMask mask, Floats a, Floats b) {
 Floats scale_where(LaneMask mask, Floats a, Floats b) {
   return vbslq_f32(mask, vmulq_f32(a, b), a);
 }
+Floats gather_ascending(const float* from, const std::int32_t* index) {
+  float lanes[kFloatLanes];
+  for (int i = 0; i < kFloatLanes; ++i) lanes[i] = from[index[i]];
+  return load_floats(lanes);
+}
 Floats choose(LaneMask mask, Floats a, Floats b) { return vbslq_f32(mask, b, a); }
 
 }  // namespace

@@ -152,6 +152,12 @@ Floats scale_where(LaneMask mask, Floats a, const Floats& b) {
   return a;
 }
 
+Floats gather_ascending(const float* from, const std::int32_t* index) {
+  float lanes[kFloatLanes];
+  for (int i = 0; i < kFloatLanes; ++i) lanes[i] = from[index[i]];
+  return load_floats(lanes);
+}
+
 Floats choose(LaneMask mask, Floats a, const Floats& b) {
   for (int i = 0; i < kFloatLanes; ++i) a.lane[i] = (mask >> i & 1) != 0 ? b.lane[i] : a.lane[i];
   return a;

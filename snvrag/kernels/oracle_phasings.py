@@ -31,6 +31,7 @@ class Sample(NamedTuple):
         )
 
     def has_phase(self, rank: int) -> bool:
+        """Return whether the alleles differ and the file says which haplotype has which."""
         return self.differs(rank) and not self.unphased[self.first.sites[rank]]
 
     def is_phased_heterozygote(self, rank: int) -> bool:

@@ -30,6 +30,7 @@ LONG = {
     "li_stephens": "li_stephens_dosage(queries, bits[:1024], **model(1024), threads=1)",
     "rates": "estimate_rates(queries, queries, **over_states, threads=1)",
     "evidence": "li_stephens_evidence(queries, queries, **over_states, **wanted, threads=1)",
+    "phasings": "sample_phasings(queries[:2], queries[:3000], **over_states, **keys, threads=1)",
     "states": "retrieve_states(row[:, :313], bits[:20_000], **positions, threads=1)",
     "li_stephens of one query": "li_stephens_dosage(row, bits, **model(128_000), threads=1)",
 }
@@ -39,7 +40,7 @@ import os, signal, sys, threading, time
 import numpy as np
 from snvrag import _core
 from snvrag.kernels import HammingIndex, estimate_rates, li_stephens_dosage
-from snvrag.kernels import li_stephens_evidence, retrieve_states, topk_l2
+from snvrag.kernels import li_stephens_evidence, retrieve_states, sample_phasings, topk_l2
 
 # Background jobs of a shell ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -57,6 +58,7 @@ def model(num_sites):
 
 over_states = model(1024)
 del over_states["num_haplotypes"]
+keys = dict(keys=np.zeros(1, np.uint64), states=None)
 wanted = dict(sites=np.arange(9), alt_count=np.zeros(9, np.int64))
 positions = dict(num_haplotypes=64_000, observed=np.ones(20_000, bool),
                  position_cm=np.zeros(20_000))
@@ -201,6 +203,21 @@ def test_what_is_checked_may_change_meanwhile():
         lambda: _core.li_stephens_events(bits[:1], bits[:64], observed, np.zeros(128), *model),
         lambda: _core.li_stephens_evidence(
             bits[:1], bits[:64], observed, wanted, wanted, np.zeros(128), *model
+        ),
+        lambda: _core.sample_phasings(
+            bits[:2],
+            bits[:64],
+            observed,
+            np.zeros(128),
+            0.01,
+            (blocks, offsets, states),
+            bits[0, :1],
+            None,
+            0.1,
+            exclude,
+            None,
+            2,
+            1,
         ),
         lambda: _core.retrieve_states(
             *(bits[:1], bits[:128, :1], 41, observed, np.zeros(128), 2, 8, 0.1, exclude),

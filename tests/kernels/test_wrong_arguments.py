@@ -113,6 +113,19 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "states": (kernels.retrieve_states, STATES),
     "states of samples": (kernels.retrieve_states, STATES_OF_SAMPLES),
+    "phasings": (
+        kernels.sample_phasings,
+        {
+            **OVER_STATES,
+            "queries": bits(6),
+            "missing": bits(6),
+            "states": None,
+            "keys": np.zeros(3, np.uint64),
+            "unphased": bits(3),
+            "switch_error": 0.1,
+            "draws": 2,
+        },
+    ),
     "head": (kernels.head_log_odds, {"evidence": floats(2), "weights": HEAD, "threads": 1}),
 }
 OPTIONAL = {"observed", "exclude", "weights", "missing", "unphased", "threads"}
@@ -175,6 +188,11 @@ ARRAYS = {
         **OVER_STATES_ARRAYS,
         "sites": "a contiguous int64 (N,) array",
         "alt_count": "a contiguous int64 (5,) array",
+    },
+    "phasings": {
+        **OVER_STATES_ARRAYS,
+        "keys": "a contiguous uint64 (3,) array",
+        "unphased": BITS,
     },
     "states": STATES_ARRAYS,
     "states of samples": {"unphased": BITS},
@@ -240,6 +258,7 @@ NUMBERS = {
     },
     "states of samples": {"group_size": int},
     "evidence": {"mismatch": float, "threads": int},
+    "phasings": {"mismatch": float, "switch_error": float, "draws": int, "threads": int},
     "rates": {
         "mismatch": float,
         "iterations": int,
@@ -508,6 +527,20 @@ VALUES: dict[str, list[Row]] = {
         ({"iterations": 0}, V, "from 1 to 1000000", "0"),
         *(({"prior": value}, V, NOT_NEGATIVE, f"{value}") for value in (-0.5, NAN, float("inf"))),
     ],
+    "phasings": [
+        *(row for row in OVER_STATES_VALUES if not {"queries", "missing"} & set(row[0])),
+        ({"queries": bits(6, 3)}, V, "of 2 words a row (70 sites)", "3"),
+        ({"queries": bits(5)}, V, "of two rows a sample", "5"),
+        ({"queries": bits(12)[::2]}, T, BITS, NOT_ADJACENT),
+        ({"missing": bits(6, 1)}, V, "of 2 words a row (70 sites)", "1"),
+        ({"missing": bits(3)}, V, "of as many rows as queries", "3"),
+        ({"keys": np.zeros(4, np.uint64)}, V, ARRAYS["phasings"]["keys"], "shape (4,)"),
+        ({"unphased": bits(3, 1)}, V, "of 2 words a row (70 sites)", "1"),
+        ({"unphased": bits(4)}, V, "of a row for each sample", "4"),
+        ({"unphased": bits(6)[::2]}, T, BITS, NOT_ADJACENT),
+        *(({"switch_error": value}, V, RATE, f"{value}") for value in (-0.1, 1.1, NAN)),
+        *(({"draws": value}, V, "from 1 to 2147483647", f"{value}") for value in (0, 2**31)),
+    ],
     "states": [
         *QUERIES,
         *SITE_BITS,
@@ -568,7 +601,7 @@ def test_wrong_values(function, changes, error, expected, got):
 
 
 def test_good_states():
-    for function in ("rates", "evidence"):
+    for function in ("rates", "evidence", "phasings"):
         call, good = CALLS[function]
         call(**{**good, "states": states()})
 
