@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
     test_li_stephens();
     test_states();
     test_evidence();
+    test_phasings();
     std::printf("%s: %d checks\n", snvrag::simd_level_name(level), passed + failed - before);
   }
   std::printf("%d passed, %d failed\n", passed, failed);

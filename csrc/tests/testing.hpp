@@ -139,5 +139,6 @@ void test_l2();
 void test_li_stephens();
 void test_states();
 void test_evidence();
+void test_phasings();
 
 }  // namespace snvrag::testing
