@@ -44,6 +44,23 @@ struct PieceEntry {
   std::int32_t* index;
 };
 
+// Floats that begin a cache line: vectors of whole lines then touch one each.
+class AlignedFloats {
+ public:
+  void grow(std::size_t size) {
+    if (values_.size() < size + kLine) values_.assign(size + kLine, 0.0f);
+  }
+  float* data() {
+    const auto past = reinterpret_cast<std::uintptr_t>(values_.data()) / sizeof(float) % kLine;
+    return values_.data() + (kLine - past) % kLine;
+  }
+  const float* data() const { return const_cast<AlignedFloats*>(this)->data(); }
+
+ private:
+  static constexpr std::size_t kLine = 64 / sizeof(float);
+  std::vector<float> values_;
+};
+
 // Keeps all pairs F[i][j] about every kSpanSites observed sites, and for each site the sums over i
 // and j. From these follow the pairs of one state, a line, at any site.
 class PairForward {
@@ -90,7 +107,7 @@ class PairForward {
   const std::vector<Piece>& pieces() const { return pieces_; }
 
   // The sum of the last site's F[i][j] over j.
-  float last_sum(std::int64_t i) const { return first_sums_[size_of(i)]; }
+  float last_sum(std::int64_t i) const { return first_sums_.data()[i]; }
 
   // The change before site s of a piece, and its emission.
   PairChange change_at(const Piece& piece, std::int64_t s) const {
@@ -173,7 +190,10 @@ class PairForward {
 
  private:
   // Observed sites between two that all pairs are kept of: a line takes as many steps at most.
-  static constexpr std::int64_t kSpanSites = 32;
+  static constexpr std::int64_t kSpanSites = 64;
+  // What a gather may read, in whole cache lines.
+  static constexpr std::int64_t kPastTable = 32;
+  static_assert(kPastTable >= kGatherPast);
   // A draw is never sure: its counterpart is a factor of what is kept of each site.
   static constexpr float kMostJump = 1 - 1e-6f;
 
@@ -229,7 +249,7 @@ class PairForward {
         changes += size_of(2 * piece.num_columns * piece.num_sites());
         if (before != nullptr && !piece.continues) {
           piece.entry_at = entries;
-          entries += size_of(3 * (pieces_.back().num_columns + piece.num_columns) + 1);
+          entries += size_of(3 * (pieces_.back().num_columns + piece.num_columns) + kPairColumns);
           piece.index_at = indices;
           indices += size_of(piece.num_columns);
         }
@@ -239,24 +259,19 @@ class PairForward {
         pieces_.push_back(piece);
       }
     }
-    scratch_size_ = size_of(most_cells + kGatherPast);
+    scratch_size_ = size_of(most_cells + kPastTable);
     lines_stride_ = size_of(most);
-    grow(cells_, cells);
-    grow(changes_, changes);
-    grow(entries_, entries);
-    grow(indices_, indices);
-    grow(scratch_, 2 * scratch_size_);
-    grow(lines_, 2 * lines_stride_ * most_lines + size_of(kGatherPast));
+    cells_.grow(cells);
+    changes_.grow(changes);
+    entries_.grow(entries);
+    scratch_.grow(2 * scratch_size_);
+    lines_.grow(2 * lines_stride_ * most_lines + size_of(kPastTable));
+    none_.grow(lines_stride_ + size_of(kPastTable));
+    space_.grow(6 * lines_stride_);
     for (auto* sums : {&first_sums_, &second_sums_, &first_before_, &second_before_}) {
-      grow(*sums, lines_stride_);
+      sums->grow(lines_stride_);
     }
-    grow(none_, lines_stride_ + size_of(kGatherPast));
-    grow(space_, 6 * lines_stride_);
-  }
-
-  template <class T>
-  static void grow(std::vector<T>& values, std::size_t size) {
-    if (values.size() < size) values.resize(size);
+    if (indices_.size() < indices) indices_.resize(indices);
   }
 
   static bool has_states_of(const StateBlock& one, const StateBlock& other) {
@@ -285,7 +300,7 @@ class PairForward {
     float* first = changes_.data() + piece.changes_at + 2 * s * piece.num_columns;
     float* second = first + piece.num_columns;
     for (std::int64_t k = 0; k < piece.num_columns; ++k) {
-      const float as_first = first_sums_[size_of(k)], as_second = second_sums_[size_of(k)];
+      const float as_first = first_sums_.data()[k], as_second = second_sums_.data()[k];
       first[k] = draw * ((1 - error) * as_first + error * as_second);
       second[k] = draw * ((1 - error) * as_second + error * as_first);
     }
@@ -313,8 +328,8 @@ class PairForward {
       }
     }
     for (auto* sums : {&first_sums_, &second_sums_}) {
-      std::fill_n(sums->begin(), table.num_states, 1 / count);
-      std::fill(sums->begin() + table.num_states, sums->end(), 0.0f);
+      std::fill_n(sums->data(), table.num_states, 1 / count);
+      std::fill(sums->data() + table.num_states, sums->data() + table.num_columns, 0.0f);
     }
   }
 
@@ -362,13 +377,13 @@ class PairForward {
         },
         [&](std::int64_t i) { entry.lost[i] = 1; });
     kernels().pair_lost(before, from, entry.lost, entry.first_lost, entry.second_lost);
-    first_before_.swap(first_sums_);
-    second_before_.swap(second_sums_);
+    std::swap(first_before_, first_sums_);
+    std::swap(second_before_, second_sums_);
     float both = 0, first = 0, second = 0;  // what is spread
     for (std::int64_t i = 0; i < before.num_states; ++i) {
       both += entry.lost[i] * entry.first_lost[i];
-      first += entry.lost[i] * first_before_[size_of(i)];
-      second += entry.lost[i] * second_before_[size_of(i)];
+      first += entry.lost[i] * first_before_.data()[i];
+      second += entry.lost[i] * second_before_.data()[i];
     }
     const float each = 1 / static_cast<float>(table.num_states);
     for (std::int64_t j = 0; j < table.num_columns; ++j) {
@@ -376,8 +391,8 @@ class PairForward {
       const std::int32_t i = entry.index[j];
       entry.first_shares[j] = known * each * entry.first_lost[i];
       entry.second_shares[j] = known * each * entry.second_lost[i];
-      first_sums_[size_of(j)] = known * first_before_[size_of(i)] + here * first;
-      second_sums_[size_of(j)] = known * second_before_[size_of(i)] + here * second;
+      first_sums_.data()[j] = known * first_before_.data()[i] + here * first;
+      second_sums_.data()[j] = known * second_before_.data()[i] + here * second;
       // So that indices do not descend.
       if (j > 0 && known == 0) entry.index[j] = entry.index[j - 1];
     }
@@ -422,13 +437,12 @@ class PairForward {
   const PairSite* sites_ = nullptr;
   std::vector<Piece> pieces_;
   std::vector<std::int64_t> rows_at_;
-  std::vector<float> cells_, changes_, entries_;
+  AlignedFloats cells_, changes_, entries_;
   std::vector<std::int32_t> indices_;
-  std::vector<float> factors_;                 // of the likelihood, for each observed site
-  std::vector<float> scratch_, space_, none_;  // of two tables; of a step; zeros
+  std::vector<float> factors_;            // of the likelihood, for each observed site
+  AlignedFloats scratch_, space_, none_;  // of two tables; of a step; zeros
   std::size_t scratch_size_ = 0;
-  std::vector<float> first_sums_, second_sums_, first_before_, second_before_;
-  std::vector<float> lines_;
+  AlignedFloats first_sums_, second_sums_, first_before_, second_before_, lines_;
   std::vector<std::int64_t> line_states_;  // in the pieces of a span, up to lines_piece_; -1: none
   std::size_t lines_stride_ = 0, lines_piece_ = 0;
   std::int64_t lines_sites_ = 0;  // of lines_piece_
