@@ -3,7 +3,9 @@
 namespace snvrag::SNVRAG_LEVEL {
 namespace {
 
-constexpr int kPairVectors = static_cast<int>(kPairColumns) / kFloatLanes;
+// From place kPairColumns - 1 - i % kPairColumns on, 1 for the columns j >= i of row i's first.
+constexpr float kTriangle[2 * kPairColumns - 1] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+                                                   1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
 // What a step has for the columns, in arrays of num_columns.
 struct PairColumns {
@@ -34,12 +36,11 @@ void set_emissions(const PairStep& step) {
 
 enum class PairMode { symmetric, apart, swapping };
 
-// Takes columns [begin, end) of NR rows one site further, and adds to the sums of the rows. In
-// `kept`, (NR, end - begin), is 1 for the pairs i <= j; null: all are.
-template <int NR, PairMode kMode>
+// Takes columns [begin, end) of NR rows one site further, and adds to the sums of the rows. With
+// kIsFirst, they are the first columns, of which some are no pairs i <= j.
+template <int NR, PairMode kMode, bool kIsFirst>
 void pair_cells(const PairStep& step, const PairColumns& at, std::int64_t row, std::int64_t begin,
-                std::int64_t end, const float* kept, Floats (&upper_sums)[NR],
-                Floats (&lower_sums)[NR]) {
+                std::int64_t end, Floats (&upper_sums)[NR], Floats (&lower_sums)[NR]) {
   constexpr bool kBoth = kMode != PairMode::symmetric;
   const std::int64_t lower = step.table.lower;
   const float *before[NR], *emission[NR];
@@ -54,6 +55,7 @@ void pair_cells(const PairStep& step, const PairColumns& at, std::int64_t row, s
     first[r] = broadcast_floats(step.change.both + at.first[i]);
     second[r] = broadcast_floats(step.change.both + at.second[i]);
   }
+  [[maybe_unused]] const float* kept = kTriangle + kPairColumns - 1 - (row - begin);
   const std::int64_t to_lower = at.lower - at.upper;
   const Floats keep = broadcast_floats(step.change.keep);
   const Floats swap = broadcast_floats(step.change.swap);
@@ -69,8 +71,7 @@ void pair_cells(const PairStep& step, const PairColumns& at, std::int64_t row, s
       const auto changed = [&](Floats cell, Floats mirrored, Floats drawn, Floats emitted) {
         if (kMode == PairMode::swapping) drawn = multiply_add(mirrored, swap, drawn);
         Floats value = multiply(emitted, multiply_add(cell, keep, drawn));
-        if (kept != nullptr)
-          value = multiply(value, load_floats(kept + r * kPairColumns + j - begin));
+        if (kIsFirst) value = multiply(value, load_floats(kept - r + (j - begin)));
         return value;
       };
       const Floats value =
@@ -95,17 +96,11 @@ void pair_cells(const PairStep& step, const PairColumns& at, std::int64_t row, s
 template <int NR, PairMode kMode>
 void pair_rows(const PairStep& step, const PairColumns& at, std::int64_t row) {
   const std::int64_t begin = row / kPairColumns * kPairColumns;
-  float kept[NR * kPairColumns];
-  for (int r = 0; r < NR; ++r) {
-    for (std::int64_t j = 0; j < kPairColumns; ++j) {
-      kept[r * kPairColumns + j] = begin + j >= row + r ? 1.0f : 0.0f;
-    }
-  }
   Floats upper[NR], lower[NR];
   for (int r = 0; r < NR; ++r) upper[r] = lower[r] = zero_floats();
-  pair_cells<NR, kMode>(step, at, row, begin, begin + kPairColumns, kept, upper, lower);
-  pair_cells<NR, kMode>(step, at, row, begin + kPairColumns, step.table.num_columns, nullptr, upper,
-                        lower);
+  pair_cells<NR, kMode, true>(step, at, row, begin, begin + kPairColumns, upper, lower);
+  pair_cells<NR, kMode, false>(step, at, row, begin + kPairColumns, step.table.num_columns, upper,
+                               lower);
   for (int r = 0; r < NR; ++r) {
     // A pair i = j is in both tables, or in a row and a column of the one.
     const float* same = step.after + step.table.rows_at[row + r] + row + r;
