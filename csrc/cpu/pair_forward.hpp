@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "pair_pieces.hpp"
 #include "state_blocks.hpp"
 
 namespace snvrag {
@@ -16,22 +17,6 @@ namespace snvrag {
 struct PairSite {
   float emission[2][2];  // by the alleles of the pair's states
   float error;           // the probability that the pair is swapped before it
-};
-
-// Observed sites [first_rank, end_rank), all of a block of states.
-struct Piece {
-  const StateBlock* block = nullptr;
-  std::int64_t first_rank = 0, end_rank = 0;
-  std::int64_t num_columns = 0;
-  bool continues = false;  // has the states of the piece before
-  std::size_t span = 0;    // the last piece up to here of which all pairs are kept
-  std::int64_t lower = 0;  // of its table
-  // Where its own begin: of a kept piece, the pairs before its first site; the rows of its table;
-  // of each site, the first and second of its PairChange; its lines, among those of its span; of a
-  // piece that does not continue, what it has in entries_ and indices_.
-  std::size_t cells_at = 0, rows_at = 0, changes_at = 0, lines_at = 0, entry_at = 0, index_at = 0;
-
-  std::int64_t num_sites() const { return end_rank - first_rank; }
 };
 
 // How a piece of other states is entered. Of the states before it, (num_columns of the piece
@@ -44,24 +29,7 @@ struct PieceEntry {
   std::int32_t* index;
 };
 
-// Floats that begin a cache line: vectors of whole lines then touch one each.
-class AlignedFloats {
- public:
-  void grow(std::size_t size) {
-    if (values_.size() < size + kLine) values_.assign(size + kLine, 0.0f);
-  }
-  float* data() {
-    const auto past = reinterpret_cast<std::uintptr_t>(values_.data()) / sizeof(float) % kLine;
-    return values_.data() + (kLine - past) % kLine;
-  }
-  const float* data() const { return const_cast<AlignedFloats*>(this)->data(); }
-
- private:
-  static constexpr std::size_t kLine = 64 / sizeof(float);
-  std::vector<float> values_;
-};
-
-// Keeps all pairs F[i][j] about every kSpanSites observed sites, and for each site the sums over i
+// Keeps all pairs F[i][j] where a span of pieces begins, and for each site the sums over i
 // and j. From these follow the pairs of one state, a line, at any site.
 class PairForward {
  public:
@@ -71,7 +39,8 @@ class PairForward {
   void begin(const std::vector<StateBlock>& blocks, bool has_constant_states,
              const std::vector<PairSite>& sites, bool is_symmetric) {
     sites_ = sites.data();
-    cut(blocks, has_constant_states, is_symmetric);
+    pieces_.cut(blocks, has_constant_states, is_symmetric);
+    make_room();
     factors_.resize(sites.size());
     lines_piece_ = pieces_.size();  // none
   }
@@ -104,7 +73,7 @@ class PairForward {
     return log_likelihood;
   }
 
-  const std::vector<Piece>& pieces() const { return pieces_; }
+  const PairPieces& pieces() const { return pieces_; }
 
   // The sum of the last site's F[i][j] over j.
   float last_sum(std::int64_t i) const { return first_sums_.data()[i]; }
@@ -189,10 +158,8 @@ class PairForward {
   }
 
  private:
-  // Observed sites between two that all pairs are kept of: a line takes as many steps at most.
-  static constexpr std::int64_t kSpanSites = 64;
   // What a gather may read, in whole cache lines.
-  static constexpr std::int64_t kPastTable = 32;
+  static constexpr std::size_t kPastTable = 32;
   static_assert(kPastTable >= kGatherPast);
   // A draw is never sure: its counterpart is a factor of what is kept of each site.
   static constexpr float kMostJump = 1 - 1e-6f;
@@ -208,86 +175,22 @@ class PairForward {
     return rank == 0 ? 1.0f : factors_[size_of(rank - 1)];
   }
 
-  PairTable table_of(std::size_t p) const {
-    const Piece& piece = pieces_[p];
-    return {piece.block->num_states, piece.num_columns, rows_at_.data() + piece.rows_at,
-            piece.lower};
-  }
-
-  // Divides the blocks into pieces, and makes room for what is kept of each.
-  void cut(const std::vector<StateBlock>& blocks, bool has_constant_states, bool is_symmetric) {
-    pieces_.clear();
-    rows_at_.clear();
-    std::size_t cells = 0, changes = 0, entries = 0, indices = 0, lines = 0, most_lines = 0;
-    std::int64_t upper = 0, most = 0, most_cells = 0;
-    const StateBlock* before = nullptr;
-    for (const StateBlock& block : blocks) {
-      const std::int64_t num_sites = block.end_rank - block.first_rank;
-      const std::int64_t parts = std::max<std::int64_t>(1, (num_sites - 1) / kSpanSites + 1);
-      for (std::int64_t part = 0; part < parts; ++part, before = &block) {
-        Piece piece;
-        piece.block = &block;
-        piece.first_rank = block.first_rank + num_sites * part / parts;
-        piece.end_rank = block.first_rank + num_sites * (part + 1) / parts;
-        piece.num_columns = (block.num_states + kPairColumns - 1) / kPairColumns * kPairColumns;
-        piece.continues =
-            before != nullptr && (has_constant_states || has_states_of(*before, block));
-        piece.rows_at = piece.continues ? pieces_.back().rows_at : rows_at_.size();
-        if (!piece.continues) upper = add_rows(piece);
-        piece.lower = is_symmetric ? 0 : upper;
-        const std::int64_t size = upper + piece.lower;
-        piece.span = before == nullptr ? 0 : pieces_.back().span;
-        if (before == nullptr || piece.end_rank - pieces_[piece.span].first_rank > kSpanSites) {
-          piece.span = pieces_.size();
-          piece.cells_at = cells;
-          cells += size_of(size);
-          lines = 0;
-        }
-        piece.lines_at = lines;
-        lines += size_of(piece.num_sites() + 1);
-        piece.changes_at = changes;
-        changes += size_of(2 * piece.num_columns * piece.num_sites());
-        if (before != nullptr && !piece.continues) {
-          piece.entry_at = entries;
-          entries += size_of(3 * (pieces_.back().num_columns + piece.num_columns) + kPairColumns);
-          piece.index_at = indices;
-          indices += size_of(piece.num_columns);
-        }
-        most = std::max(most, piece.num_columns);
-        most_cells = std::max(most_cells, size);
-        most_lines = std::max(most_lines, lines);
-        pieces_.push_back(piece);
-      }
-    }
-    scratch_size_ = size_of(most_cells + kPastTable);
-    lines_stride_ = size_of(most);
-    cells_.grow(cells);
-    changes_.grow(changes);
-    entries_.grow(entries);
+  // Makes room for what is kept of each piece.
+  void make_room() {
+    const PieceSizes& sizes = pieces_.sizes();
+    scratch_size_ = sizes.most_cells + kPastTable;
+    lines_stride_ = sizes.most_columns;
+    cells_.grow(sizes.cells);
+    changes_.grow(sizes.changes);
+    entries_.grow(sizes.entries);
+    if (indices_.size() < sizes.indices) indices_.resize(sizes.indices);
     scratch_.grow(2 * scratch_size_);
-    lines_.grow(2 * lines_stride_ * most_lines + size_of(kPastTable));
-    none_.grow(lines_stride_ + size_of(kPastTable));
+    lines_.grow(2 * lines_stride_ * sizes.most_lines + kPastTable);
+    none_.grow(lines_stride_ + kPastTable);
     space_.grow(6 * lines_stride_);
     for (auto* sums : {&first_sums_, &second_sums_, &first_before_, &second_before_}) {
       sums->grow(lines_stride_);
     }
-    if (indices_.size() < indices) indices_.resize(indices);
-  }
-
-  static bool has_states_of(const StateBlock& one, const StateBlock& other) {
-    return one.num_states == other.num_states &&
-           std::equal(one.states, one.states + one.num_states, other.states);
-  }
-
-  // Adds where the rows of a piece's tables begin; returns the number of cells of one table.
-  std::int64_t add_rows(const Piece& piece) {
-    std::int64_t end = 0;
-    for (std::int64_t i = 0; i < piece.block->num_states; ++i) {
-      const std::int64_t begin = i / kPairColumns * kPairColumns;
-      rows_at_.push_back(end - begin);
-      end += piece.num_columns - begin;
-    }
-    return end;
   }
 
   // Takes all pairs to site s of a piece; returns the logarithm of the likelihood's factor.
@@ -305,7 +208,7 @@ class PairForward {
       second[k] = draw * ((1 - error) * as_second + error * as_first);
     }
     PairStep step = {};
-    step.table = table_of(p);
+    step.table = pieces_.table(p);
     step.change = change_at(piece, s);
     step.before = before;
     step.after = after;
@@ -318,7 +221,7 @@ class PairForward {
   }
 
   void begin_even(float* cells) {
-    const PairTable table = table_of(0);
+    const PairTable table = pieces_.table(0);
     const auto count = static_cast<float>(table.num_states);
     for (std::int64_t i = 0; i < table.num_states; ++i) {
       for (const std::int64_t lower : {std::int64_t{0}, table.lower}) {
@@ -342,7 +245,7 @@ class PairForward {
   // Makes the pairs at the last site of the piece before those of a piece of other states: of each
   // chromosome, what belonged to states that the piece lacks is spread evenly.
   void enter(std::size_t p, const float* from, float* to) {
-    const PairTable table = table_of(p), before = table_of(p - 1);
+    const PairTable table = pieces_.table(p), before = pieces_.table(p - 1);
     const PieceEntry entry = entry_of(p);
     set_entry(entry, p, from);
     for (std::int64_t i = 0; i < table.num_states; ++i) {
@@ -365,7 +268,7 @@ class PairForward {
 
   // Sets an entry, and takes the sums over pairs to the states of the piece.
   void set_entry(const PieceEntry& entry, std::size_t p, const float* from) {
-    const PairTable table = table_of(p), before = table_of(p - 1);
+    const PairTable table = pieces_.table(p), before = pieces_.table(p - 1);
     std::fill_n(entry.lost, before.num_columns, 0.0f);
     std::fill_n(entry.known, table.num_columns, 0.0f);
     std::fill_n(entry.index, table.num_columns, 0);
@@ -401,7 +304,7 @@ class PairForward {
 
   // Reads the line of a state from the pairs that a span begins with.
   void read_line(std::size_t span, std::int64_t state) {
-    const PairTable table = table_of(span);
+    const PairTable table = pieces_.table(span);
     const float* cells = cells_.data() + pieces_[span].cells_at;
     float *first = line(span, 0, true), *second = line(span, 0, false);
     for (std::int64_t k = 0; k < table.num_states; ++k) {
@@ -435,8 +338,7 @@ class PairForward {
 
   const ObservedSites& observed_;
   const PairSite* sites_ = nullptr;
-  std::vector<Piece> pieces_;
-  std::vector<std::int64_t> rows_at_;
+  PairPieces pieces_;
   AlignedFloats cells_, changes_, entries_;
   std::vector<std::int32_t> indices_;
   std::vector<float> factors_;            // of the likelihood, for each observed site

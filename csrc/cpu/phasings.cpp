@@ -136,7 +136,7 @@ class PhasingsOfSample {
 
   void draw(std::uint64_t key, std::int64_t d, std::uint64_t* swapped) {
     if (genotypes_.empty()) return;
-    const std::vector<Piece>& pieces = pairs_.pieces();
+    const PairPieces& pieces = pairs_.pieces();
     const auto last = pieces.size() - 1;
     const auto num_observed = static_cast<std::int64_t>(genotypes_.size());
     const std::int64_t count = pieces[last].block->num_states, sites = pieces[last].num_sites();

@@ -33,17 +33,18 @@ struct PhasingQueries {
 // and e(g2, i) e(g1, j). Before a phased site of two known, different alleles the pair is swapped
 // with probability switch_error, but for the first such site.
 //
-// Forward probabilities F[i][j] of all pairs are exact. Two vectors for each site are kept, the
-// sums over the rows and over the columns of F, and F itself where a block of states, or of
-// kPieceSites sites, begins: from those, one row or column of F at any site of the block follows,
-// which is all that a draw needs, from the last site to the first.
+// Forward probabilities F[i][j] of all pairs are exact. Kept are, for each site, the sums over the
+// rows and over the columns of F, and F itself every 64 observed sites or less. From those follow
+// the row and the column of one state at any site, which is all that a draw needs on its way from
+// the last site to the first.
 //
-// Cost: some 12 instructions for each sample, observed site and vector of pairs, half of it where
-// no site of a sample tells its two haplotypes apart; for each draw and block, and each time that a
-// drawn path goes to another state, 16 instructions for each site of the block and vector of
-// states. Memory of a thread: 4 bytes for each pair of states (2 in the latter case) and block, and
-// 8 for each observed site and state. The draws of a sample depend on its key, not on the number of
-// threads or draws. Returns false when cancelled; the output is then incomplete.
+// Cost: some 10 instructions for each sample, observed site and vector of pairs, half of it where
+// no site of a sample tells its two haplotypes apart; 3 for each vector of pairs where the states
+// change; for each draw and 64 observed sites, and each time that a drawn path goes to another
+// state, 16 instructions for each vector of states and of these sites. Memory of a thread: 4 bytes
+// for each pair of states (2 in that case) and 64 observed sites, and 8 for each observed site and
+// state. The draws of a sample depend on its key, not on the number of threads or draws. Returns
+// false when cancelled; the output is then incomplete.
 bool sample_phasings(const PhasingQueries& samples, const HaplotypePanel& panel,
                      const StatesView& states, int num_threads, std::uint64_t* swapped,
                      double* log_likelihood, CancelFlag cancel = nullptr);
