@@ -36,10 +36,10 @@ class PairForward {
   explicit PairForward(const ObservedSites& observed) : observed_(observed) {}
 
   // Prepares for a query; with is_symmetric, no site tells the states of a pair apart.
-  void begin(const std::vector<StateBlock>& blocks, bool has_constant_states,
-             const std::vector<PairSite>& sites, bool is_symmetric) {
+  void begin(const std::vector<StateBlock>& blocks, const std::vector<PairSite>& sites,
+             bool is_symmetric) {
     sites_ = sites.data();
-    pieces_.cut(blocks, has_constant_states, is_symmetric);
+    pieces_.cut(blocks, is_symmetric);
     make_room();
     factors_.resize(sites.size());
     lines_piece_ = pieces_.size();  // none

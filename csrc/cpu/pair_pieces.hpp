@@ -66,7 +66,7 @@ class PairPieces {
   }
 
   // Divides the blocks; with is_symmetric, tables have no lower part.
-  void cut(const std::vector<StateBlock>& blocks, bool has_constant_states, bool is_symmetric) {
+  void cut(const std::vector<StateBlock>& blocks, bool is_symmetric) {
     pieces_.clear();
     rows_at_.clear();
     sizes_ = {};
@@ -79,8 +79,7 @@ class PairPieces {
         piece.first_rank = block.first_rank + num_sites * part / parts;
         piece.end_rank = block.first_rank + num_sites * (part + 1) / parts;
         piece.num_columns = (block.num_states + kPairColumns - 1) / kPairColumns * kPairColumns;
-        piece.continues = !pieces_.empty() &&
-                          (has_constant_states || has_states_of(*pieces_.back().block, block));
+        piece.continues = !pieces_.empty() && has_states_of(*pieces_.back().block, block);
         add(piece, is_symmetric);
       }
     }

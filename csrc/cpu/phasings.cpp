@@ -60,7 +60,6 @@ class PhasingsOfSample {
                    const ObservedSites& observed, const StatesView& states, CancelFlag cancel)
       : samples_(samples),
         observed_(observed),
-        has_constant_states_(states.is_constant),
         cancel_(cancel),
         ratio_(std::max(1e-12f, panel.mismatch / (1.0f - panel.mismatch))),
         words_(num_words(panel.num_sites)),
@@ -70,7 +69,7 @@ class PhasingsOfSample {
   void run(std::int64_t sample, std::uint64_t* swapped, double* log_likelihood) {
     states_.read(sample);
     read_genotypes(sample);
-    pairs_.begin(states_.blocks(), has_constant_states_, sites_, is_symmetric_);
+    pairs_.begin(states_.blocks(), sites_, is_symmetric_);
     const double of_matches =  // an emission is the ratio to that of a match
         static_cast<double>(num_alleles_) * std::log1p(static_cast<double>(ratio_));
     *log_likelihood = pairs_.run([this] { return cancelled(); }) - of_matches;
@@ -259,7 +258,6 @@ class PhasingsOfSample {
 
   const PhasingQueries& samples_;
   const ObservedSites& observed_;
-  const bool has_constant_states_;
   CancelFlag cancel_;
   float ratio_;
   std::int64_t words_;
