@@ -15,13 +15,14 @@ py::tuple phasings(const py::object& queries, const py::object& haplotype_bits,
                    const py::object& observed, const py::object& cumulative_rho, float mismatch,
                    const py::object& states, const py::object& keys_object,
                    const py::object& unphased_object, float switch_error, const py::object& exclude,
-                   const py::object& missing, std::int64_t draws, const py::object& threads) {
+                   const py::object& missing, const py::object& draws_object,
+                   const py::object& threads) {
   const LocalProblem problem(queries, haplotype_bits, observed, cumulative_rho, mismatch, states,
                              exclude, missing, 2);
   const std::int64_t num_samples = problem.queries.num_queries;
   const std::int64_t words = num_words(problem.panel.num_sites);
   const py::array keys = vector<std::uint64_t>(keys_object, "keys", num_samples);
-  check_count(draws, 1, kMaxSites, "draws");
+  const std::int64_t draws = count(draws_object, 1, kMaxSites, "draws");
   PhasingQueries samples;
   samples.queries = problem.queries;
   samples.switch_error = switch_error;

@@ -59,7 +59,12 @@ OVER_STATES = {
     "states": None,
     **{k: v for k, v in LI_STEPHENS.items() if k not in ("site_bits", "num_haplotypes")},
 }
-LI_STEPHENS_FUNCTIONS = ("li_stephens_dosage", "li_stephens_events", "li_stephens_evidence")
+LI_STEPHENS_FUNCTIONS = (
+    "li_stephens_dosage",
+    "li_stephens_events",
+    "li_stephens_evidence",
+    "sample_phasings",
+)
 # Every raw function with good arguments, one of which each test spoils.
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "pack_rows": (_core.pack_rows, {"alleles": np.zeros((5, L), np.int8)}),
@@ -153,6 +158,18 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {**OVER_STATES, "sites": np.arange(L), "alt_count": np.arange(L) % 71},
     ),
     "retrieve_states": (_core.retrieve_states, STATES),
+    "sample_phasings": (
+        _core.sample_phasings,
+        {
+            **OVER_STATES,
+            "queries": np.zeros((6, 2), U8),
+            "missing": np.zeros((6, 2), U8),
+            "keys": np.zeros(3, U8),
+            "unphased": np.zeros((3, 2), U8),
+            "switch_error": 0.1,
+            "draws": 2,
+        },
+    ),
 }
 
 ARRAYS = [(f, a) for f, (_, good) in CALLS.items() for a, v in good.items() if np.ndim(v)]
@@ -169,9 +186,10 @@ OPTIONAL = {
     *((f, "missing") for f in ("retrieve_states", *LI_STEPHENS_FUNCTIONS)),
     ("retrieve_states", "unphased"),
     ("head_log_odds", "threads"),
+    ("sample_phasings", "unphased"),
     *(("imputed_records", name) for name in ("hom_alt", "phase_set")),
 }
-FLOATS = {"decay_sites", "mismatch", "output_bias", "within_cm"}
+FLOATS = {"decay_sites", "mismatch", "output_bias", "switch_error", "within_cm"}
 
 
 def call(function: str, **changed: Any) -> Any:
@@ -257,8 +275,10 @@ FREE = {
     "exclude of li_stephens_dosage": {1},
     "exclude of li_stephens_events": {1},
     "exclude of li_stephens_evidence": {1},
+    "exclude of sample_phasings": {1},
     "haplotype_bits of li_stephens_events": {0},
     "haplotype_bits of li_stephens_evidence": {0},
+    "haplotype_bits of sample_phasings": {0},
     "exclude of retrieve_states": {1},
     "panel of from_haplotypes": {0},
 }
