@@ -41,7 +41,7 @@ py::tuple phasings(const py::object& queries, const py::object& haplotype_bits,
   py::array_t<double> log_likelihood(num_samples);
   std::uint64_t* bits = swapped.mutable_data();
   double* likelihoods = log_likelihood.mutable_data();
-  const double operations = problem.pairs() * 2;
+  const double operations = problem.pairs() / 4;
   const int num_threads = choose_threads(threads, operations);
   run_without_gil(operations > 1e8, [&](CancelFlag cancel) {
     return sample_phasings(samples, problem.panel, problem.states, num_threads, bits, likelihoods,

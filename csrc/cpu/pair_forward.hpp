@@ -29,8 +29,8 @@ struct PieceEntry {
   std::int32_t* index;
 };
 
-// Keeps all pairs F[i][j] where a span of pieces begins, and for each site the sums over i
-// and j. From these follow the pairs of one state, a line, at any site.
+// Keeps all pairs F[i][j] where a span of pieces begins, and for each site the sums over i and over
+// j. From these follow the pairs of one state, a line, at any site.
 class PairForward {
  public:
   explicit PairForward(const ObservedSites& observed) : observed_(observed) {}
@@ -45,12 +45,12 @@ class PairForward {
     lines_piece_ = pieces_.size();  // none
   }
 
-  // Returns the log-likelihood; cancelled() is asked now and then.
+  // Returns the log-likelihood; cancelled() is asked at every site.
   template <class Cancelled>
   double run(Cancelled cancelled) {
     double log_likelihood = 0;
     float *work = scratch_.data(), *other = work + scratch_size_;
-    for (std::size_t p = 0; p < pieces_.size() && !cancelled(); ++p) {
+    for (std::size_t p = 0; p < pieces_.size(); ++p) {
       const Piece& piece = pieces_[p];
       float* entry = piece.span == p ? cells_.data() + piece.cells_at : other;
       if (p == 0) {
@@ -64,7 +64,7 @@ class PairForward {
       // The pairs that a span begins with are kept, so the first step is to other memory.
       const bool is_continued =
           p + 1 < pieces_.size() && pieces_[p + 1].continues && pieces_[p + 1].span == p + 1;
-      for (std::int64_t s = 0; s < piece.num_sites(); ++s) {
+      for (std::int64_t s = 0; s < piece.num_sites() && !cancelled(); ++s) {
         const bool is_last = s + 1 == piece.num_sites();
         float* after = is_last && is_continued ? cells_.data() + pieces_[p + 1].cells_at : work;
         log_likelihood += step(p, s, s == 0 ? entry : work, after);
