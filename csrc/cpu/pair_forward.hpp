@@ -50,7 +50,7 @@ class PairForward {
   double run(Cancelled cancelled) {
     double log_likelihood = 0;
     float *work = scratch_.data(), *other = work + scratch_size_;
-    for (std::size_t p = 0; p < pieces_.size(); ++p) {
+    for (std::size_t p = 0; p < pieces_.size() && !cancelled(); ++p) {
       const Piece& piece = pieces_[p];
       float* entry = piece.span == p ? cells_.data() + piece.cells_at : other;
       if (p == 0) {
