@@ -42,7 +42,6 @@ class PairForward {
     pieces_.cut(blocks, is_symmetric);
     make_room();
     factors_.resize(sites.size());
-    lines_piece_ = pieces_.size();  // none
   }
 
   // Returns the log-likelihood; cancelled() is asked at every site.
@@ -104,22 +103,22 @@ class PairForward {
             own + here, own + 2 * here, own + 3 * here,  indices_.data() + piece.index_at};
   }
 
-  bool has_lines(std::size_t p, std::int64_t state, std::int64_t num_sites) const {
-    if (lines_piece_ >= pieces_.size() || pieces_[p].span != pieces_[lines_piece_].span) {
-      return false;
-    }
-    return p <= lines_piece_ && line_states_[p - pieces_[p].span] == state &&
-           (p < lines_piece_ || num_sites <= lines_sites_);
+  // On a way from the last site to the first, lines are needed at ever earlier sites.
+  void begin_draw() { lines_piece_ = pieces_.size(); }
+
+  bool has_lines(std::size_t p, std::int64_t state) const {
+    return p <= lines_piece_ && lines_piece_ < pieces_.size() &&
+           pieces_[p].span == pieces_[lines_piece_].span &&
+           line_states_[p - pieces_[p].span] == state;
   }
 
   // Computes F[state][k] and F[k][state] for all states k, before each of the first sites of a
   // piece and after the last of them.
   void set_lines(std::size_t p, std::int64_t state, std::int64_t num_sites) {
-    if (has_lines(p, state, num_sites)) return;
+    if (has_lines(p, state)) return;
     const std::size_t span = pieces_[p].span;
     line_states_.assign(p + 1 - span, -1);
     lines_piece_ = p;
-    lines_sites_ = num_sites;
     std::size_t from = p;  // before it, the state is none
     for (line_states_.back() = state; from > span; --from) {
       if (!pieces_[from].continues) {
@@ -347,7 +346,6 @@ class PairForward {
   AlignedFloats first_sums_, second_sums_, first_before_, second_before_, lines_;
   std::vector<std::int64_t> line_states_;  // in the pieces of a span, up to lines_piece_; -1: none
   std::size_t lines_stride_ = 0, lines_piece_ = 0;
-  std::int64_t lines_sites_ = 0;  // of lines_piece_
 };
 
 }  // namespace snvrag

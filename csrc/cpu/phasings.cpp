@@ -142,6 +142,7 @@ class PhasingsOfSample {
     const Units units(key, d, num_observed, kChange);
     Pair pair = {};
     pair.first = choose(count, units[0], [&](std::int64_t i) { return pairs_.last_sum(i); });
+    pairs_.begin_draw();
     pairs_.set_lines(last, pair.first, sites);
     const float* second = pairs_.line(last, sites, true);
     pair.second = choose(count, units[1], [&](std::int64_t k) { return second[k]; });
@@ -169,7 +170,7 @@ class PhasingsOfSample {
 
   void set_lines_of_either(std::size_t p, const Pair& pair) {
     const std::int64_t sites = pairs_.pieces()[p].num_sites();
-    if (!pairs_.has_lines(p, pair.second, sites)) pairs_.set_lines(p, pair.first, sites);
+    if (!pairs_.has_lines(p, pair.second)) pairs_.set_lines(p, pair.first, sites);
   }
 
   void set_bit(std::uint64_t* bits, std::int64_t rank) const {
