@@ -18,10 +18,9 @@ struct PhasingProblem {
   int percent_observed = 100, percent_missing = 0, percent_unphased = 50;
   std::int64_t step = 0;  // observed sites of a block of states; 0: all haplotypes, in every block
   float switch_error = 0.1f;
+  std::int64_t most_different = 6;  // sites of different alleles: all their orders are summed over
 };
 
-// The most sites of different alleles that a sample has, as all their orders are summed over.
-constexpr std::int64_t kMostDifferent = 6;
 constexpr double kMismatch = 0.01;
 
 // The input of a call, in buffers of exact size.
@@ -143,7 +142,7 @@ class PhasingInput {
   }
 
   void make_few_different(std::int64_t sample) {
-    std::int64_t left = kMostDifferent;
+    std::int64_t left = problem_.most_different;
     const std::int64_t apart = std::max<std::int64_t>(1, problem_.num_sites / 12);
     for (std::int64_t s = 0; s < problem_.num_sites; ++s) {
       if (observed_[s] == 0 || !differs(sample, s)) continue;
@@ -292,22 +291,22 @@ void test_problem(const PhasingProblem& problem, std::int64_t draws, std::int64_
 }  // namespace
 
 void test_phasings() {
-  for (std::int64_t haplotypes : {1, 2, 15, 16, 17, 33, 63, 64, 65}) {
-    for (std::int64_t sites : {0, 1, 2, 33, 64, 65, 129}) {
+  for (std::int64_t haplotypes : {1, 2, 15, 16, 17, 65}) {
+    for (std::int64_t sites : {0, 1, 2, 64, 65, 129}) {
       for (std::int64_t step : {0, 1, 8}) {
-        test_problem({haplotypes, sites, 2, 90, 0, 100, step}, 3);
-        test_problem({haplotypes, sites, 2, 100, 20, 50, step}, 3, 1);
-        test_problem({haplotypes, sites, 1, 80, 0, 0, step}, 3);
+        test_problem({haplotypes, sites, 2, 90, 0, 100, step, 0.1f, 2}, 3);
+        test_problem({haplotypes, sites, 2, 100, 20, 50, step, 0.1f, 2}, 3, 1);
+        test_problem({haplotypes, sites, 1, 80, 0, 0, step, 0.1f, 2}, 3);
       }
     }
   }
   for (int unphased : {0, 50, 100}) {
     for (std::int64_t step : {0, 3}) {
-      test_problem({6, 40, 2, 100, 10, unphased, step}, 3000);
-      test_problem({35, 70, 1, 90, 0, unphased, step}, 1000);
+      test_problem({6, 40, 2, 100, 10, unphased, step}, 600);
+      test_problem({35, 70, 1, 90, 0, unphased, step, 0.1f, 4}, 300);
     }
   }
-  for (float error : {0.0f, 0.5f, 1.0f}) test_problem({9, 60, 2, 90, 10, 30, 4, error}, 1000);
+  for (float error : {0.0f, 0.5f, 1.0f}) test_problem({9, 60, 2, 90, 10, 30, 4, error}, 300);
   test_problem({9, 60, 0}, 3);
   test_problem({9, 60, 2, 0}, 3);
   test_problem({9, 60, 2, 100, 100}, 3);

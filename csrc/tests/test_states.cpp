@@ -290,7 +290,7 @@ void test_states() {
   test_problem({65, 70, 0, 100, 0, {2, 8, 0.1}, 100, 2});
   test_problem({65, 70, 2, 100, 100, {1, 1, 0.0}, 100});
   test_problem({65, 70, 4, 100, 50, {1, 8, 0.1}, 100});
-  test_problem({5, 70, 4, 100, 10, {2, 8, 0.1}, 100});  // some queries have few haplotypes
+  test_problem({6, 70, 24, 100, 10, {2, 8, 0.1}, 100});  // most queries get all that are left
 }
 
 }  // namespace snvrag::testing

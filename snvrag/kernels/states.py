@@ -120,15 +120,17 @@ def retrieve_states(  # a parameter for each fact of the search, all but the arr
     their nearest neighbour up to the site before, if that agrees with the genotype: the two
     alleles differ, or, where one is missing, one of them is the one known. If not, the query
     whose match is shorter takes the other allele; of two equally long ones, the second query.
+    The two directions may differ in this, so that a query's states are near both haplotypes of its
+    sample; ``group_size=2`` gives those of both queries.
 
     Queries do not influence one another, but for the two of a sample in ``unphased``. Answers do
     not depend on the number of threads.
 
     Cost: 1 to 2 ns for each observed site, haplotype and direction, whatever the number of
-    queries, and about 40 ns for each haplotype chosen (50,000 haplotypes, 138 observed sites and
-    200 queries: 25 ms). Memory: the bits of the observed sites, 8 bytes for each haplotype and
-    thread, ``8 * neighbours`` bytes for each query and block, and twice the answer. Ctrl-C ends a
-    long call.
+    queries, about 40 ns for each haplotype chosen, and about 50 ns for each allele filled in, in
+    each direction (50,000 haplotypes, 138 observed sites and 200 queries: 25 ms). Memory:
+    the bits of the observed sites, 8 bytes for each haplotype and thread, ``8 * neighbours`` bytes
+    for each query and block, and twice the answer. Ctrl-C ends a long call.
 
     Source: Durbin, Bioinformatics 30:1266, 2014 (positional Burrows-Wheeler transform).
 

@@ -65,9 +65,10 @@ struct States {
 // as does every query if no site is observed. Returns false when cancelled; the answer is then
 // incomplete.
 //
-// Cost: 1 to 2 ns for each observed site, haplotype and direction, and about 40 ns for each
-// haplotype chosen; memory: the bits of the observed sites, 8 bytes for each haplotype and thread,
-// 8 * neighbours for each query and block, and the answer twice.
+// Cost: 1 to 2 ns for each observed site, haplotype and direction, about 40 ns for each haplotype
+// chosen, and about 50 ns for each allele filled in, in each direction; memory: the bits of the
+// observed sites, 8 bytes for each haplotype and thread, 8 * neighbours for each query and block,
+// and the answer twice.
 bool retrieve_states(const StatesQueries& queries, const StatesPanel& panel,
                      const StatesOptions& options, int num_threads, States& states,
                      CancelFlag cancel = nullptr);
