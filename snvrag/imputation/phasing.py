@@ -162,12 +162,16 @@ class DiploidModel:
         self, genotypes: Genotypes, rates: PhasingRates, keys: NDArray[np.uint64], draws: int
     ) -> NDArray[np.uint64]:
         """Return (S, draws, W) phasings, as `sample_phasings` has them in ``swapped``."""
+        if rates.switch_error == _SWITCH_ERRORS[-1]:  # the phase tells nothing
+            genotypes = genotypes._replace(unphased=genotypes.heterozygous)
         is_good = genotypes.are_phased and rates.switch_error <= _GOOD_PHASE
         states = self._first_states(genotypes, is_good)
         for _ in range(0 if is_good else _ROUNDS - 1):
             drawn = self._sample(genotypes, states, rates, keys, _DRAWS_BETWEEN)
             samples = np.repeat(np.arange(keys.size), _DRAWS_BETWEEN)
-            haplotypes = genotypes.haplotypes(samples, drawn.swapped.reshape(samples.size, -1))
+            haplotypes = genotypes.haplotypes(
+                samples, drawn.swapped.reshape(samples.size, genotypes.bits.shape[1])
+            )
             states = self._states(*haplotypes, genotypes.exclude, 2 * _DRAWS_BETWEEN)
         return self._sample(genotypes, states, rates, keys, draws).swapped
 
