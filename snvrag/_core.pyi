@@ -91,6 +91,7 @@ def sample_phasings(
     mismatch: float,
     states: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]] | None,
     keys: NDArray[np.uint64],
+    first_rank: int,
     unphased: NDArray[np.uint64] | None,
     switch_error: float,
     exclude: NDArray[np.int64] | None,

@@ -14,9 +14,9 @@ namespace {
 py::tuple phasings(const py::object& queries, const py::object& haplotype_bits,
                    const py::object& observed, const py::object& cumulative_rho, float mismatch,
                    const py::object& states, const py::object& keys_object,
-                   const py::object& unphased_object, float switch_error, const py::object& exclude,
-                   const py::object& missing, const py::object& draws_object,
-                   const py::object& threads) {
+                   const py::object& first_rank, const py::object& unphased_object,
+                   float switch_error, const py::object& exclude, const py::object& missing,
+                   const py::object& draws_object, const py::object& threads) {
   const LocalProblem problem(queries, haplotype_bits, observed, cumulative_rho, mismatch, states,
                              exclude, missing, 2);
   const std::int64_t num_samples = problem.queries.num_queries;
@@ -27,6 +27,7 @@ py::tuple phasings(const py::object& queries, const py::object& haplotype_bits,
   samples.queries = problem.queries;
   samples.switch_error = switch_error;
   samples.keys = values<std::uint64_t>(keys);
+  samples.first_rank = count(first_rank, 0, kMaxSites, "first_rank");
   samples.draws = draws;
   Rows<std::uint64_t> unphased;
   if (!unphased_object.is_none()) {
@@ -55,9 +56,9 @@ py::tuple phasings(const py::object& queries, const py::object& haplotype_bits,
 void bind_phasings(py::module_& module) {
   module.def("sample_phasings", &phasings, py::arg("queries"), py::arg("haplotype_bits"),
              py::arg("observed"), py::arg("cumulative_rho"), py::arg("mismatch"),
-             py::arg("states").none(true), py::arg("keys"), py::arg("unphased").none(true),
-             py::arg("switch_error"), py::arg("exclude").none(true), py::arg("missing").none(true),
-             py::arg("draws"), py::arg("threads").none(true));
+             py::arg("states").none(true), py::arg("keys"), py::arg("first_rank"),
+             py::arg("unphased").none(true), py::arg("switch_error"), py::arg("exclude").none(true),
+             py::arg("missing").none(true), py::arg("draws"), py::arg("threads").none(true));
 }
 
 }  // namespace snvrag::bindings

@@ -139,7 +139,7 @@ class PhasingsOfSample {
     const auto last = pieces.size() - 1;
     const auto num_observed = static_cast<std::int64_t>(genotypes_.size());
     const std::int64_t count = pieces[last].block->num_states, sites = pieces[last].num_sites();
-    const Units units(key, d, num_observed, kChange);
+    const Units units = units_of(key, d, num_observed, kChange);
     Pair pair = {};
     pair.first = choose(count, units[0], [&](std::int64_t i) { return pairs_.last_sum(i); });
     pairs_.begin_draw();
@@ -156,16 +156,20 @@ class PhasingsOfSample {
           at_first = is_swapped != has_other_order(piece, rank, pair, key, d);
           if (at_first) set_bit(swapped, rank);
         }
-        go_before(p, s, pair, is_swapped, Units(key, d, rank, kChange));
+        go_before(p, s, pair, is_swapped, units_of(key, d, rank, kChange));
       }
       if (p > 0 && !piece.continues) {
-        go_to_block(p, pair, Units(key, d, piece.first_rank, kBlock));
+        go_to_block(p, pair, units_of(key, d, piece.first_rank, kBlock));
       }
     }
     if (!at_first) return;  // the draw's haplotypes have no order of their own
     for (std::int64_t rank = 0; rank < num_observed; ++rank) {
       if (genotypes_[size_of(rank)].differs) set_bit(swapped, rank);
     }
+  }
+
+  Units units_of(std::uint64_t key, std::int64_t d, std::int64_t rank, Purpose purpose) const {
+    return Units(key, d, samples_.first_rank + rank, purpose);
   }
 
   void set_lines_of_either(std::size_t p, const Pair& pair) {
@@ -187,7 +191,7 @@ class PhasingsOfSample {
     const bool i = has_bit(row, pair.first), j = has_bit(row, pair.second);
     const auto straight = static_cast<double>(genotype.in_order[i][j]);
     const auto crossed = static_cast<double>(genotype.in_order[j][i]);
-    return Units(key, d, rank, kOrder)[0] * (straight + crossed) >= straight;
+    return units_of(key, d, rank, kOrder)[0] * (straight + crossed) >= straight;
   }
 
   // Draws the pair before site s of a piece, given that at the site.

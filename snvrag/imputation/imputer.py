@@ -18,7 +18,8 @@ from ..panel.regions import Region
 from .chunks import Chunk, ChunkPlan, affordable_sites, cut_chunks
 from .imputed import ImputedBlock, OnProgress, PanelAndTarget
 from .phase_sets import Phase
-from .phaser import IMPUTED_DRAWS, Phaser
+from .phaser import IMPUTED_DRAWS, Phaser, fit_rates
+from .phasing import PhasingRates
 from .predicted import Predicted
 from .problem import ChunkProblem, Queries
 
@@ -77,6 +78,8 @@ class Imputer:
         self._adapted = adapted
         self._data = data
         self._phase_only = phase_only
+        # Of the first chunk with a heterozygote, for all.
+        self._phasing_rates: PhasingRates | None = None
         self._threads = threads
         flank_cm = _flank_cm(adapted, data.genetic_map)
         self.plan = plan or plan_of(data.num_haplotypes, len(data.target_samples), flank_cm)
@@ -103,7 +106,9 @@ class Imputer:
         problem = self._problem(chunk)
         if problem is None:
             return
-        phaser = Phaser.of(problem, key=int(chunk.sites.position[chunk.start]))
+        if self._phasing_rates is None:
+            self._phasing_rates = fit_rates(problem)
+        phaser = Phaser(problem, self._phasing_rates)
         num_samples, num_wanted = len(self._data.target_samples), problem.wanted.size
         # Whole samples, as many as memory allows, and one for every two threads.
         least = max(1, (self._threads or 1) // 2)
@@ -153,6 +158,7 @@ class Imputer:
             wanted=wanted[rows],
             cumulative_rho=self._cumulative_rho(position, np.flatnonzero(typed[rows])),
             mismatch=self._adapted.mismatch,
+            first_rank=self._rank(sites.position[typed]),
             threads=self._threads,
         )
 

@@ -26,21 +26,10 @@ class Phaser:
     problem : ChunkProblem
     rates : PhasingRates or None
         None if no sample is heterozygous.
-    key : int
-        Tells its draws from those of other chunks.
     """
 
     problem: ChunkProblem
     rates: PhasingRates | None
-    key: int
-
-    @classmethod
-    def of(cls, problem: ChunkProblem, key: int) -> Phaser:
-        """Return that of a chunk, with rates of some heterozygous samples."""
-        heterozygous = np.flatnonzero(problem.heterozygous_samples())
-        if heterozygous.size == 0:
-            return cls(problem, None, key)
-        return cls(problem, problem.diploid.fit(problem.genotypes, heterozygous), key)
 
     def pairs(self, genotypes: Genotypes, samples: NDArray[np.int64]) -> tuple[Pairs, list[Phase]]:
         """Return the phasings to impute of each sample, and the phase to write.
@@ -62,7 +51,7 @@ class Phaser:
         is_phased = ~is_unphased & (genotypes.heterozygous != 0).any(axis=1)
         for chosen, draws in ((is_phased, IMPUTED_DRAWS), (is_unphased, _DRAWS)):
             some = np.flatnonzero(chosen)
-            keys = self.problem.keys(samples[some], self.key)
+            keys = self.problem.keys(samples[some])
             drawn = self.problem.diploid.draw(genotypes.select(some), self.rates, keys, draws)
             for number, s in enumerate(some.tolist()):
                 phases[s] = self._phase(genotypes, s, drawn[number])
@@ -91,3 +80,11 @@ class Phaser:
             return Phase.of_file(*place)
         bits = _core.unpack_rows(drawn, problem.rows.size)[:, sites] != 0
         return Phase.of_draws(*place, bits)
+
+
+def fit_rates(problem: ChunkProblem) -> PhasingRates | None:
+    """Return the most likely rates of a chunk's samples; None if none is heterozygous."""
+    heterozygous = np.flatnonzero(problem.heterozygous_samples())
+    if heterozygous.size == 0:
+        return None
+    return problem.diploid.fit(problem.genotypes, heterozygous)

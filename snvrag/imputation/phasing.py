@@ -118,6 +118,8 @@ class DiploidModel:
     observed : (L,) bool
     position_cm, cumulative_rho : (L,) float64
     mismatch : float
+    first_rank : int
+        Number of typed sites of the chromosome before the first observed one.
     threads : int, optional
     """
 
@@ -128,6 +130,7 @@ class DiploidModel:
     position_cm: NDArray[np.float64]
     cumulative_rho: NDArray[np.float64]
     mismatch: float
+    first_rank: int
     threads: int | None
 
     def fit(
@@ -221,6 +224,7 @@ class DiploidModel:
             mismatch=self.mismatch,
             states=states,
             keys=keys,
+            first_rank=self.first_rank,
             unphased=genotypes.unphased,
             switch_error=rates.switch_error,
             missing=genotypes.missing,

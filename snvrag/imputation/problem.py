@@ -32,6 +32,8 @@ class ChunkProblem:
         Sites at which the target is typed, and those that are predicted.
     cumulative_rho : (L,) float64
     mismatch : float
+    first_rank : int
+        Number of typed sites of the chromosome before the first observed one.
     threads : int, optional
     """
 
@@ -45,6 +47,7 @@ class ChunkProblem:
         wanted: NDArray[np.bool_],
         cumulative_rho: NDArray[np.float64],
         mismatch: float,
+        first_rank: int,
         threads: int | None,
     ) -> None:
         sites = chunk_sites.select(rows)
@@ -60,6 +63,7 @@ class ChunkProblem:
             position_cm=map_cm(sites.position, data.genetic_map),
             cumulative_rho=cumulative_rho,
             mismatch=mismatch,
+            first_rank=first_rank,
             threads=threads,
         )
         self._has_missing = bool(sites.target_missing_bits.any())
@@ -84,11 +88,10 @@ class ChunkProblem:
             own if (own >= 0).any() else None,
         )
 
-    def keys(self, samples: NDArray[np.int64], key: int) -> NDArray[np.uint64]:
-        """Return what draws of some samples are drawn from, by name and a number below 2**32."""
-        names = [zlib.crc32(self.data.target_samples[s].encode()) for s in samples.tolist()]
-        keys: NDArray[np.uint64] = np.array(names, np.uint64) << np.uint64(32) | np.uint64(key)
-        return keys
+    def keys(self, samples: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Return what the draws of some samples are drawn from: their names."""
+        names = [self.data.target_samples[sample].encode() for sample in samples.tolist()]
+        return np.array([zlib.crc32(name) for name in names], np.uint64)
 
     def heterozygous_samples(self) -> NDArray[np.bool_]:
         """Return (T,) bool: True where two alleles differ at a typed site; one may be missing."""

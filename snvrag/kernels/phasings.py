@@ -34,6 +34,7 @@ def sample_phasings(  # a parameter for each fact of the model, all but the arra
     mismatch: float,
     states: States | None,
     keys: NDArray[np.uint64],
+    first_rank: int = 0,
     unphased: NDArray[np.uint64] | None = None,
     switch_error: float = 0.0,
     exclude: NDArray[np.int64] | None = None,
@@ -70,6 +71,9 @@ def sample_phasings(  # a parameter for each fact of the model, all but the arra
     keys : (S,) uint64
         What each sample's draws are drawn from. The same key gives the same draws, whatever the
         threads, the other samples and the number of draws.
+    first_rank : int
+        Number of observed sites before the first, at which the draws' numbers begin: pieces that
+        overlap, with the same keys, draw alike where they agree on the states.
     unphased : (S, ceil(L / 64)) uint64, optional
         1 where the file has no phase for a sample's genotype. Of equal alleles it does not count.
     switch_error : float
@@ -104,8 +108,8 @@ def sample_phasings(  # a parameter for each fact of the model, all but the arra
     over the second and the first state, T the sum of both, K states and b the probability of a draw
     (a = 1 - b), the next site's F is ``emission * (a**2 F[i, j] + a b / K (R[i] + C[j]) +
     b**2 / K**2 T)``. Backward, a draw of a path chooses among these terms by their share, and then
-    the state that was left. The random numbers are of Philox4x64-10, with counter (draw, rank of
-    the site, purpose, 0) and key (``keys[i]``, 0).
+    the state that was left. The random numbers are of Philox4x64-10, with counter (draw,
+    ``first_rank`` + rank of the site, purpose, 0) and key (``keys[i]``, 0).
 
     Cost, AVX-512, one core: a sample of 100 observed sites and 400 states takes 2 to 3 ms with 8
     draws, half of it where unphased throughout; it grows as the sites and as ``K**2``, and a draw
@@ -145,6 +149,7 @@ def sample_phasings(  # a parameter for each fact of the model, all but the arra
             _checks.mismatch(mismatch),
             states,
             keys,
+            _checks.whole_number("first_rank", first_rank, 0, _MAX_INT32),
             unphased,
             _checks.fraction("switch_error", switch_error),
             exclude,

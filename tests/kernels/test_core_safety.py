@@ -101,7 +101,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "hap_dosage": np.zeros((2, 6), np.uint16),
             "haploid": np.zeros(3, bool),
             "hom_alt": np.zeros((2, 3), np.uint16),
-            "phase_set": np.zeros((2, 3), np.int64),
+            "phase_set": np.zeros((2, 3), np.int32),
         },
     ),
     "phased_records": (
@@ -111,7 +111,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "alleles": np.zeros((2, 2), U8),
             "missing": np.zeros((2, 2), U8),
             "haploid": np.zeros(40, bool),
-            "phase_set": np.zeros((2, 40), np.int64),
+            "phase_set": np.zeros((2, 40), np.int32),
         },
     ),
     "topk_l2": (
@@ -165,6 +165,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "queries": np.zeros((6, 2), U8),
             "missing": np.zeros((6, 2), U8),
             "keys": np.zeros(3, U8),
+            "first_rank": 0,
             "unphased": np.zeros((3, 2), U8),
             "switch_error": 0.1,
             "draws": 2,

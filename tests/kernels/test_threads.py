@@ -212,6 +212,7 @@ def test_what_is_checked_may_change_meanwhile():
             0.01,
             (blocks, offsets, states),
             bits[0, :1],
+            0,
             None,
             0.1,
             exclude,

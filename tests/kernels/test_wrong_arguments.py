@@ -121,6 +121,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "missing": bits(6),
             "states": None,
             "keys": np.zeros(3, np.uint64),
+            "first_rank": 0,
             "unphased": bits(3),
             "switch_error": 0.1,
             "draws": 2,
@@ -258,7 +259,13 @@ NUMBERS = {
     },
     "states of samples": {"group_size": int},
     "evidence": {"mismatch": float, "threads": int},
-    "phasings": {"mismatch": float, "switch_error": float, "draws": int, "threads": int},
+    "phasings": {
+        "mismatch": float,
+        "first_rank": int,
+        "switch_error": float,
+        "draws": int,
+        "threads": int,
+    },
     "rates": {
         "mismatch": float,
         "iterations": int,

@@ -17,6 +17,7 @@ struct PhasingQueries {
   float switch_error = 0;  // probability that the file's phase is wrong, from one phased
                            // heterozygote to the next; in [0, 1]
   const std::uint64_t* keys = nullptr;  // (num_queries), of Philox4x64-10
+  std::int64_t first_rank = 0;          // of the first observed site, in the counter; from 0
   std::int64_t draws = 0;               // of each sample, from 1
 };
 
