@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from ..kernels import Phasings, States, sample_phasings
 from ..li_stephens.states import pair_states_of
 
-# States are chosen for greedily phased genotypes, and twice again for haplotypes of phasings drawn
-# with those. On a part of chromosome 1 with few typed sites (1000 Genomes) each time lowered the
-# switch error; on denser sites the first states are as good.
-_NEIGHBOURS, _ROUNDS, _DRAWS_BETWEEN = 16, 3, 2
+_DRAWS_BETWEEN = 2
 # Where the file's phase is good, states are chosen once for its haplotypes.
 _GOOD_PHASE, _FEW_NEIGHBOURS = 0.03, 8
 # What the file's phase may be worth: that of the highest likelihood is taken. Statistical phase is
@@ -121,6 +118,11 @@ class DiploidModel:
     first_rank : int
         Number of typed sites of the chromosome before the first observed one.
     threads : int, optional
+    neighbours, rounds : int
+        States are chosen for greedily phased genotypes, and again, up to so many times in all, for
+        haplotypes of phasings drawn with the states before. The defaults were chosen by
+        ``bench/phasings.py``: on a part of chromosome 1 with few typed sites (1000 Genomes) each
+        time lowered the switch error; where sites are denser the first states are nearly as good.
     """
 
     site_bits: NDArray[np.uint64]
@@ -132,6 +134,8 @@ class DiploidModel:
     mismatch: float
     first_rank: int
     threads: int | None
+    neighbours: int = 16
+    rounds: int = 3
 
     def fit(
         self, of_samples: Callable[[NDArray[np.int64]], Genotypes], samples: NDArray[np.int64]
@@ -169,7 +173,7 @@ class DiploidModel:
             genotypes = genotypes._replace(unphased=genotypes.heterozygous)
         is_good = genotypes.are_phased and rates.switch_error <= _GOOD_PHASE
         states = self._first_states(genotypes, is_good)
-        for _ in range(0 if is_good else _ROUNDS - 1):
+        for _ in range(0 if is_good else self.rounds - 1):
             drawn = self._sample(genotypes, states, rates, keys, _DRAWS_BETWEEN)
             samples = np.repeat(np.arange(keys.size), _DRAWS_BETWEEN)
             haplotypes = genotypes.haplotypes(
@@ -191,7 +195,7 @@ class DiploidModel:
         exclude: NDArray[np.int64] | None,
         group_size: int,
         *,
-        neighbours: int = _NEIGHBOURS,
+        neighbours: int | None = None,
         unphased: NDArray[np.uint64] | None = None,
     ) -> States:
         return pair_states_of(
@@ -200,7 +204,7 @@ class DiploidModel:
             num_haplotypes=self.num_haplotypes,
             observed=self.observed,
             position_cm=self.position_cm,
-            neighbours=neighbours,
+            neighbours=neighbours or self.neighbours,
             group_size=group_size,
             unphased=unphased,
             exclude=None if exclude is None else np.repeat(exclude, group_size, axis=0),
