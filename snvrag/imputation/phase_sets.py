@@ -52,11 +52,14 @@ class Phase:
             begins = np.concatenate([[True], _posterior(changed) < LEAST_POSTERIOR])
             first = np.maximum.accumulate(np.where(begins, np.arange(kept.size), 0))
             phase_set[kept] = position[kept[first]]
-        # The others follow the nearest that is linked before them; the first one always is.
+        # The others have the order that more draws have beside both neighbours.
         alone = np.flatnonzero(~linked)
-        before = kept[np.searchsorted(kept, alone) - 1]
-        differ = (draws[:, alone] ^ draws[:, before]).mean(axis=0) > 0.5
-        swapped[alone] = swapped[before] ^ differ
+        after = np.searchsorted(kept, alone)
+        votes = sum(
+            (draws[:, alone] ^ draws[:, beside] ^ swapped[beside]).mean(axis=0)
+            for beside in (kept[after - 1], kept[after])
+        )
+        swapped[alone] = votes > 1
         return cls(site, position, swapped, phase_set, linked)
 
     @classmethod
