@@ -31,8 +31,8 @@ from snvrag.li_stephens.rates import learn_rates, map_cm, map_rho
 from snvrag.li_stephens.states import states_of
 
 SIZES = (250, 2500)
-NUM_HELD_OUT, PHASED, IMPUTED = 100, 32, 8
-WAYS = ((4, 1), (8, 1), (16, 1), (32, 1), (8, 3), (16, 3), (32, 3))
+NUM_HELD_OUT, PHASED, IMPUTED = 100, 128, 8
+WAYS = ((4, 1), (8, 1), (16, 1), (32, 1), (4, 3), (8, 3), (16, 3), (32, 3), (64, 3))
 
 
 def log_odds(

@@ -13,8 +13,9 @@ from ..kernels import Phasings, States, sample_phasings
 from ..li_stephens.states import pair_states_of
 
 _DRAWS_BETWEEN = 2
-# Where the file's phase is good, states are chosen once for its haplotypes.
-_GOOD_PHASE, _FEW_NEIGHBOURS = 0.03, 8
+_FEWEST_NEIGHBOURS, _MOST_NEIGHBOURS, _NEIGHBOURS_TIMES_SITES = 8, 32, 4096
+# Where the file's phase is good, the fewest states are chosen, once, for its haplotypes.
+_GOOD_PHASE = 0.03
 # What the file's phase may be worth: that of the highest likelihood is taken. Statistical phase is
 # never without errors: 0.001 changed no R2 by more than 0.0001 where phase was true, and raised it
 # by up to 0.003 where it was not.
@@ -118,11 +119,19 @@ class DiploidModel:
     first_rank : int
         Number of typed sites of the chromosome before the first observed one.
     threads : int, optional
-    neighbours, rounds : int
-        States are chosen for greedily phased genotypes, and again, up to so many times in all, for
-        haplotypes of phasings drawn with the states before. The defaults were chosen by
-        ``bench/phasings.py``: on a part of chromosome 1 with few typed sites (1000 Genomes) each
-        time lowered the switch error; where sites are denser the first states are nearly as good.
+    neighbours : int, optional
+        By which states are chosen. The fewer sites there are, the less do matches tell of them, and
+        the more neighbours are taken by default: 32 at up to 128 observed sites, and 8 at 512 or
+        more.
+    rounds : int
+        How often states are chosen: first for greedily phased genotypes, then for haplotypes of
+        phasings drawn with the states before.
+
+    Notes
+    -----
+    Both defaults are from ``bench/phasings.py``. At 48 sites, more neighbours and each round
+    lowered the switch error; at some hundred the fewest were as good in one round as the most in
+    three.
     """
 
     site_bits: NDArray[np.uint64]
@@ -134,7 +143,7 @@ class DiploidModel:
     mismatch: float
     first_rank: int
     threads: int | None
-    neighbours: int = 16
+    neighbours: int | None = None
     rounds: int = 3
 
     def fit(
@@ -182,10 +191,19 @@ class DiploidModel:
             states = self._states(*haplotypes, genotypes.exclude, 2 * _DRAWS_BETWEEN)
         return self._sample(genotypes, states, rates, keys, draws).swapped
 
+    @property
+    def _neighbours(self) -> int:
+        if self.neighbours is not None:
+            return self.neighbours
+        num_observed = max(1, np.count_nonzero(self.observed))
+        return min(
+            max(_NEIGHBOURS_TIMES_SITES // num_observed, _FEWEST_NEIGHBOURS), _MOST_NEIGHBOURS
+        )
+
     def _first_states(self, genotypes: Genotypes, is_good: bool) -> States:
         bits, missing, _, exclude = genotypes
         if is_good:
-            return self._states(bits, missing, exclude, 2, neighbours=_FEW_NEIGHBOURS)
+            return self._states(bits, missing, exclude, 2, neighbours=_FEWEST_NEIGHBOURS)
         return self._states(bits, missing, exclude, 2, unphased=genotypes.heterozygous)
 
     def _states(
@@ -204,7 +222,7 @@ class DiploidModel:
             num_haplotypes=self.num_haplotypes,
             observed=self.observed,
             position_cm=self.position_cm,
-            neighbours=neighbours or self.neighbours,
+            neighbours=neighbours or self._neighbours,
             group_size=group_size,
             unphased=unphased,
             exclude=None if exclude is None else np.repeat(exclude, group_size, axis=0),
