@@ -195,7 +195,7 @@ class DiploidModel:
     def _neighbours(self) -> int:
         if self.neighbours is not None:
             return self.neighbours
-        num_observed = max(1, np.count_nonzero(self.observed))
+        num_observed = max(1, int(np.count_nonzero(self.observed)))
         return min(
             max(_NEIGHBOURS_TIMES_SITES // num_observed, _FEWEST_NEIGHBOURS), _MOST_NEIGHBOURS
         )
