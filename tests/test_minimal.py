@@ -58,6 +58,22 @@ def test_li_stephens():
     assert rates.cumulative_rho.max() < 1e-3
 
 
+def test_phasing():
+    panel, exchanged = ALLELES[[0, 2]], np.array([False, True, False, True])
+    phasings = kernels.sample_phasings(
+        kernels.pack_haplotypes(np.where(exchanged, panel[::-1], panel)),
+        kernels.pack_haplotypes(panel),
+        observed=np.ones(4, bool),
+        cumulative_rho=np.zeros(4),
+        mismatch=1e-6,
+        states=None,
+        keys=np.zeros(1, np.uint64),
+        unphased=kernels.pack_haplotypes(np.ones((1, 4), np.int8)),
+    )
+    swapped = kernels.unpack_haplotypes(phasings.swapped[0], 4)
+    np.testing.assert_array_equal(swapped, [exchanged] * 8)
+
+
 def test_prepare(tiny_vcf, tmp_path, capsys):
     prepared = str(tmp_path / "panel.safetensors")
     assert main(["prepare", str(tiny_vcf), prepared]) == 0
