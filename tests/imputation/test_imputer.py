@@ -69,6 +69,7 @@ def data(mosaic_haplotypes: MakeAlleles) -> MatchedData:
     return MatchedData(alleles[:40], alleles[40:], np.arange(400) % 3 == 0)
 
 
+@pytest.mark.usefixtures("haploid_model")
 def test_typed_alleles_stay_and_others_are_those_of_the_model(data: MatchedData) -> None:
     adapted = _adapted(data)
     dosage = _impute(data, adapted)
@@ -94,6 +95,7 @@ def test_typed_alleles_stay_and_others_are_those_of_the_model(data: MatchedData)
     assert (_impute(data) != dosage)[hidden].any()  # with a head
 
 
+@pytest.mark.usefixtures("haploid_model")
 def test_rates_are_those_of_the_model_between_its_typed_sites(data: MatchedData) -> None:
     ours = _impute(data, _adapted(data, scale=30.0))
     assert np.abs(ours.astype(int) - _impute(data, _adapted(data))).max() > 100
@@ -140,19 +142,38 @@ def test_missing_alleles_are_imputed_one_by_one(mosaic_haplotypes: MakeAlleles) 
     assert (_impute(MatchedData(alleles[:40], other, typed, missing)) == holes).all()
 
 
+FILES = pytest.mark.parametrize("file", ["phased", "unphased", "mixed"])
+
+
+def _unphased(target: Any, missing: Any, file: str) -> NDArray[np.bool_]:
+    """Return (T, S) bool, where a file has no phase: in no sample, in all, or in every second."""
+    lacks = missing.reshape(-1, 2, target.shape[1])
+    known = np.where(lacks, 2, target.reshape(lacks.shape))
+    unphased: NDArray[np.bool_] = known[:, 0] != known[:, 1]
+    if file != "unphased":
+        unphased[file == "mixed" :: 2 if file == "mixed" else 1] = False
+    return unphased
+
+
 # Of which all are states, and of which some are retrieved.
 SIZES = pytest.mark.parametrize("num_haplotypes", [40, ALL_HAPLOTYPES + 88])
 
 
 @SIZES
+@FILES
+@pytest.mark.usefixtures("fixed_rates")
 def test_groups_of_samples_blocks_and_threads_do_not_matter(
-    num_haplotypes: int, mosaic_haplotypes: MakeAlleles, monkeypatch: pytest.MonkeyPatch
+    num_haplotypes: int,
+    file: str,
+    mosaic_haplotypes: MakeAlleles,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Bit for bit; so a sample does not depend on those beside it."""
     alleles = mosaic_haplotypes(num_haplotypes + 16, 300, seed=6)
     typed = np.arange(300) % 3 == 0
     missing = np.random.default_rng(0).random((16, 300)) < 0.02
-    data = MatchedData(alleles[16:], alleles[:16], typed, missing)
+    unphased = _unphased(alleles[:16], missing, file)
+    data = MatchedData(alleles[16:], alleles[:16], typed, missing, unphased=unphased)
     whole = _impute(data)
     assert len(np.unique(whole)) > 100
     for options in ({"threads": 2}, {"threads": None}, {"block": 7}):
@@ -163,11 +184,15 @@ def test_groups_of_samples_blocks_and_threads_do_not_matter(
     assert (_impute(data) == whole).all()
     for i in range(8):
         pair = slice(2 * i, 2 * i + 2)
-        alone = MatchedData(alleles[16:], alleles[:16][pair], typed, missing[pair])
+        alone = MatchedData(
+            alleles[16:], alleles[:16][pair], typed, missing[pair], unphased=unphased[i : i + 1]
+        )
+        alone.target_names = [f"t{i}"]
         assert (_impute(alone)[:, 0] == whole[:, i]).all()
 
 
 @SIZES
+@pytest.mark.usefixtures("haploid_model")
 def test_chunks_do_not_matter(num_haplotypes: int, mosaic_haplotypes: MakeAlleles) -> None:
     """By no more than a thousandth, with the flanks that chunks have by default."""
     alleles = mosaic_haplotypes(num_haplotypes + 16, 3000, seed=9)
@@ -183,6 +208,7 @@ def test_chunks_do_not_matter(num_haplotypes: int, mosaic_haplotypes: MakeAllele
     assert np.abs(_impute(data, plan=ChunkPlan(77)).astype(int) - whole).max() > 20
 
 
+@pytest.mark.usefixtures("haploid_model")
 def test_chunks_of_a_chromosome_do_not_matter(shared_data: Path) -> None:
     """Of real haplotypes, each hidden but for a site in 20 kb."""
     panel, _ = read_panel(shared_data / "hapmap20" / "panel.vcf.gz", region="20:1-30000000")
