@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..io.imputed_columns import PRODUCT, SCALE
-from ..io.matching import MatchedBlock
+from ..io.matching import exchanged_alleles
 from .chunks import Chunk
 from .imputed import ImputedBlock, with_known_alleles
 from .phase_sets import Phase
@@ -96,7 +96,11 @@ class Predicted:
                 phase_set[:, sample] = phase.phase_set_at(site, sites.position)
                 unphased[rows, sample] = False
             phase_set = np.where(unphased, sites.position[:, None].astype(np.int32), phase_set)
-            sites = _exchanged(sites, swapped)
+            sites = replace(
+                sites,
+                target_bits=exchanged_alleles(sites.target_bits, swapped),
+                target_missing_bits=exchanged_alleles(sites.target_missing_bits, swapped),
+            )
         hom_alt = self._hom_alt
         if hom_alt is not None:
             typed = np.flatnonzero(sites.typed)
@@ -105,20 +109,3 @@ class Predicted:
             hom_alt[typed] = np.where(is_known, np.uint16(PRODUCT), hom_alt[typed])
         block = with_known_alleles(sites, self.hap_dosage, num_haplotypes)
         return replace(block, hom_alt=hom_alt, phase_set=phase_set)
-
-
-def _exchanged(sites: MatchedBlock, swapped: NDArray[np.uint8]) -> MatchedBlock:
-    """Return sites with the two alleles of some (n, T) genotypes in the other order."""
-    chosen = _core.pack_rows(np.repeat(swapped, 2, axis=1))
-
-    def exchange(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        low = np.uint64(0x5555555555555555)
-        other = (bits >> np.uint64(1)) & low | (bits & low) << np.uint64(1)
-        result: NDArray[np.uint64] = bits ^ ((bits ^ other) & chosen)
-        return result
-
-    return replace(
-        sites,
-        target_bits=exchange(sites.target_bits),
-        target_missing_bits=exchange(sites.target_missing_bits),
-    )

@@ -18,7 +18,7 @@ from snvrag.io.imputed_columns import PRODUCT
 # Sites of a chunk that writes 1 to 8: typed are 0, 3, 5 and 8; at 7 the panel has one allele.
 TYPED = np.isin(np.arange(9), [0, 3, 5, 7, 8])
 WANTED = np.array([1, 2, 3, 4, 6])
-# Samples: heterozygous at 0, 3, 5, 7 and 8; with one allele at 3; homozygous, without a genotype at 3.
+# Samples: heterozygous at 0, 3, 5, 7 and 8; with one allele at 3; homozygous, with none at 3.
 ALLELES = np.array(["100101000", "000000111", "000101000", "000000000", "111111111", "111111111"])
 MISSING = np.array(["000000000", "000000000", "000000000", "000100000", "000100000", "000100000"])
 UNPHASED = np.array(["000101011", "000100000", "000000000"])
