@@ -15,8 +15,8 @@ from matched_data import MatchedData
 from snvrag import _core
 from snvrag.errors import InputError
 from snvrag.imputation import imputer as imputer_module
-from snvrag.imputation.chunks import ChunkPlan
-from snvrag.imputation.imputed import PanelAndTarget
+from snvrag.imputation.chunks import Chunk, ChunkPlan, cut_chunks
+from snvrag.imputation.imputed import ImputedBlock, PanelAndTarget
 from snvrag.imputation.imputer import Imputer
 from snvrag.io.model_file import Adapted
 from snvrag.io.reading import read_panel
@@ -206,6 +206,79 @@ def test_chunks_do_not_matter(num_haplotypes: int, mosaic_haplotypes: MakeAllele
         assert np.abs(chunked.astype(int) - whole).max() <= 1
     # The test can fail: without flanks they do matter.
     assert np.abs(_impute(data, plan=ChunkPlan(77)).astype(int) - whole).max() > 20
+
+
+@SIZES
+@pytest.mark.parametrize("file", ["unphased", "mixed"])
+def test_phase_goes_on_over_chunks(
+    num_haplotypes: int, file: str, mosaic_haplotypes: MakeAlleles
+) -> None:
+    """In one phase set, and in the same order, where two chunks meet, as if they were one.
+
+    Where all haplotypes are states nothing else changes. Of others the longest matches, which reach
+    far here, may be others, and so may what is drawn.
+    """
+    alleles = mosaic_haplotypes(num_haplotypes + 16, 3000, switch_rate=0.005, seed=9)
+    missing = np.random.default_rng(0).random((16, 3000)) < 0.01
+    unphased = _unphased(alleles[:16], missing, file)
+    typed, position = np.arange(3000) % 4 == 0, 5000 * np.arange(1, 3001)
+    data = MatchedData(
+        alleles[16:], alleles[:16], typed, missing, position=position, unphased=unphased
+    )
+    adapted = _adapted(data)
+    imputer = Imputer(adapted, data.samples(), threads=1)
+    plan = replace(imputer.plan, num_sites=800)
+    whole, chunked, bare = (
+        data.imputed_block(Imputer(adapted, data.samples(), plan=plan, threads=1))
+        for plan in (imputer.plan, plan, ChunkPlan(800))
+    )
+    cuts = [chunk.stop for chunk in _chunks(data, ChunkPlan(800))][:-1]
+    assert len(cuts) >= 2
+    for block in (whole, chunked, bare):
+        steps, is_one = _over_cuts(block, unphased & typed, cuts)
+        assert set(is_one) == ({False} if block is bare else {False, True})
+        if block is whole:
+            expected = steps, is_one
+        elif block is chunked:
+            assert (is_one == expected[1]).mean() >= 0.9
+            assert (steps == expected[0])[is_one & expected[1]].all()
+    difference = np.abs(whole.hap_dosage.sum(2).astype(int) - chunked.hap_dosage.sum(2))
+    assert difference.mean() < (20 if num_haplotypes > ALL_HAPLOTYPES else 0.01)
+    # The alleles are the same, but for their order.
+    counts = [
+        unpack_haplotypes(block.target_bits, 16).reshape(-1, 8, 2).sum(axis=2)
+        for block in (whole, chunked)
+    ]
+    assert (counts[0] == counts[1]).all()
+
+
+def _chunks(data: MatchedData, plan: ChunkPlan) -> list[Chunk]:
+    """Return chunks, with sites counted from the first of all."""
+    chunks, first = [], 0
+    for chunk in cut_chunks(data.blocks(), len(data.panel_alleles), plan):
+        chunks.append(replace(chunk, start=first, stop=first + chunk.stop - chunk.start))
+        first = chunks[-1].stop
+    return chunks
+
+
+def _over_cuts(
+    block: ImputedBlock, heterozygous: NDArray[np.bool_], cuts: list[int]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return, for the heterozygotes on both sides of each cut, whether they are in one phase set.
+
+    And whether the first haplotypes of both have the same allele.
+    """
+    assert block.phase_set is not None
+    steps, is_one = [], []
+    alleles = _core.unpack_rows(block.target_bits, 16)[:, ::2]
+    for i in range(heterozygous.shape[0]):
+        sites = np.flatnonzero(heterozygous[i])
+        for cut in cuts if sites.size else ():
+            after = int(np.searchsorted(sites, cut))
+            two = sites[after - 1 : after + 1]
+            steps.append(alleles[two[0], i] == alleles[two[1], i])
+            is_one.append(block.phase_set[two[0], i] == block.phase_set[two[1], i])
+    return np.array(steps), np.array(is_one)
 
 
 @pytest.mark.usefixtures("haploid_model")
