@@ -227,20 +227,20 @@ def test_phase_goes_on_over_chunks(
     )
     adapted = _adapted(data)
     imputer = Imputer(adapted, data.samples(), threads=1)
-    plan = replace(imputer.plan, num_sites=800)
+    plan = replace(imputer.plan, num_sites=400)
     whole, chunked, bare = (
         data.imputed_block(Imputer(adapted, data.samples(), plan=plan, threads=1))
-        for plan in (imputer.plan, plan, ChunkPlan(800))
+        for plan in (imputer.plan, plan, ChunkPlan(400))
     )
-    cuts = [chunk.stop for chunk in _chunks(data, ChunkPlan(800))][:-1]
-    assert len(cuts) >= 2
+    cuts = [chunk.stop for chunk in _chunks(data, ChunkPlan(400))][:-1]
+    assert len(cuts) >= 3
     for block in (whole, chunked, bare):
         steps, is_one = _over_cuts(block, unphased & typed, cuts)
         assert set(is_one) == ({False} if block is bare else {False, True})
         if block is whole:
             expected = steps, is_one
         elif block is chunked:
-            assert (is_one == expected[1]).mean() >= 0.9
+            assert (is_one == expected[1]).mean() > 0.75
             assert (steps == expected[0])[is_one & expected[1]].all()
     difference = np.abs(whole.hap_dosage.sum(2).astype(int) - chunked.hap_dosage.sum(2))
     assert difference.mean() < (20 if num_haplotypes > ALL_HAPLOTYPES else 0.01)
