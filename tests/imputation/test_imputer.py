@@ -322,15 +322,26 @@ def test_a_chunk_without_a_typed_site(data: MatchedData) -> None:
     assert np.abs(dosage[hidden] - expected).max() < 1
 
 
-def test_a_sample_of_the_panel_does_not_copy_itself(mosaic_haplotypes: MakeAlleles) -> None:
+@pytest.mark.parametrize("file", ["phased", "unphased"])
+def test_samples_of_the_panel_do_not_copy_themselves(
+    file: str, mosaic_haplotypes: MakeAlleles
+) -> None:
+    """Two, each with an allele of its own at some sites."""
     alleles = mosaic_haplotypes(40, 300, seed=7)
     private = np.arange(300) % 10 == 5
     alleles[:, private] = 0
-    alleles[0, private] = 1
-    data = MatchedData(alleles, alleles[:2], np.arange(300) % 10 != 5)
-    assert _impute(data, _adapted(data))[private, 0, 0].mean() > 200
-    data.target_names = ["p0"]
-    assert _impute(data, _adapted(data))[private, 0, 0].max() < 20
+    for sample in (0, 1):
+        alleles[2 * sample, 20 * np.arange(15) + 5 + 10 * sample] = 1
+    unphased = _unphased(alleles[:4], np.zeros((4, 300), bool), file)
+    data = MatchedData(alleles, alleles[:4], ~private, unphased=unphased)
+
+    def own() -> list[float]:
+        dosage = _impute(data, _adapted(data)).sum(axis=2)
+        return [float(dosage[5 + 10 * sample :: 20, sample].mean()) for sample in (0, 1)]
+
+    assert min(own()) > 200
+    data.target_names = ["p0", "p1"]
+    assert max(own()) < 20
 
 
 def test_haploid_samples_of_the_panel(mosaic_haplotypes: MakeAlleles) -> None:
