@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snvrag.imputation.imputed import ImputedBlock, PanelAndTarget
+from snvrag.io.imputed_columns import PRODUCT
 from snvrag.io.matching import MatchedBlock
 from snvrag.kernels import oracle
 
@@ -58,9 +60,22 @@ class MatchedData:
 
     def imputed(self, imputer: Any, block: int = 50) -> NDArray[np.uint16]:
         """Return (S, T, 2) dosages of an imputer."""
-        imputed = ImputedBlock.concat([*imputer.run(self.blocks(block))])
+        return self.imputed_block(imputer, block).hap_dosage
+
+    def imputed_block(self, imputer: Any, block: int = 50) -> ImputedBlock:
+        """Return what an imputer predicts, with all columns."""
+        parts = []
+        for part in imputer.run(self.blocks(block)):
+            shape = part.hap_dosage.shape[:2]
+            hom_alt = np.full(shape, PRODUCT, np.uint16) if part.hom_alt is None else part.hom_alt
+            none = np.zeros(shape, np.int32)
+            phase_set = none if part.phase_set is None else part.phase_set
+            parts.append(replace(part, hom_alt=hom_alt, phase_set=phase_set))
+        imputed = ImputedBlock.concat(parts)
         assert (imputed.position == self._sites.position).all()
         assert imputed.ids == self._sites.ids
         assert (imputed.typed == self.typed).all()
         assert imputed.hap_dosage.max() <= 1000
-        return imputed.hap_dosage
+        assert imputed.hom_alt is not None
+        assert (imputed.hom_alt[imputed.hom_alt != PRODUCT] <= 1000).all()
+        return imputed

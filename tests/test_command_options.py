@@ -22,7 +22,7 @@ from snvrag import evaluate, prepare
 from snvrag.batches.batch import Batch, Neighbours
 from snvrag.config.options import build
 from snvrag.evaluation.options import EvaluateOptions
-from snvrag.imputation import adaptation, imputation, imputer, network_imputer
+from snvrag.imputation import adaptation, imputation, network_imputer, problem
 from snvrag.imputation.options import ImputeOptions
 from snvrag.io import htslib
 from snvrag.io.checkpoint import load_checkpoint, save_checkpoint
@@ -182,9 +182,9 @@ class Imputed:
     def learned(self) -> Any:
         """What is learned from the panel, and what the Li-Stephens model is then given."""
         with (
-            recorded(imputer, "li_stephens_evidence", "cumulative_rho") as rho,
-            recorded(imputer, "li_stephens_evidence", "alt_count") as panels,
-            recorded(imputer, "li_stephens_evidence", "threads") as threads,
+            recorded(problem, "li_stephens_evidence", "cumulative_rho") as rho,
+            recorded(problem, "li_stephens_evidence", "alt_count") as panels,
+            recorded(problem, "li_stephens_evidence", "threads") as threads,
         ):
             self.run()
         return rho, panels, threads
@@ -248,6 +248,7 @@ IMPUTE: dict[str, Turn] = {
     "save_model": turn(lambda files: files.path("learned"), "written", "genotypes"),
     "region": turn("1:2000-5000", "positions"),
     "genetic_map": turn(Files.map, "rates"),
+    "phase_only": turn(True, "positions", "samples"),
     "report": turn(lambda files: files.path("dropped.tsv"), "written"),
     "overwrite": turn(False, "result", output=Files.existing),
     "threads": turn(2, "threads"),

@@ -68,48 +68,61 @@ class Phase:
         zeros = np.zeros(position.size, np.int64)
         return cls(site, position, zeros != 0, zeros, zeros == 0)
 
-    def swaps(self, draws: NDArray[np.bool_], position: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def swaps(
+        self, draws: NDArray[np.bool_], site: NDArray[np.int64], position: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
         """Return (D, n) bool: whether a draw's haplotypes have the other order than this phase.
 
-        That of a site is the order at the nearest heterozygote that is linked.
+        That of a heterozygote is its own, that of another site is the order at the nearest
+        heterozygote that is linked. ``site`` and ``position`` (n,) are of the sites asked for.
         """
         if self.position.size == 0:
             return np.zeros((draws.shape[0], position.size), bool)
-        return (draws ^ self.swapped)[:, self._nearest(position)]
+        return (draws ^ self.swapped)[:, self._nearest(site, position)]
 
-    def phase_set_at(self, position: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return (n,) int64: the phase set of the nearest heterozygote that is linked, or 0."""
+    def phase_set_at(
+        self, site: NDArray[np.int64], position: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return (n,) int64: the phase set of a heterozygote, or of the nearest linked one, or 0.
+
+        The arguments are those of `swaps`.
+        """
         if self.position.size == 0:
             return np.zeros(position.size, np.int64)
-        return self.phase_set[self._nearest(position)]
+        return self.phase_set[self._nearest(site, position)]
 
-    def _nearest(self, position: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _nearest(self, site: NDArray[np.int64], position: NDArray[np.int64]) -> NDArray[np.int64]:
         linked = np.flatnonzero(self.linked)
         places = self.position[linked]
-        return linked[np.searchsorted((places[1:] + places[:-1]) / 2, position)]
+        nearest = linked[np.searchsorted((places[1:] + places[:-1]) / 2, position)]
+        own = np.searchsorted(self.site[:-1], site)
+        return np.where(self.site[own] == site, own, nearest)
 
-    def continuing(self, before: Phase | None) -> Phase:
+    def continuing(self, before: Phase | None, start: int) -> Phase:
         """Return this phase in the order and the phase set of one that overlaps with it.
 
-        They are joined at the last linked heterozygote of the earlier phase, if this one has it.
+        They are joined at the last heterozygote that is linked in both, if there is one. The sites
+        of the earlier phase are counted from site ``start`` of this chunk.
         """
-        if before is None or not before.linked.any():
+        if before is None:
             return self
-        last_before = int(np.flatnonzero(before.linked)[-1])
-        place = before.position[last_before]
-        last = int(np.searchsorted(self.position, place))
-        if last == self.position.size or self.position[last] != place:
+        here, there = np.flatnonzero(self.linked), np.flatnonzero(before.linked)
+        mine, theirs = np.intersect1d(
+            self.site[here] - start, before.site[there], assume_unique=True, return_indices=True
+        )[1:]
+        if mine.size == 0:
             return self
+        last, last_before = here[mine[-1]], there[theirs[-1]]
         swapped = self.swapped ^ (self.swapped[last] ^ before.swapped[last_before])
         joined = self.phase_set == self.phase_set[last]
         phase_set = np.where(joined, before.phase_set[last_before], self.phase_set)
         return Phase(self.site, self.position, swapped, phase_set, self.linked)
 
     def until(self, stop: int) -> Phase:
-        """Return that of the heterozygotes before a site of the chunk."""
+        """Return that of the heterozygotes before a site of the chunk; it counts from there."""
         end = int(np.searchsorted(self.site, stop))
         return Phase(
-            self.site[:end],
+            self.site[:end] - stop,
             self.position[:end],
             self.swapped[:end],
             self.phase_set[:end],

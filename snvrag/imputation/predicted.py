@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..io.imputed_columns import PRODUCT, SCALE
-from ..io.matching import MatchedBlock
+from ..io.matching import exchanged_alleles
 from .chunks import Chunk
 from .imputed import ImputedBlock, with_known_alleles
 from .phase_sets import Phase
@@ -45,7 +45,8 @@ class Predicted:
 
     def set_phase(self, sample: int, phase: Phase) -> None:
         """Set the phase of a sample, in the order of that before; of one sample after the other."""
-        self.phases.append(phase.continuing(self.before[sample] if self.before else None))
+        before = self.before[sample] if self.before else None
+        self.phases.append(phase.continuing(before, self.chunk.start))
 
     def set_dosage(
         self, problem: ChunkProblem, first: int, pairs: Pairs, probability: NDArray[np.float32]
@@ -54,7 +55,8 @@ class Predicted:
 
         ``first`` is the sample of number 0 among the pairs', ``probability`` (P, 2, N) that of ALT.
         """
-        to = problem.rows[problem.wanted] - self.chunk.start
+        site = problem.rows[problem.wanted]
+        to = site - self.chunk.start
         position = problem.sites.position[problem.wanted]
         samples, starts = np.unique(pairs.sample, return_index=True)
         stops = np.append(starts[1:], pairs.sample.size)
@@ -64,8 +66,8 @@ class Predicted:
             if phase.position.size:
                 swapped = _core.unpack_rows(pairs.swapped[start:stop], problem.rows.size)
                 at = np.searchsorted(problem.rows, phase.site)
-                swaps = phase.swaps(swapped[:, at] != 0, position)[:, None]
-                dosage = np.where(swaps, dosage[:, ::-1], dosage)
+                swaps = phase.swaps(swapped[:, at] != 0, site, position)
+                dosage = np.where(swaps[:, None], dosage[:, ::-1], dosage)
             weight = pairs.weight[start:stop]
             if stop - start > 1:
                 if self._hom_alt is None:
@@ -80,16 +82,25 @@ class Predicted:
         chunk, num_samples = self.chunk, self.hap_dosage.shape[1]
         sites = chunk.sites.slice(chunk.start, chunk.stop)
         phase_set = None
-        if any(phase.phase_set.any() for phase in self.phases):
+        is_unphased = sites.target_unphased_bits.any()
+        if is_unphased or any(phase.phase_set.any() for phase in self.phases):
+            # The phase of a site that the model does not read is unknown: it is a set of its own.
+            unphased = _core.unpack_rows(sites.target_unphased_bits, num_samples) != 0
             swapped = np.zeros((sites.num_sites, num_samples), np.uint8)
             phase_set = np.zeros((sites.num_sites, num_samples), np.int32)
+            site = np.arange(chunk.start, chunk.stop)
             for sample, phase in enumerate(self.phases):
                 within = (phase.site >= chunk.start) & (phase.site < chunk.stop)
                 rows = phase.site[within] - chunk.start
                 swapped[rows, sample] = phase.swapped[within]
-                phase_set[:, sample] = phase.phase_set_at(sites.position)
-                phase_set[rows, sample] = phase.phase_set[within]
-            sites = _exchanged(sites, swapped)
+                phase_set[:, sample] = phase.phase_set_at(site, sites.position)
+                unphased[rows, sample] = False
+            phase_set = np.where(unphased, sites.position[:, None].astype(np.int32), phase_set)
+            sites = replace(
+                sites,
+                target_bits=exchanged_alleles(sites.target_bits, swapped),
+                target_missing_bits=exchanged_alleles(sites.target_missing_bits, swapped),
+            )
         hom_alt = self._hom_alt
         if hom_alt is not None:
             typed = np.flatnonzero(sites.typed)
@@ -98,20 +109,3 @@ class Predicted:
             hom_alt[typed] = np.where(is_known, np.uint16(PRODUCT), hom_alt[typed])
         block = with_known_alleles(sites, self.hap_dosage, num_haplotypes)
         return replace(block, hom_alt=hom_alt, phase_set=phase_set)
-
-
-def _exchanged(sites: MatchedBlock, swapped: NDArray[np.uint8]) -> MatchedBlock:
-    """Return sites with the two alleles of some (n, T) genotypes in the other order."""
-    chosen = _core.pack_rows(np.repeat(swapped, 2, axis=1))
-
-    def exchange(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        low = np.uint64(0x5555555555555555)
-        other = (bits >> np.uint64(1)) & low | (bits & low) << np.uint64(1)
-        result: NDArray[np.uint64] = bits ^ ((bits ^ other) & chosen)
-        return result
-
-    return replace(
-        sites,
-        target_bits=exchange(sites.target_bits),
-        target_missing_bits=exchange(sites.target_missing_bits),
-    )

@@ -16,6 +16,8 @@ from ..panel.regions import Region
 from ..panel.site_block import SiteBlock
 from .records import DroppedSite
 
+_FIRST = np.uint64(0x5555555555555555)
+"""The bits of first alleles."""
 _COMPLEMENT = np.zeros(128, "U1")
 _COMPLEMENT[[ord(base) for base in "ACGT"]] = list("TGCA")
 
@@ -118,7 +120,8 @@ class MatchedBlock(SiteBlock):
         True at sites that the target has.
     target_bits : (n, ceil(2 * T / 64)) uint64
         Alleles of the target, 0 where they are unknown; bits 2 * i and 2 * i + 1 are sample i. A
-        haploid sample has its one allele in both.
+        haploid sample has its one allele in both. Two different alleles without a phase are in the
+        order REF, ALT, missing, whatever that of the file.
     target_missing_bits : (n, ceil(2 * T / 64)) uint64
         1 where an allele is missing at a typed site.
     target_unphased_bits : (n, ceil(T / 64)) uint64
@@ -228,13 +231,14 @@ def match_blocks(
             kept = np.flatnonzero(index >= 0)
             sites = index[kept]
             bits, missing = expander.alleles(piece, kept, outcome[kept] == Outcome.SWAPPED)
-            typed[sites] = True
-            target_bits[sites] = expander.diploid(bits)
-            missing_bits[sites] = expander.diploid(missing)
-            if piece.unphased_bits is not None:
-                unphased_bits[sites] = piece.unphased_bits[kept]
             start, stop = summary.counted(piece.position[kept])
             summary.num_missing += int(np.bitwise_count(missing[start:stop]).sum())
+            typed[sites] = True
+            bits, missing = expander.diploid(bits), expander.diploid(missing)
+            if piece.unphased_bits is not None:
+                unphased = unphased_bits[sites] = piece.unphased_bits[kept]
+                bits, missing = _in_order(bits, missing, unphased, ploidy.size)
+            target_bits[sites], missing_bits[sites] = bits, missing
             summary.count_target(piece, outcome, chrom)
         start, stop = summary.counted(block.position)
         summary.num_panel_sites += stop - start
@@ -249,6 +253,31 @@ def match_blocks(
         )
     for piece in target.rest():
         summary.count_target(piece, np.full(piece.num_sites, Outcome.NOT_IN_PANEL, np.int8), chrom)
+
+
+def exchanged_alleles(bits: NDArray[np.uint64], genotypes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return (n, W) bits with the two bits exchanged of some of T samples.
+
+    ``genotypes`` (n, T) is 1 for those.
+    """
+    chosen = _core.pack_rows(np.repeat(genotypes, 2, axis=1))
+    other = (bits >> np.uint64(1)) & _FIRST | (bits & _FIRST) << np.uint64(1)
+    result: NDArray[np.uint64] = bits ^ ((bits ^ other) & chosen)
+    return result
+
+
+def _in_order(
+    bits: NDArray[np.uint64],
+    missing: NDArray[np.uint64],
+    unphased: NDArray[np.uint64],
+    num_samples: int,
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return alleles and missing ones, those of unphased genotypes as `MatchedBlock` has them."""
+    one = np.uint64(1)
+    late = missing | (bits & ~(bits >> one) & ~(missing >> one))
+    is_late = _core.unpack_rows(late, 2 * num_samples)[:, ::2].view(np.uint8)
+    chosen = is_late & _core.unpack_rows(unphased, num_samples).view(np.uint8)
+    return exchanged_alleles(bits, chosen), exchanged_alleles(missing, chosen)
 
 
 def keep_positions_together(blocks: Iterable[SiteBlock]) -> Iterator[SiteBlock]:

@@ -219,7 +219,7 @@ def test_files_with_phase_sets(tmp_path):
     place = {"chrom": "20", "contig_length": None, "provenance": provenance}
     with ImputedWriter(path, names, np.zeros(6, bool), phase_sets=True, **place) as writer:
         letters = np.full((num_sites, 2), ["A", "G"])
-        sets = np.where(random.random((num_sites, 6)) < 0.5, 0, position[:, None])
+        sets = np.where(random.random((num_sites, 6)) < 0.5, 0, position[:, None]).astype(np.int32)
         ids, typed = ["."] * num_sites, np.zeros(num_sites, bool)
         writer.write(position, ids, letters, typed, dosage, hom_alt, sets)
     lines = [line.split("\t") for line in path.read_text().splitlines() if line[0] != "#"]

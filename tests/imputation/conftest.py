@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from panel_files import convert_vcf, write_vcf
-from snvrag.imputation import adaptation
+from snvrag.imputation import adaptation, imputer
 from snvrag.imputation.imputation import impute_file
 from snvrag.imputation.options import ImputeOptions
+from snvrag.imputation.phasing import PhasingRates
 from snvrag.io import htslib
 from snvrag.io.matching import MatchSummary
 from snvrag.log import close_log, open_console
@@ -90,6 +91,18 @@ def _no_head(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Learn rates alone, which takes a moment, unless a test is marked by the name of a head."""
     if "head" not in request.node.name:
         monkeypatch.setattr(adaptation, "_LEAST_ROWS", 10**9)
+
+
+@pytest.fixture
+def haploid_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no phasings: every sample is imputed in the phase of the file."""
+    monkeypatch.setattr(imputer, "fit_rates", lambda _: None)
+
+
+@pytest.fixture
+def fixed_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the diploid model rates that do not depend on the samples."""
+    monkeypatch.setattr(imputer, "fit_rates", lambda _: PhasingRates(0.5, 0.01))
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from matched_data import MatchedData
 from snvrag import _core
 from snvrag.errors import InputError
 from snvrag.imputation import imputer as imputer_module
-from snvrag.imputation.chunks import ChunkPlan
-from snvrag.imputation.imputed import PanelAndTarget
+from snvrag.imputation import phasing
+from snvrag.imputation.chunks import Chunk, ChunkPlan, cut_chunks
+from snvrag.imputation.imputed import ImputedBlock, PanelAndTarget
 from snvrag.imputation.imputer import Imputer
 from snvrag.io.model_file import Adapted
 from snvrag.io.reading import read_panel
@@ -69,6 +70,7 @@ def data(mosaic_haplotypes: MakeAlleles) -> MatchedData:
     return MatchedData(alleles[:40], alleles[40:], np.arange(400) % 3 == 0)
 
 
+@pytest.mark.usefixtures("haploid_model")
 def test_typed_alleles_stay_and_others_are_those_of_the_model(data: MatchedData) -> None:
     adapted = _adapted(data)
     dosage = _impute(data, adapted)
@@ -94,6 +96,7 @@ def test_typed_alleles_stay_and_others_are_those_of_the_model(data: MatchedData)
     assert (_impute(data) != dosage)[hidden].any()  # with a head
 
 
+@pytest.mark.usefixtures("haploid_model")
 def test_rates_are_those_of_the_model_between_its_typed_sites(data: MatchedData) -> None:
     ours = _impute(data, _adapted(data, scale=30.0))
     assert np.abs(ours.astype(int) - _impute(data, _adapted(data))).max() > 100
@@ -140,19 +143,38 @@ def test_missing_alleles_are_imputed_one_by_one(mosaic_haplotypes: MakeAlleles) 
     assert (_impute(MatchedData(alleles[:40], other, typed, missing)) == holes).all()
 
 
+FILES = pytest.mark.parametrize("file", ["phased", "unphased", "mixed"])
+
+
+def _unphased(target: Any, missing: Any, file: str) -> NDArray[np.bool_]:
+    """Return (T, S) bool, where a file has no phase: in no sample, in all, or in every second."""
+    lacks = missing.reshape(-1, 2, target.shape[1])
+    known = np.where(lacks, 2, target.reshape(lacks.shape))
+    unphased: NDArray[np.bool_] = known[:, 0] != known[:, 1]
+    if file != "unphased":
+        unphased[file == "mixed" :: 2 if file == "mixed" else 1] = False
+    return unphased
+
+
 # Of which all are states, and of which some are retrieved.
 SIZES = pytest.mark.parametrize("num_haplotypes", [40, ALL_HAPLOTYPES + 88])
 
 
 @SIZES
+@FILES
+@pytest.mark.usefixtures("fixed_rates")
 def test_groups_of_samples_blocks_and_threads_do_not_matter(
-    num_haplotypes: int, mosaic_haplotypes: MakeAlleles, monkeypatch: pytest.MonkeyPatch
+    num_haplotypes: int,
+    file: str,
+    mosaic_haplotypes: MakeAlleles,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Bit for bit; so a sample does not depend on those beside it."""
     alleles = mosaic_haplotypes(num_haplotypes + 16, 300, seed=6)
     typed = np.arange(300) % 3 == 0
     missing = np.random.default_rng(0).random((16, 300)) < 0.02
-    data = MatchedData(alleles[16:], alleles[:16], typed, missing)
+    unphased = _unphased(alleles[:16], missing, file)
+    data = MatchedData(alleles[16:], alleles[:16], typed, missing, unphased=unphased)
     whole = _impute(data)
     assert len(np.unique(whole)) > 100
     for options in ({"threads": 2}, {"threads": None}, {"block": 7}):
@@ -163,11 +185,15 @@ def test_groups_of_samples_blocks_and_threads_do_not_matter(
     assert (_impute(data) == whole).all()
     for i in range(8):
         pair = slice(2 * i, 2 * i + 2)
-        alone = MatchedData(alleles[16:], alleles[:16][pair], typed, missing[pair])
+        alone = MatchedData(
+            alleles[16:], alleles[:16][pair], typed, missing[pair], unphased=unphased[i : i + 1]
+        )
+        alone.target_names = [f"t{i}"]
         assert (_impute(alone)[:, 0] == whole[:, i]).all()
 
 
 @SIZES
+@pytest.mark.usefixtures("haploid_model")
 def test_chunks_do_not_matter(num_haplotypes: int, mosaic_haplotypes: MakeAlleles) -> None:
     """By no more than a thousandth, with the flanks that chunks have by default."""
     alleles = mosaic_haplotypes(num_haplotypes + 16, 3000, seed=9)
@@ -183,6 +209,85 @@ def test_chunks_do_not_matter(num_haplotypes: int, mosaic_haplotypes: MakeAllele
     assert np.abs(_impute(data, plan=ChunkPlan(77)).astype(int) - whole).max() > 20
 
 
+@SIZES
+@pytest.mark.parametrize("file", ["unphased", "mixed"])
+def test_phase_goes_on_over_chunks(
+    num_haplotypes: int,
+    file: str,
+    mosaic_haplotypes: MakeAlleles,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In one phase set, and in the same order, where two chunks meet, as if they were one.
+
+    Where all haplotypes are states, and as many neighbours are taken in both, nothing else changes.
+    Of others the longest matches, which reach far here, may be others, and so may what is drawn.
+    """
+    for name in ("_FEWEST_NEIGHBOURS", "_MOST_NEIGHBOURS"):
+        monkeypatch.setattr(phasing, name, 16)
+    alleles = mosaic_haplotypes(num_haplotypes + 16, 3000, switch_rate=0.005, seed=9)
+    missing = np.random.default_rng(0).random((16, 3000)) < 0.01
+    unphased = _unphased(alleles[:16], missing, file)
+    typed, position = np.arange(3000) % 4 == 0, 5000 * np.arange(1, 3001)
+    data = MatchedData(
+        alleles[16:], alleles[:16], typed, missing, position=position, unphased=unphased
+    )
+    adapted = _adapted(data)
+    imputer = Imputer(adapted, data.samples(), threads=1)
+    plan = replace(imputer.plan, num_sites=400)
+    whole, chunked, bare = (
+        data.imputed_block(Imputer(adapted, data.samples(), plan=plan, threads=1))
+        for plan in (imputer.plan, plan, ChunkPlan(400))
+    )
+    cuts = [chunk.stop for chunk in _chunks(data, ChunkPlan(400))][:-1]
+    assert len(cuts) >= 3
+    for block in (whole, chunked, bare):
+        steps, is_one = _over_cuts(block, unphased & typed, cuts)
+        assert set(is_one) == ({False} if block is bare else {False, True})
+        if block is whole:
+            expected = steps, is_one
+        elif block is chunked:
+            assert (is_one == expected[1]).mean() > 0.75
+            assert (steps == expected[0])[is_one & expected[1]].all()
+    difference = np.abs(whole.hap_dosage.sum(2).astype(int) - chunked.hap_dosage.sum(2))
+    assert difference.mean() < (20 if num_haplotypes > ALL_HAPLOTYPES else 0.01)
+    # The alleles are the same, but for their order.
+    counts = [
+        unpack_haplotypes(block.target_bits, 16).reshape(-1, 8, 2).sum(axis=2)
+        for block in (whole, chunked)
+    ]
+    assert (counts[0] == counts[1]).all()
+
+
+def _chunks(data: MatchedData, plan: ChunkPlan) -> list[Chunk]:
+    """Return chunks, with sites counted from the first of all."""
+    chunks, first = [], 0
+    for chunk in cut_chunks(data.blocks(), len(data.panel_alleles), plan):
+        chunks.append(replace(chunk, start=first, stop=first + chunk.stop - chunk.start))
+        first = chunks[-1].stop
+    return chunks
+
+
+def _over_cuts(
+    block: ImputedBlock, heterozygous: NDArray[np.bool_], cuts: list[int]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return, for the heterozygotes on both sides of each cut, whether they are in one phase set.
+
+    And whether the first haplotypes of both have the same allele.
+    """
+    assert block.phase_set is not None
+    steps, is_one = [], []
+    alleles = _core.unpack_rows(block.target_bits, 16)[:, ::2]
+    for i in range(heterozygous.shape[0]):
+        sites = np.flatnonzero(heterozygous[i])
+        for cut in cuts if sites.size else ():
+            after = int(np.searchsorted(sites, cut))
+            two = sites[after - 1 : after + 1]
+            steps.append(alleles[two[0], i] == alleles[two[1], i])
+            is_one.append(block.phase_set[two[0], i] == block.phase_set[two[1], i])
+    return np.array(steps), np.array(is_one)
+
+
+@pytest.mark.usefixtures("haploid_model")
 def test_chunks_of_a_chromosome_do_not_matter(shared_data: Path) -> None:
     """Of real haplotypes, each hidden but for a site in 20 kb."""
     panel, _ = read_panel(shared_data / "hapmap20" / "panel.vcf.gz", region="20:1-30000000")
@@ -217,15 +322,26 @@ def test_a_chunk_without_a_typed_site(data: MatchedData) -> None:
     assert np.abs(dosage[hidden] - expected).max() < 1
 
 
-def test_a_sample_of_the_panel_does_not_copy_itself(mosaic_haplotypes: MakeAlleles) -> None:
+@pytest.mark.parametrize("file", ["phased", "unphased"])
+def test_samples_of_the_panel_do_not_copy_themselves(
+    file: str, mosaic_haplotypes: MakeAlleles
+) -> None:
+    """Two, each with an allele of its own at some sites."""
     alleles = mosaic_haplotypes(40, 300, seed=7)
     private = np.arange(300) % 10 == 5
     alleles[:, private] = 0
-    alleles[0, private] = 1
-    data = MatchedData(alleles, alleles[:2], np.arange(300) % 10 != 5)
-    assert _impute(data, _adapted(data))[private, 0, 0].mean() > 200
-    data.target_names = ["p0"]
-    assert _impute(data, _adapted(data))[private, 0, 0].max() < 20
+    for sample in (0, 1):
+        alleles[2 * sample, 20 * np.arange(15) + 5 + 10 * sample] = 1
+    unphased = _unphased(alleles[:4], np.zeros((4, 300), bool), file)
+    data = MatchedData(alleles, alleles[:4], ~private, unphased=unphased)
+
+    def own() -> list[float]:
+        dosage = _impute(data, _adapted(data)).sum(axis=2)
+        return [float(dosage[5 + 10 * sample :: 20, sample].mean()) for sample in (0, 1)]
+
+    assert min(own()) > 200
+    data.target_names = ["p0", "p1"]
+    assert max(own()) < 20
 
 
 def test_haploid_samples_of_the_panel(mosaic_haplotypes: MakeAlleles) -> None:

@@ -126,7 +126,8 @@ def test_phased_genotypes(tmp_path: Path, name: str) -> None:
     alleles, missing = random.integers(0, 2, (2, n, 6)).astype(np.int8)
     missing[:, :4] = alleles[missing == 1] = 0
     position = np.arange(100, 100 + n)
-    phase_set = np.where(position < 150, 100, 150)[:, None] * np.array([1, 0, 1], np.int32)
+    phase_set = np.where(position < 150, 100, 150)[:, None] * np.array([1, 0, 1])
+    phase_set = phase_set.astype(np.int32)
     settings = {"chrom": "20", "contig_length": None, "provenance": PROVENANCE}
     path = tmp_path / name
     with PhasedWriter(path, names, haploid, **settings) as writer:

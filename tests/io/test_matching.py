@@ -126,8 +126,9 @@ def test_streams_give_the_same_whatever_the_blocks(panel_size: int, target_size:
     assert matched.ids == PANEL.ids
     assert matched.alt_count.tolist() == [2, 2, 1, 1, 1, 1, 1]
     assert matched.typed.tolist() == [False, False, True, False, True, True, False]
-    # At 30 REF and ALT are swapped: known alleles are flipped, missing ones stay missing.
-    alleles = ["0000", "0000", "0110", "0000", "1010", "1011", "0000"]
+    # At 30 REF and ALT are swapped: known alleles are flipped, missing ones stay missing. Without a
+    # phase REF is first.
+    alleles = ["0000", "0000", "0101", "0000", "1010", "0111", "0000"]
     assert _letters(matched.target_bits, 4) == alleles
     assert _letters(matched.target_missing_bits, 4) == ["0000"] * 4 + ["0101"] + ["0000"] * 2
     unphased = ["00", "00", "11", "00", "01", "10", "00"]
@@ -181,3 +182,19 @@ def test_only_overlapping_blocks_are_held() -> None:
     for n, block in enumerate(matched, start=1):
         assert block.typed.all()
         assert len(read) <= n + 2
+
+
+@pytest.mark.parametrize("is_swapped", [False, True])
+def test_order_of_alleles_without_a_phase(is_swapped: bool) -> None:
+    """REF, ALT, missing, whatever the file's; where it has a phase its order stays."""
+    # 0/1, 1/0, 1|0, ./0, ./1, 0/., 1/., and .|1.
+    target = _block(
+        [("10 A G", "0110100001001001")],
+        missing=["0000001010010110"],
+        unphased=["11011110"],
+    )
+    panel = _block([("10 G A" if is_swapped else "10 A G", "01")])
+    (block,) = match_blocks([panel], [target], np.full(8, 2), "20", MatchSummary())
+    alleles = "0101011000100000" if is_swapped else "0101100010001001"
+    assert _letters(block.target_bits, 16) == [alleles]
+    assert _letters(block.target_missing_bits, 16) == ["0000000101010110"]
