@@ -12,7 +12,7 @@ from ..io.imputed_columns import PRODUCT, SCALE
 from ..io.matching import MatchedBlock
 from .chunks import Chunk
 from .imputed import ImputedBlock, with_known_alleles
-from .phase_sets import Phase
+from .phase_sets import Phase, bits_at
 from .problem import ChunkProblem, Pairs
 
 
@@ -62,9 +62,9 @@ class Predicted:
             phase = self.phases[sample]
             dosage = probability[start:stop]
             if phase.position.size:
-                swapped = _core.unpack_rows(pairs.swapped[start:stop], problem.rows.size)
                 at = np.searchsorted(problem.rows, phase.site)
-                swaps = phase.swaps(swapped[:, at] != 0, position)[:, None]
+                draws = bits_at(pairs.swapped[start:stop], at)
+                swaps = phase.swaps(draws, position)[:, None]
                 dosage = np.where(swaps, dosage[:, ::-1], dosage)
             weight = pairs.weight[start:stop]
             if stop - start > 1:
