@@ -14,9 +14,10 @@ from ..io.matching import MatchedBlock
 from ..li_stephens.rates import map_cm
 from ..panel.genetic_map import GeneticMap
 
-# Bytes of a chunk's panel and of its dosages.
+# Bytes of a chunk's panel, and of what is predicted: for each sample at a site the dosages of two
+# haplotypes, the probability of two ALT alleles and the phase set.
 _PANEL_BYTES = 256 << 20
-_DOSAGE_BYTES = 1 << 30
+_PREDICTED_BYTES, _GENOTYPE_BYTES = 1 << 30, 10
 # A chunk with few polymorphic sites, and a flank with few typed ones, ends after so many sites, or
 # at these bytes of panel.
 _MOST_SITES = 1 << 20
@@ -46,7 +47,7 @@ class ChunkPlan:
 def affordable_sites(most: int, num_haplotypes: int, num_targets: int) -> int:
     """Return the polymorphic sites of a chunk: fewer for a large panel or many targets."""
     of_panel = _PANEL_BYTES // _site_bytes(num_haplotypes)
-    return min(most, of_panel, _DOSAGE_BYTES // (4 * num_targets))
+    return min(most, of_panel, _PREDICTED_BYTES // (_GENOTYPE_BYTES * num_targets))
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from ..panel.regions import Region
 from .chunks import Chunk, ChunkPlan, affordable_sites, cut_chunks
 from .imputed import ImputedBlock, OnProgress, PanelAndTarget
 from .phase_sets import Phase
-from .phaser import IMPUTED_DRAWS, Phaser, fit_rates
+from .phaser import Phaser, fit_rates
 from .phasing import PhasingRates
 from .predicted import Predicted
-from .problem import ChunkProblem, Queries
+from .problem import ChunkProblem, Pairs, Queries
 
 # Polymorphic sites of a chunk, and what is read on each side of it: where the panel's haplotypes
 # are long, more. With 480 haplotypes of the 1000 Genomes Project, what is more than 1 cM away
@@ -35,9 +35,10 @@ _FLANK_CM, _MOST_FLANK_CM = 3.0, 15.0
 # Most bytes of evidence in memory, of one sample or more.
 _EVIDENCE_BYTES = 24 << 20
 # Bytes of the states that are retrieved together, which takes as long for one sample as for many,
-# if each block has a thousand for both haplotypes.
+# if each block has a thousand for both haplotypes; and of the phasings that are drawn together.
 _STATES_BYTES = 256 << 20
 _BLOCK_BYTES = 8 * 1024
+_DRAWN_BYTES = 64 << 20
 
 
 class Imputer:
@@ -61,7 +62,8 @@ class Imputer:
     -----
     Memory does not grow with the number of sites: it holds a chunk of the panel and of the target
     (one bit an allele), two bytes for each haplotype's dosage and six for each unphased genotype,
-    and evidence of some haplotypes.
+    and evidence, states and phasings of some samples. Only `sample_phasings`, in each thread, holds
+    some kilobytes for each typed site of a chunk.
     """
 
     unit = "sites x samples"
@@ -81,8 +83,16 @@ class Imputer:
         # Of the first chunk with a heterozygote, for all.
         self._phasing_rates: PhasingRates | None = None
         self._threads = threads
+        # Whole samples, as many as memory allows, and one for every two threads.
+        self._least = max(1, (threads or 1) // 2)
         flank_cm = _flank_cm(adapted, data.genetic_map)
         self.plan = plan or plan_of(data.num_haplotypes, len(data.target_samples), flank_cm)
+
+    @property
+    def switch_error(self) -> float | None:
+        """How often the target's phase is taken as wrong; None if nothing in it is phased."""
+        rates = self._phasing_rates
+        return rates.switch_error if rates is not None and rates.switch_error > 0 else None
 
     def run(
         self,
@@ -109,31 +119,42 @@ class Imputer:
         if self._phasing_rates is None:
             self._phasing_rates = fit_rates(problem)
         phaser = Phaser(problem, self._phasing_rates)
-        num_samples, num_wanted = len(self._data.target_samples), problem.wanted.size
-        # Whole samples, as many as memory allows, and one for every two threads.
-        least = max(1, (self._threads or 1) // 2)
-        size = max(least, _EVIDENCE_BYTES // (8 * len(EVIDENCE) * max(1, num_wanted)))
+        num_samples = len(self._data.target_samples)
         num_blocks = 1 + problem.num_observed // BLOCK_SITES
-        at_once = max(size, _STATES_BYTES // (_BLOCK_BYTES * num_blocks))
-        if phaser.rates is not None:
-            at_once = max(least, at_once // IMPUTED_DRAWS)
+        most_pairs = _STATES_BYTES // (_BLOCK_BYTES * num_blocks)
+        at_once = max(self._least, min(most_pairs, _DRAWN_BYTES // phaser.sample_bytes))
         for group in range(0, num_samples, at_once):
             samples = np.arange(group, min(group + at_once, num_samples))
             genotypes = problem.genotypes(samples)
             pairs, phases = phaser.pairs(genotypes, samples)
             for sample, phase in zip(samples.tolist(), phases, strict=True):
                 out.set_phase(sample, phase)
-            if num_wanted == 0:
+            if problem.wanted.size == 0:
                 if on_progress is not None:
                     on_progress(problem.num_observed * samples.size)
                 continue
-            queries = problem.queries(genotypes, pairs)
-            for first, stop in pairs.parts(size):
-                probability = self._probability(problem, queries, first, stop)
-                some = pairs.slice(first, stop)
-                out.set_dosage(problem, group, some, probability)
-                if on_progress is not None:
-                    on_progress(num_wanted * np.unique(some.sample).size)
+            for start, stop in pairs.parts(max(self._least, most_pairs)):
+                part = pairs.slice(start, stop)
+                queries = problem.queries(genotypes, part)
+                self._predict_pairs(queries, part, group, out, on_progress)
+
+    def _predict_pairs(
+        self,
+        queries: Queries,
+        pairs: Pairs,
+        group: int,
+        out: Predicted,
+        on_progress: OnProgress | None,
+    ) -> None:
+        """Predict from phasings; ``group`` is the sample of number 0 among those of the pairs."""
+        num_wanted = queries.problem.wanted.size
+        size = max(self._least, _EVIDENCE_BYTES // (8 * len(EVIDENCE) * num_wanted))
+        for start, stop in pairs.parts(size):
+            some = pairs.slice(start, stop)
+            probability = self._probability(queries, start, stop)
+            out.set_dosage(queries.problem, group, some, probability)
+            if on_progress is not None:
+                on_progress(num_wanted * np.unique(some.sample).size)
 
     def _problem(self, chunk: Chunk) -> ChunkProblem | None:
         """Return the typed and wanted sites of a chunk; None if there is nothing to do."""
@@ -162,9 +183,7 @@ class Imputer:
             threads=self._threads,
         )
 
-    def _probability(
-        self, problem: ChunkProblem, queries: Queries, first: int, stop: int
-    ) -> NDArray[np.float32]:
+    def _probability(self, queries: Queries, first: int, stop: int) -> NDArray[np.float32]:
         """Return (P, 2, N), the probability of ALT on the haplotypes of some pairs."""
         evidence = queries.evidence(first, stop)
         head = self._adapted.head
@@ -176,7 +195,7 @@ class Imputer:
         if not np.isfinite(log_odds).all():
             raise InputError("must give finite predictions, got NaN", argument="model")
         # Of ALT: 1 - sigmoid(x) is sigmoid(-x).
-        minus = np.where(problem.alt_is_minor, np.float32(-1), np.float32(1)) * log_odds
+        minus = np.where(queries.problem.alt_is_minor, np.float32(-1), np.float32(1)) * log_odds
         np.exp(np.minimum(minus, np.float32(80), out=minus), out=minus)
         result: NDArray[np.float32] = 1 / (1 + minus)
         return result.reshape(stop - first, 2, -1)

@@ -11,6 +11,13 @@ LEAST_POSTERIOR = 0.9
 """Where the phase between two neighbouring heterozygotes is less sure, a phase set ends."""
 
 
+def bits_at(rows: NDArray[np.uint64], columns: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (n, c) bool: some columns of n packed rows."""
+    words = rows[:, columns >> 6] >> (columns & 63).astype(np.uint64)
+    bits: NDArray[np.bool_] = words & np.uint64(1) != 0
+    return bits
+
+
 @dataclass(frozen=True)
 class Phase:
     """The phase of a sample's h heterozygotes, in order of position.

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from .phase_sets import Phase
+from .phase_sets import Phase, bits_at
 from .phasing import Genotypes, PhasingRates
 from .problem import ChunkProblem, Pairs
 
@@ -31,6 +30,11 @@ class Phaser:
     problem: ChunkProblem
     rates: PhasingRates | None
 
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of the phasings that are drawn of a sample."""
+        return (1 if self.rates is None else _DRAWS) * (8 + self.problem.rows.size // 8)
+
     def pairs(self, genotypes: Genotypes, samples: NDArray[np.int64]) -> tuple[Pairs, list[Phase]]:
         """Return the phasings to impute of each sample, and the phase to write.
 
@@ -51,6 +55,8 @@ class Phaser:
         is_phased = ~is_unphased & (genotypes.heterozygous != 0).any(axis=1)
         for chosen, draws in ((is_phased, IMPUTED_DRAWS), (is_unphased, _DRAWS)):
             some = np.flatnonzero(chosen)
+            if some.size == 0:
+                continue
             keys = self.problem.keys(samples[some])
             drawn = self.problem.diploid.draw(genotypes.select(some), self.rates, keys, draws)
             for number, s in enumerate(some.tolist()):
@@ -65,21 +71,22 @@ class Phaser:
 
     def _distinct(self, sample: int, drawn: NDArray[np.uint64]) -> Pairs:
         """Return the phasings of a sample, each once, with their share of the draws."""
-        swapped, count = np.unique(drawn, axis=0, return_counts=True)
+        # As one item each: of rows, NumPy makes records of as many fields as words.
+        rows = drawn.astype(">u8").view(f"V{8 * drawn.shape[1]}")[:, 0]
+        _, first, count = np.unique(rows, return_index=True, return_counts=True)
         weight = (count / len(drawn)).astype(np.float32)
-        return Pairs(np.full(count.size, sample), swapped, weight)
+        return Pairs(np.full(count.size, sample), drawn[first], weight)
 
     def _phase(self, genotypes: Genotypes, sample: int, drawn: NDArray[np.uint64]) -> Phase:
         """Return what most draws of a sample have, or the file's phase where that has one."""
         problem = self.problem
-        differ = genotypes.heterozygous[sample : sample + 1]
-        differ = _core.unpack_rows(differ, problem.rows.size)[0] != 0
-        sites = np.flatnonzero(differ & problem.diploid.observed)
+        one = genotypes.select(np.array([sample]))
+        observed = np.flatnonzero(problem.diploid.observed)
+        sites = observed[bits_at(one.heterozygous, observed)[0]]
         place = problem.rows[sites], problem.sites.position[sites]
-        if not genotypes.unphased[sample].any():
+        if one.are_phased:
             return Phase.of_file(*place)
-        bits = _core.unpack_rows(drawn, problem.rows.size)[:, sites] != 0
-        return Phase.of_draws(*place, bits)
+        return Phase.of_draws(*place, bits_at(drawn, sites))
 
 
 def fit_rates(problem: ChunkProblem) -> PhasingRates | None:

@@ -12,7 +12,7 @@ from ..io.imputed_columns import PRODUCT, SCALE
 from ..io.matching import exchanged_alleles
 from .chunks import Chunk
 from .imputed import ImputedBlock, with_known_alleles
-from .phase_sets import Phase
+from .phase_sets import Phase, bits_at
 from .problem import ChunkProblem, Pairs
 
 
@@ -64,9 +64,8 @@ class Predicted:
             phase = self.phases[sample]
             dosage = probability[start:stop]
             if phase.position.size:
-                swapped = _core.unpack_rows(pairs.swapped[start:stop], problem.rows.size)
                 at = np.searchsorted(problem.rows, phase.site)
-                swaps = phase.swaps(swapped[:, at] != 0, site, position)
+                swaps = phase.swaps(bits_at(pairs.swapped[start:stop], at), site, position)
                 dosage = np.where(swaps[:, None], dosage[:, ::-1], dosage)
             weight = pairs.weight[start:stop]
             if stop - start > 1:
