@@ -84,10 +84,10 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
             for block in imputer.run(sites.blocks(), progress.advance, region):
                 write(block)
     if isinstance(imputer, Imputer) and imputer.switch_error is not None:
-        line = (
+        words = (
             "Phase of the target: wrong between two heterozygotes with probability %g (estimated)"
         )
-        log.info(line, imputer.switch_error)
+        log.info(words, imputer.switch_error)
     table = "Sites of the target that were read, and sites of the panel:"
     for line in (inputs.panel.report, inputs.target.report, table, *summary.lines()):
         log.info("%s", line)
