@@ -94,7 +94,7 @@ class Predicted:
                 swapped[rows, sample] = phase.swapped[within]
                 phase_set[:, sample] = phase.phase_set_at(site, sites.position)
                 unphased[rows, sample] = False
-            phase_set = np.where(unphased, sites.position[:, None].astype(np.int32), phase_set)
+            np.copyto(phase_set, sites.position[:, None], casting="same_kind", where=unphased)
             sites = replace(
                 sites,
                 target_bits=exchanged_alleles(sites.target_bits, swapped),
