@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from helpers import mosaic_haplotypes, pack, unpack
+from snvrag.imputation import phasing
 from snvrag.imputation.phasing import DiploidModel, Genotypes, PhasingRates
 
 GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5)
@@ -133,3 +134,29 @@ def test_haplotypes_of_genotypes_with_missing_alleles() -> None:
     exclude = genotypes._replace(exclude=np.array([[1], [2], [3]])).select(np.array([1])).exclude
     assert exclude is not None
     assert exclude.tolist() == [[2]]
+
+
+@pytest.mark.parametrize("unphased", [False, True])
+def test_samples_of_the_panel_have_no_haplotype_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, unphased: bool
+) -> None:
+    """Among the states of any round; without ``exclude`` they have."""
+    seen: list[Any] = []
+    real = phasing.sample_phasings
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        seen.append(options["states"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(phasing, "sample_phasings", spy)
+    genotypes = _genotypes(PANEL[:6], unphased=unphased)
+    own = np.arange(6).reshape(3, 2)
+    for exclude in (own, None):
+        seen.clear()
+        model, keys = _model(np.arange(400) % 2 == 0), np.arange(3, dtype=np.uint64)
+        model.draw(genotypes._replace(exclude=exclude), PhasingRates(0.5, 0.01), keys, 2)
+        assert len(seen) == (model.rounds if unphased else 1)
+        for states in seen:
+            for sample, offsets in enumerate(states.offsets):
+                haplotypes = states.haplotypes[offsets[0] : offsets[-1]]
+                assert np.isin(own[sample], haplotypes).any() == (exclude is None)
