@@ -22,8 +22,8 @@ _GOOD_PHASE = 0.03
 _SWITCH_ERRORS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5)
 # A pair of haplotypes fits more often by chance than one does, so that fewer switches explain it:
 # these factors of rho are compared.
-_RHO_SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
-_FIRST_SCALE = 2
+_RHO_SCALES = (0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0)
+_FIRST_SCALE = 4
 # The likelihood is compared at so many observed sites in the middle, of so many samples that there
 # are this many genotypes.
 _FIT_SITES, _FIT_GENOTYPES = 192, 4096

@@ -276,6 +276,9 @@ def test_phase_alone_is_not_of_a_transformer(chips: Chips, tiny_model: Path) -> 
     with pytest.raises(InputError, match="transformer, which does not phase") as raised:
         chips.impute(_unphased(chips), phase_only=True, model=tiny_model)
     assert raised.value.argument == "phase_only"
+    with pytest.raises(InputError) as raised:
+        chips.impute(_unphased(chips), phase_only=True, save_model=str(tiny_model) + ".new")
+    assert raised.value.argument == "save_model"
 
 
 @pytest.mark.parametrize("phase_only", [False, True])
