@@ -135,8 +135,8 @@ class Imputer:
                 continue
             for start, stop in pairs.parts(max(self._least, most_pairs)):
                 part = pairs.slice(start, stop)
-                queries = problem.queries(genotypes, part)
-                self._predict_pairs(queries, part, group, out, on_progress)
+                # Without a name, so that the states are let go of before the next ones.
+                self._predict_pairs(problem.queries(genotypes, part), part, group, out, on_progress)
 
     def _predict_pairs(
         self,
