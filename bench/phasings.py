@@ -97,6 +97,7 @@ def rows_of(split: Split, chip_kb: float) -> list[list[str]]:
         cumulative_rho=rho,
         mismatch=mismatch,
         first_rank=0,
+        neighbours=1,
         threads=1,
     )
     table = []

@@ -19,7 +19,7 @@ from .chunks import Chunk, ChunkPlan, affordable_sites, cut_chunks
 from .imputed import ImputedBlock, OnProgress, PanelAndTarget
 from .phase_sets import Phase
 from .phaser import Phaser, fit_rates
-from .phasing import PhasingRates
+from .phasing import PhasingRates, pair_neighbours
 from .predicted import Predicted
 from .problem import ChunkProblem, Pairs, Queries
 
@@ -135,8 +135,8 @@ class Imputer:
                 continue
             for start, stop in pairs.parts(max(self._least, most_pairs)):
                 part = pairs.slice(start, stop)
-                queries = problem.queries(genotypes, part)
-                self._predict_pairs(queries, part, group, out, on_progress)
+                # Without a name, so that the states are let go of before the next ones.
+                self._predict_pairs(problem.queries(genotypes, part), part, group, out, on_progress)
 
     def _predict_pairs(
         self,
@@ -180,6 +180,7 @@ class Imputer:
             cumulative_rho=self._cumulative_rho(position, np.flatnonzero(typed[rows])),
             mismatch=self._adapted.mismatch,
             first_rank=self._rank(sites.position[typed]),
+            neighbours=pair_neighbours(self._adapted.position.size),
             threads=self._threads,
         )
 

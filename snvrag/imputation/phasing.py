@@ -29,6 +29,17 @@ _FIRST_SCALE = 4
 _FIT_SITES, _FIT_GENOTYPES = 192, 4096
 
 
+def pair_neighbours(num_typed: int) -> int:
+    """Return the neighbours by which pairs of states are chosen, where so many sites are typed.
+
+    The fewer there are, the less do matches tell of them: 32 at up to 128 sites, 8 at 512 or more.
+    In ``bench/phasings.py``, more of them lowered the switch error at 48 sites, and at some hundred
+    the fewest were as good.
+    """
+    few = _NEIGHBOURS_TIMES_SITES // max(1, num_typed)
+    return min(max(few, _FEWEST_NEIGHBOURS), _MOST_NEIGHBOURS)
+
+
 class Genotypes(NamedTuple):
     """Genotypes of S samples at L sites.
 
@@ -119,19 +130,11 @@ class DiploidModel:
     first_rank : int
         Number of typed sites of the chromosome before the first observed one.
     threads : int, optional
-    neighbours : int, optional
-        By which states are chosen. The fewer sites there are, the less do matches tell of them, and
-        the more neighbours are taken by default: 32 at up to 128 observed sites, and 8 at 512 or
-        more.
+    neighbours : int
+        By which states are chosen; see `pair_neighbours`.
     rounds : int
         How often states are chosen: first for greedily phased genotypes, then for haplotypes of
         phasings drawn with the states before.
-
-    Notes
-    -----
-    Both defaults are from ``bench/phasings.py``. At 48 sites, more neighbours and each round
-    lowered the switch error; at some hundred the fewest were as good in one round as the most in
-    three.
     """
 
     site_bits: NDArray[np.uint64]
@@ -143,7 +146,7 @@ class DiploidModel:
     mismatch: float
     first_rank: int
     threads: int | None
-    neighbours: int | None = None
+    neighbours: int
     rounds: int = 3
 
     def fit(
@@ -191,15 +194,6 @@ class DiploidModel:
             states = self._states(*haplotypes, genotypes.exclude, 2 * _DRAWS_BETWEEN)
         return self._sample(genotypes, states, rates, keys, draws).swapped
 
-    @property
-    def _neighbours(self) -> int:
-        if self.neighbours is not None:
-            return self.neighbours
-        num_observed = max(1, int(np.count_nonzero(self.observed)))
-        return min(
-            max(_NEIGHBOURS_TIMES_SITES // num_observed, _FEWEST_NEIGHBOURS), _MOST_NEIGHBOURS
-        )
-
     def _first_states(self, genotypes: Genotypes, is_good: bool) -> States:
         bits, missing, _, exclude = genotypes
         if is_good:
@@ -222,7 +216,7 @@ class DiploidModel:
             num_haplotypes=self.num_haplotypes,
             observed=self.observed,
             position_cm=self.position_cm,
-            neighbours=neighbours or self._neighbours,
+            neighbours=neighbours or self.neighbours,
             group_size=group_size,
             unphased=unphased,
             exclude=None if exclude is None else np.repeat(exclude, group_size, axis=0),

@@ -80,29 +80,28 @@ class Predicted:
         """Return what is written; ``num_haplotypes`` is that of the panel."""
         chunk, num_samples = self.chunk, self.hap_dosage.shape[1]
         sites = chunk.sites.slice(chunk.start, chunk.stop)
+        typed = np.flatnonzero(sites.typed)
         phase_set = None
         is_unphased = sites.target_unphased_bits.any()
         if is_unphased or any(phase.phase_set.any() for phase in self.phases):
             # The phase of a site that the model does not read is unknown: it is a set of its own.
-            unphased = _core.unpack_rows(sites.target_unphased_bits, num_samples) != 0
-            swapped = np.zeros((sites.num_sites, num_samples), np.uint8)
+            unphased = _core.unpack_rows(sites.target_unphased_bits[typed], num_samples) != 0
+            swapped = np.zeros((typed.size, num_samples), np.uint8)
             phase_set = np.zeros((sites.num_sites, num_samples), np.int32)
             site = np.arange(chunk.start, chunk.stop)
             for sample, phase in enumerate(self.phases):
                 within = (phase.site >= chunk.start) & (phase.site < chunk.stop)
-                rows = phase.site[within] - chunk.start
+                rows = np.searchsorted(typed, phase.site[within] - chunk.start)
                 swapped[rows, sample] = phase.swapped[within]
                 phase_set[:, sample] = phase.phase_set_at(site, sites.position)
                 unphased[rows, sample] = False
-            np.copyto(phase_set, sites.position[:, None], casting="same_kind", where=unphased)
-            sites = replace(
-                sites,
-                target_bits=exchanged_alleles(sites.target_bits, swapped),
-                target_missing_bits=exchanged_alleles(sites.target_missing_bits, swapped),
-            )
+            phase_set[typed] = np.where(unphased, sites.position[typed, None], phase_set[typed])
+            bits, missing = sites.target_bits.copy(), sites.target_missing_bits.copy()
+            for alleles in (bits, missing):
+                alleles[typed] = exchanged_alleles(alleles[typed], swapped)
+            sites = replace(sites, target_bits=bits, target_missing_bits=missing)
         hom_alt = self._hom_alt
         if hom_alt is not None:
-            typed = np.flatnonzero(sites.typed)
             missing = _core.unpack_rows(sites.target_missing_bits[typed], 2 * num_samples) != 0
             is_known = ~missing.reshape(typed.size, num_samples, 2).all(axis=2)
             hom_alt[typed] = np.where(is_known, np.uint16(PRODUCT), hom_alt[typed])

@@ -34,6 +34,8 @@ class ChunkProblem:
     mismatch : float
     first_rank : int
         Number of typed sites of the chromosome before the first observed one.
+    neighbours : int
+        By which the states of a sample are chosen.
     threads : int, optional
     """
 
@@ -48,6 +50,7 @@ class ChunkProblem:
         cumulative_rho: NDArray[np.float64],
         mismatch: float,
         first_rank: int,
+        neighbours: int,
         threads: int | None,
     ) -> None:
         sites = chunk_sites.select(rows)
@@ -64,6 +67,7 @@ class ChunkProblem:
             cumulative_rho=cumulative_rho,
             mismatch=mismatch,
             first_rank=first_rank,
+            neighbours=neighbours,
             threads=threads,
         )
         self._has_missing = bool(sites.target_missing_bits.any())

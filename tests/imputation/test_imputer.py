@@ -15,7 +15,6 @@ from matched_data import MatchedData
 from snvrag import _core
 from snvrag.errors import InputError
 from snvrag.imputation import imputer as imputer_module
-from snvrag.imputation import phasing
 from snvrag.imputation.chunks import Chunk, ChunkPlan, cut_chunks
 from snvrag.imputation.imputed import ImputedBlock, PanelAndTarget
 from snvrag.imputation.imputer import Imputer
@@ -212,18 +211,13 @@ def test_chunks_do_not_matter(num_haplotypes: int, mosaic_haplotypes: MakeAllele
 @SIZES
 @pytest.mark.parametrize("file", ["unphased", "mixed"])
 def test_phase_goes_on_over_chunks(
-    num_haplotypes: int,
-    file: str,
-    mosaic_haplotypes: MakeAlleles,
-    monkeypatch: pytest.MonkeyPatch,
+    num_haplotypes: int, file: str, mosaic_haplotypes: MakeAlleles
 ) -> None:
     """In one phase set, and in the same order, where two chunks meet, as if they were one.
 
-    Where all haplotypes are states, and as many neighbours are taken in both, nothing else changes.
+    Where all haplotypes are states, nothing else changes.
     Of others the longest matches, which reach far here, may be others, and so may what is drawn.
     """
-    for name in ("_FEWEST_NEIGHBOURS", "_MOST_NEIGHBOURS"):
-        monkeypatch.setattr(phasing, name, 16)
     alleles = mosaic_haplotypes(num_haplotypes + 16, 3000, switch_rate=0.005, seed=9)
     missing = np.random.default_rng(0).random((16, 3000)) < 0.01
     unphased = _unphased(alleles[:16], missing, file)

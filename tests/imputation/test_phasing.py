@@ -27,6 +27,7 @@ def _model(observed: NDArray[np.bool_]) -> DiploidModel:
         cumulative_rho=0.01 * np.arange(400),
         mismatch=0.002,
         first_rank=0,
+        neighbours=16,
         threads=1,
     )
 

@@ -96,10 +96,10 @@ class Chips:
     def impute(self, target: Path, **changes: Any) -> Imputed:
         path = self.folder / "out.vcf"
         given = {"panel": self.panel, "target": target, "output": path, **changes}
-        if not self.model.exists():
-            given["save_model"] = self.model
+        if self.model.exists():
+            given.setdefault("model", self.model)
         elif "phase_only" not in changes:
-            given["model"] = self.model
+            given["save_model"] = self.model
         as_text = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
         impute_file(ImputeOptions(**{"overwrite": True, "threads": 1, "device": "cpu", **as_text}))
         return Imputed(path)
