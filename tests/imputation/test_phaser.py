@@ -41,6 +41,7 @@ def _problem() -> ChunkProblem:
         cumulative_rho=np.arange(5.0),
         mismatch=0.01,
         first_rank=0,
+        neighbours=16,
         threads=1,
     )
 

@@ -161,3 +161,8 @@ def test_samples_of_the_panel_have_no_haplotype_of_their_own(
             for sample, offsets in enumerate(states.offsets):
                 haplotypes = states.haplotypes[offsets[0] : offsets[-1]]
                 assert np.isin(own[sample], haplotypes).any() == (exclude is None)
+
+
+def test_fewer_neighbours_where_more_is_typed() -> None:
+    known = {0: 32, 1: 32, 128: 32, 256: 16, 511: 8, 512: 8, 10**6: 8}
+    assert {typed: phasing.pair_neighbours(typed) for typed in known} == known
