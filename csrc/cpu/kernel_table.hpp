@@ -224,8 +224,8 @@ struct KernelTable {
   // Takes all pairs one site further; returns the sum of their probabilities.
   float (*pair_step)(const PairStep& step);
 
-  // Takes F[state][k] (`as_first`) and F[k][state] one site further. Past the last state, values
-  // are unspecified.
+  // Takes F[state][k] (`as_first`) and F[k][state] one site further, or the former alone where
+  // as_second is null: nothing is swapped. Past the last state, values are unspecified.
   void (*pair_line)(const PairLine& line, const float* as_first, const float* as_second,
                     float* first_after, float* second_after);
 

@@ -74,8 +74,8 @@ class PairForward {
 
   const PairPieces& pieces() const { return pieces_; }
 
-  // The sum of the last site's F[i][j] over j.
-  float last_sum(std::int64_t i) const { return first_sums_.data()[i]; }
+  // The sums of the last site's F[i][j] over j.
+  const float* last_sums() const { return first_sums_.data(); }
 
   // The change before site s of a piece, and its emission.
   PairChange change_at(const Piece& piece, std::int64_t s) const {
@@ -103,57 +103,23 @@ class PairForward {
             own + here, own + 2 * here, own + 3 * here,  indices_.data() + piece.index_at};
   }
 
-  // On a way from the last site to the first, lines are needed at ever earlier sites.
-  void begin_draw() { lines_piece_ = pieces_.size(); }
-
-  bool has_lines(std::size_t p, std::int64_t state) const {
-    return p <= lines_piece_ && lines_piece_ < pieces_.size() &&
-           pieces_[p].span == pieces_[lines_piece_].span &&
-           line_states_[p - pieces_[p].span] == state;
-  }
-
   // Computes F[state][k] and F[k][state] for all states k, before each of the first sites of a
-  // piece and after the last of them.
+  // piece and after the last of them. Lines are kept until those of another span are asked for, or
+  // too many.
   void set_lines(std::size_t p, std::int64_t state, std::int64_t num_sites) {
-    if (has_lines(p, state)) return;
-    const std::size_t span = pieces_[p].span;
-    line_states_.assign(p + 1 - span, -1);
-    lines_piece_ = p;
-    std::size_t from = p;  // before it, the state is none
-    for (line_states_.back() = state; from > span; --from) {
-      if (!pieces_[from].continues) {
-        const PieceEntry entry = entry_of(from);
-        if (entry.known[state] == 0) break;
-        state = entry.index[state];
-      }
-      line_states_[from - 1 - span] = state;
+    const bool is_of_span = pieces_[p].span == lines_span_;
+    if (is_of_span && lines_of(p, state).num_sites >= num_sites) return;
+    if (!is_of_span || lines_end_ + pieces_.sizes().most_lines > lines_room_) {
+      lines_span_ = pieces_[p].span;
+      lines_end_ = 0;
+      lines_of_.assign((p + 1 - lines_span_) * lines_stride_, {});
     }
-    if (from == span) {
-      read_line(span, state);
-    } else {
-      enter_line(from);
-    }
-    for (std::size_t q = from; q <= p; ++q) {
-      if (q > from) enter_line(q);
-      const std::int64_t steps = q == p ? num_sites : pieces_[q].num_sites();
-      for (std::int64_t s = 0; s < steps; ++s) {
-        const PairLine step = {change_at(pieces_[q], s), line_states_[q - span],
-                               pieces_[q].num_columns};
-        kernels().pair_line(step, line(q, s, true), line(q, s, false), line(q, s + 1, true),
-                            line(q, s + 1, false));
-      }
-    }
+    add_lines(p, state, num_sites);
   }
 
-  // F[state][k] or F[k][state] of the lines' state before site s of a piece.
-  float* line(std::size_t p, std::int64_t s, bool as_first) {
-    return lines_.data() +
-           (2 * (pieces_[p].lines_at + size_of(s)) + (as_first ? 0 : 1)) * lines_stride_;
-  }
-
-  // F[i][j] there; one of the two is the lines' state.
-  float cell(std::size_t p, std::int64_t s, std::int64_t i, std::int64_t j) {
-    return line_states_[p - pieces_[p].span] == i ? line(p, s, true)[j] : line(p, s, false)[i];
+  // F[state][k] or F[k][state] before site s of a piece, of what set_lines() has computed.
+  const float* line(std::size_t p, std::int64_t state, std::int64_t s, bool as_first) const {
+    return lines_.data() + place_of(lines_of(p, state), s, as_first);
   }
 
  private:
@@ -162,6 +128,15 @@ class PairForward {
   static_assert(kPastTable >= kGatherPast);
   // A draw is never sure: its counterpart is a factor of what is kept of each site.
   static constexpr float kMostJump = 1 - 1e-6f;
+
+  // Floats of lines that are kept, or those of one state in a span.
+  static constexpr std::size_t kLineFloats = std::size_t{1} << 21;
+
+  // Where the lines of a state in a piece begin; of so many sites, and the one past them.
+  struct Lines {
+    std::size_t begin = 0;
+    std::int64_t num_sites = -1;
+  };
 
   static std::size_t size_of(std::int64_t n) { return static_cast<std::size_t>(n); }
 
@@ -184,7 +159,10 @@ class PairForward {
     entries_.grow(sizes.entries);
     if (indices_.size() < sizes.indices) indices_.resize(sizes.indices);
     scratch_.grow(2 * scratch_size_);
-    lines_.grow(2 * lines_stride_ * sizes.most_lines + kPastTable);
+    line_step_ = (pieces_.table(0).lower == 0 ? 1 : 2) * lines_stride_;
+    lines_room_ = std::max(sizes.most_lines, kLineFloats / line_step_);
+    lines_.reserve(std::max(line_step_ * sizes.most_lines, kLineFloats) + kPastTable);
+    lines_span_ = pieces_.size();
     none_.grow(lines_stride_ + kPastTable);
     space_.grow(6 * lines_stride_);
     for (auto* sums : {&first_sums_, &second_sums_, &first_before_, &second_before_}) {
@@ -301,38 +279,75 @@ class PairForward {
     *entry.both = both * each * each;
   }
 
-  // Reads the line of a state from the pairs that a span begins with.
-  void read_line(std::size_t span, std::int64_t state) {
-    const PairTable table = pieces_.table(span);
-    const float* cells = cells_.data() + pieces_[span].cells_at;
-    float *first = line(span, 0, true), *second = line(span, 0, false);
-    for (std::int64_t k = 0; k < table.num_states; ++k) {
-      const float* cell = cells + table.rows_at[std::min(k, state)] + std::max(k, state);
-      first[k] = k < state ? cell[table.lower] : *cell;
-      second[k] = k < state ? *cell : cell[table.lower];
-    }
-    std::fill(first + table.num_states, first + table.num_columns, 0.0f);
-    std::fill(second + table.num_states, second + table.num_columns, 0.0f);
+  Lines& lines_of(std::size_t p, std::int64_t state) {
+    return lines_of_[(p - lines_span_) * lines_stride_ + size_of(state)];
+  }
+  const Lines& lines_of(std::size_t p, std::int64_t state) const {
+    return const_cast<PairForward*>(this)->lines_of(p, state);
   }
 
-  // Takes the line of a state to a piece that is not the first of its span.
-  void enter_line(std::size_t p) {
-    const std::int64_t columns = pieces_[p].num_columns, sites = pieces_[p - 1].num_sites();
-    const std::int64_t state = line_states_[p - pieces_[p].span];
-    const PieceEntry entry = pieces_[p].continues ? PieceEntry{} : entry_of(p);
-    for (const bool as_first : {true, false}) {
-      const float* before = line(p - 1, sites, as_first);
-      float* here = line(p, 0, as_first);
-      if (pieces_[p].continues) {
-        std::copy_n(before, columns, here);
-        continue;
-      }
-      const bool is_known = entry.known[state] != 0;
-      const float* own = as_first ? entry.first_shares : entry.second_shares;
-      kernels().pair_gather(is_known ? before : none_.data(), entry.index, entry.known,
-                            as_first ? entry.second_shares : entry.first_shares,
-                            *entry.both + own[state], columns, here);
+  // Where F is symmetric, a state has one line a site.
+  bool is_symmetric() const { return line_step_ == lines_stride_; }
+
+  std::size_t place_of(const Lines& lines, std::int64_t s, bool as_first) const {
+    const std::size_t first = (lines.begin + size_of(s)) * line_step_;
+    return as_first || is_symmetric() ? first : first + lines_stride_;
+  }
+
+  void add_lines(std::size_t p, std::int64_t state, std::int64_t num_sites) {
+    const Piece& piece = pieces_[p];
+    Lines& lines = lines_of(p, state);
+    const auto at = [&](std::int64_t s, bool as_first) {
+      return lines_.data() + place_of(lines, s, as_first);
+    };
+    if (lines.num_sites < 0) {
+      lines = {lines_end_, 0};
+      lines_end_ += size_of(piece.num_sites()) + 1;
+      begin_line(p, state, true, at(0, true));
+      if (!is_symmetric()) begin_line(p, state, false, at(0, false));
     }
+    for (std::int64_t& s = lines.num_sites; s < num_sites; ++s) {
+      const PairLine step = {change_at(piece, s), state, piece.num_columns};
+      kernels().pair_line(step, at(s, true), is_symmetric() ? nullptr : at(s, false),
+                          at(s + 1, true), at(s + 1, false));
+    }
+  }
+
+  // Takes the line of a state to the beginning of a piece.
+  void begin_line(std::size_t p, std::int64_t state, bool as_first, float* to) {
+    const Piece& piece = pieces_[p];
+    if (piece.span == p) {
+      read_line(p, state, as_first, to);
+      return;
+    }
+    const std::int64_t sites = pieces_[p - 1].num_sites();
+    const PieceEntry entry = piece.continues ? PieceEntry{} : entry_of(p);
+    const float* before = none_.data();
+    if (piece.continues || entry.known[state] != 0) {
+      const std::int64_t state_before = piece.continues ? state : entry.index[state];
+      add_lines(p - 1, state_before, sites);
+      before = line(p - 1, state_before, sites, as_first);
+    }
+    if (piece.continues) {
+      std::copy_n(before, piece.num_columns, to);
+      return;
+    }
+    const float* own = as_first ? entry.first_shares : entry.second_shares;
+    kernels().pair_gather(before, entry.index, entry.known,
+                          as_first ? entry.second_shares : entry.first_shares,
+                          *entry.both + own[state], piece.num_columns, to);
+  }
+
+  // Reads the line of a state from the pairs that a span begins with.
+  void read_line(std::size_t span, std::int64_t state, bool as_first, float* to) const {
+    const PairTable table = pieces_.table(span);
+    const float* upper = cells_.data() + pieces_[span].cells_at;
+    const float *lower = upper + table.lower, *row = as_first ? upper : lower;
+    for (std::int64_t k = 0; k < state; ++k) {
+      to[k] = (as_first ? lower : upper)[table.rows_at[k] + state];
+    }
+    std::copy_n(row + table.rows_at[state] + state, table.num_states - state, to + state);
+    std::fill(to + table.num_states, to + table.num_columns, 0.0f);
   }
 
   const ObservedSites& observed_;
@@ -344,8 +359,9 @@ class PairForward {
   AlignedFloats scratch_, space_, none_;  // of two tables; of a step; zeros
   std::size_t scratch_size_ = 0;
   AlignedFloats first_sums_, second_sums_, first_before_, second_before_, lines_;
-  std::vector<std::int64_t> line_states_;  // in the pieces of a span, up to lines_piece_; -1: none
-  std::size_t lines_stride_ = 0, lines_piece_ = 0;
+  // Lines of the states met in a span: stride of a line and step of a site, in floats; lines.
+  std::size_t lines_stride_ = 0, line_step_ = 0, lines_span_ = 0, lines_end_ = 0, lines_room_ = 0;
+  std::vector<Lines> lines_of_;  // (pieces of the span, lines_stride_)
 };
 
 }  // namespace snvrag

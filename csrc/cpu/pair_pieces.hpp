@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "state_blocks.hpp"
@@ -39,18 +40,27 @@ struct PieceSizes {
 // Floats that begin a cache line: vectors of whole lines then touch one each.
 class AlignedFloats {
  public:
+  // Makes room for zeros.
   void grow(std::size_t size) {
-    if (values_.size() < size + kLine) values_.assign(size + kLine, 0.0f);
+    if (reserve(size)) std::fill_n(values_.get(), size_, 0.0f);
+  }
+  // Makes room without values; returns whether there was none.
+  bool reserve(std::size_t size) {
+    if (size + kLine <= size_) return false;
+    size_ = size + kLine;
+    values_.reset(new float[size_]);
+    return true;
   }
   float* data() {
-    const auto past = reinterpret_cast<std::uintptr_t>(values_.data()) / sizeof(float) % kLine;
-    return values_.data() + (kLine - past) % kLine;
+    const auto past = reinterpret_cast<std::uintptr_t>(values_.get()) / sizeof(float) % kLine;
+    return values_.get() + (kLine - past) % kLine;
   }
   const float* data() const { return const_cast<AlignedFloats*>(this)->data(); }
 
  private:
   static constexpr std::size_t kLine = 64 / sizeof(float);
-  std::vector<float> values_;
+  std::unique_ptr<float[]> values_;
+  std::size_t size_ = 0;
 };
 
 class PairPieces {

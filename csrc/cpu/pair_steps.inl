@@ -162,13 +162,18 @@ void pair_line(const PairLine& line, const float* as_first, const float* as_seco
   const Floats second1 = broadcast_floats(change.emission[1][allele]);
   for (std::int64_t k = 0; k < line.num_columns; k += kFloatLanes) {
     const LaneMask mask = lane_mask(change.bits[k / 64] >> (k % 64), 0);
-    const Floats one = load_floats(as_first + k), other = load_floats(as_second + k);
-    Floats drawn = multiply_add(other, swap, add(first, load_floats(change.second + k)));
-    store_floats(first_after + k,
-                 multiply(choose(mask, first0, first1), multiply_add(one, keep, drawn)));
+    const Floats one = load_floats(as_first + k);
+    Floats drawn = add(first, load_floats(change.second + k));
+    const auto changed = [&](Floats cell) { return multiply_add(cell, keep, drawn); };
+    if (as_second == nullptr) {
+      store_floats(first_after + k, multiply(choose(mask, first0, first1), changed(one)));
+      continue;
+    }
+    const Floats other = load_floats(as_second + k);
+    drawn = multiply_add(other, swap, drawn);
+    store_floats(first_after + k, multiply(choose(mask, first0, first1), changed(one)));
     drawn = multiply_add(one, swap, add(second, load_floats(change.first + k)));
-    store_floats(second_after + k,
-                 multiply(choose(mask, second0, second1), multiply_add(other, keep, drawn)));
+    store_floats(second_after + k, multiply(choose(mask, second0, second1), changed(other)));
   }
 }
 

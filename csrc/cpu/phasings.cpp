@@ -21,6 +21,8 @@ struct Genotype {
 // Which states of a pair are drawn anew.
 enum : std::int64_t { kNeither, kFirst, kSecond, kBoth };
 
+constexpr std::int64_t kNone = -1;
+
 // Of a sample's unit uniform numbers in a draw at an observed site, or past the last one.
 enum Purpose : std::uint64_t { kChange, kBlock, kOrder };
 
@@ -36,21 +38,48 @@ class Units {
   PhiloxBlock block_;
 };
 
-// Chooses k < n in proportion to weight(k), which is not negative.
-template <class Weight>
-std::int64_t choose(std::int64_t n, double unit, Weight weight) {
+// Chooses k < n in proportion to weights[k], which is not negative.
+std::int64_t choose(const float* weights, std::int64_t n, double unit) {
+  constexpr std::int64_t kChunk = 16, kLanes = 4;
+  const auto sum_of = [&](std::int64_t begin) {
+    double sums[kLanes] = {};
+    if (begin + kChunk <= n) {
+      for (std::int64_t k = begin; k < begin + kChunk; k += kLanes) {
+        for (std::int64_t i = 0; i < kLanes; ++i) sums[i] += static_cast<double>(weights[k + i]);
+      }
+    } else {
+      for (std::int64_t k = begin; k < n; ++k) sums[0] += static_cast<double>(weights[k]);
+    }
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  };
   double total = 0;
-  for (std::int64_t k = 0; k < n; ++k) total += static_cast<double>(weight(k));
+  for (std::int64_t begin = 0; begin < n; begin += kChunk) total += sum_of(begin);
   double left = unit * total;
-  std::int64_t last = 0;
-  for (std::int64_t k = 0; k < n; ++k) {
-    const auto value = static_cast<double>(weight(k));
-    if (value <= 0) continue;
-    last = k;
-    left -= value;
-    if (left < 0) break;
+  std::int64_t k = 0;
+  for (; k + kChunk < n; k += kChunk) {
+    const double sum = sum_of(k);
+    if (left < sum) break;
+    left -= sum;
   }
-  return last;
+  for (; k < n; ++k) {
+    left -= static_cast<double>(weights[k]);
+    if (left < 0) return k;
+  }
+  while (--k > 0 && weights[k] <= 0) {  // for rounding
+  }
+  return k;
+}
+
+// The same of four weights, of which the first is the most likely.
+std::int64_t choose_change(const float (&weights)[4], double unit) {
+  const double all[] = {weights[0], weights[1], weights[2], weights[3]};
+  double left = unit * (all[0] + all[1] + all[2] + all[3]) - all[0];
+  if (left < 0) return kNeither;
+  for (const auto drawn : {kFirst, kSecond}) {
+    left -= all[drawn];
+    if (left < 0) return drawn;
+  }
+  return all[kBoth] > 0 ? kBoth : all[kSecond] > 0 ? kSecond : all[kFirst] > 0 ? kFirst : kNeither;
 }
 
 // The phasings of one sample at a time.
@@ -74,14 +103,20 @@ class PhasingsOfSample {
         static_cast<double>(num_alleles_) * std::log1p(static_cast<double>(ratio_));
     *log_likelihood = pairs_.run([this] { return cancelled(); }) - of_matches;
     std::fill_n(swapped, samples_.draws * words_, std::uint64_t{0});
-    for (std::int64_t d = 0; d < samples_.draws && !cancelled(); ++d) {
-      draw(samples_.keys[sample], d, swapped + d * words_);
-    }
+    if (!genotypes_.empty()) draw(samples_.keys[sample], swapped);
   }
 
  private:
   struct Pair {
     std::int64_t first, second;
+  };
+
+  // A draw on its way from the last site to the first.
+  struct Draw {
+    Pair pair;
+    std::int64_t own;  // the state of the pair whose lines are read
+    bool is_swapped, at_first;
+    std::uint64_t* swapped;
   };
 
   static std::size_t size_of(std::int64_t n) { return static_cast<std::size_t>(n); }
@@ -133,38 +168,58 @@ class PhasingsOfSample {
     }
   }
 
-  void draw(std::uint64_t key, std::int64_t d, std::uint64_t* swapped) {
-    if (genotypes_.empty()) return;
+  // Takes all draws together from piece to piece, so that they share the lines of their states.
+  void draw(std::uint64_t key, std::uint64_t* swapped) {
     const PairPieces& pieces = pairs_.pieces();
-    const auto last = pieces.size() - 1;
     const auto num_observed = static_cast<std::int64_t>(genotypes_.size());
-    const std::int64_t count = pieces[last].block->num_states, sites = pieces[last].num_sites();
-    const Units units = units_of(key, d, num_observed, kChange);
-    Pair pair = {};
-    pair.first = choose(count, units[0], [&](std::int64_t i) { return pairs_.last_sum(i); });
-    pairs_.begin_draw();
-    pairs_.set_lines(last, pair.first, sites);
-    const float* second = pairs_.line(last, sites, true);
-    pair.second = choose(count, units[1], [&](std::int64_t k) { return second[k]; });
-    bool is_swapped = false, at_first = false;
-    for (std::size_t p = last + 1; p-- > 0;) {
+    draws_.clear();
+    for (std::int64_t d = 0; d < samples_.draws; ++d) {
+      draws_.push_back(begin_draw(units_of(key, d, num_observed, kChange)));
+      draws_.back().swapped = swapped + d * words_;
+    }
+    for (std::size_t p = pieces.size(); p-- > 0 && !cancelled();) {
       const Piece& piece = pieces[p];
-      set_lines_of_either(p, pair);
-      for (std::int64_t s = piece.num_sites() - 1; s >= 0; --s) {
-        const std::int64_t rank = piece.first_rank + s;
-        if (genotypes_[size_of(rank)].differs) {
-          at_first = is_swapped != has_other_order(piece, rank, pair, key, d);
-          if (at_first) set_bit(swapped, rank);
-        }
-        go_before(p, s, pair, is_swapped, units_of(key, d, rank, kChange));
+      changes_.clear();
+      for (std::int64_t s = 0; s < piece.num_sites(); ++s) {
+        changes_.push_back(pairs_.change_at(piece, s));
       }
-      if (p > 0 && !piece.continues) {
-        go_to_block(p, pair, units_of(key, d, piece.first_rank, kBlock));
+      for (std::int64_t d = 0; d < samples_.draws; ++d) draw_piece(p, key, d, draws_[size_of(d)]);
+      if (p == 0) break;
+      for (std::int64_t d = 0; d < samples_.draws; ++d) {
+        Draw& one = draws_[size_of(d)];
+        if (pieces[p - 1].span != piece.span) one.own = kNone;
+        if (!piece.continues) go_to_block(p, one, units_of(key, d, piece.first_rank, kBlock));
       }
     }
-    if (!at_first) return;  // the draw's haplotypes have no order of their own
-    for (std::int64_t rank = 0; rank < num_observed; ++rank) {
-      if (genotypes_[size_of(rank)].differs) set_bit(swapped, rank);
+    for (const Draw& one : draws_) {
+      if (!one.at_first) continue;  // the draw's haplotypes have no order of their own
+      for (std::int64_t rank = 0; rank < num_observed; ++rank) {
+        if (genotypes_[size_of(rank)].differs) set_bit(one.swapped, rank);
+      }
+    }
+  }
+
+  Draw begin_draw(const Units& units) {
+    const std::size_t last = pairs_.pieces().size() - 1;
+    const Piece& piece = pairs_.pieces()[last];
+    const std::int64_t count = piece.block->num_states, sites = piece.num_sites();
+    Draw one = {};
+    one.own = one.pair.first = choose(pairs_.last_sums(), count, units[0]);
+    pairs_.set_lines(last, one.own, sites);
+    one.pair.second = choose(pairs_.line(last, one.own, sites, true), count, units[1]);
+    return one;
+  }
+
+  void draw_piece(std::size_t p, std::uint64_t key, std::int64_t d, Draw& one) {
+    const Piece& piece = pairs_.pieces()[p];
+    set_own(p, one);
+    for (std::int64_t s = piece.num_sites() - 1; s >= 0; --s) {
+      const std::int64_t rank = piece.first_rank + s;
+      if (genotypes_[size_of(rank)].differs) {
+        one.at_first = one.is_swapped != has_other_order(piece, rank, one.pair, key, d);
+        if (one.at_first) set_bit(one.swapped, rank);
+      }
+      go_before(p, s, one, units_of(key, d, rank, kChange));
     }
   }
 
@@ -172,9 +227,16 @@ class PhasingsOfSample {
     return Units(key, d, samples_.first_rank + rank, purpose);
   }
 
-  void set_lines_of_either(std::size_t p, const Pair& pair) {
-    const std::int64_t sites = pairs_.pieces()[p].num_sites();
-    if (!pairs_.has_lines(p, pair.second)) pairs_.set_lines(p, pair.first, sites);
+  // Sets the lines of one of the pair, the second only if they are those that were read.
+  void set_own(std::size_t p, Draw& one) {
+    if (one.own != one.pair.second) one.own = one.pair.first;
+    pairs_.set_lines(p, one.own, pairs_.pieces()[p].num_sites());
+  }
+
+  // F[i][j] before site s of a piece; one of the two is a draw's own state.
+  float cell(std::size_t p, std::int64_t s, std::int64_t own, std::int64_t i,
+             std::int64_t j) const {
+    return own == i ? pairs_.line(p, own, s, true)[j] : pairs_.line(p, own, s, false)[i];
   }
 
   void set_bit(std::uint64_t* bits, std::int64_t rank) const {
@@ -195,64 +257,87 @@ class PhasingsOfSample {
   }
 
   // Draws the pair before site s of a piece, given that at the site.
-  void go_before(std::size_t p, std::int64_t s, Pair& pair, bool& is_swapped, const Units& units) {
-    const Piece& piece = pairs_.pieces()[p];
-    const std::int64_t count = piece.block->num_states;
-    const PairChange change = pairs_.change_at(piece, s);
-    const float error = sites_[size_of(piece.first_rank + s)].error;
-    const auto mixed = [&](std::int64_t i, std::int64_t j) {
-      return (1 - error) * pairs_.cell(p, s, i, j) + error * pairs_.cell(p, s, j, i);
-    };
-    const float weights[] = {(change.keep + change.swap) * mixed(pair.first, pair.second),
-                             change.second[pair.second], change.first[pair.first], change.both};
-    const auto drawn = choose(4, units[0], [&](std::int64_t k) { return weights[k]; });
+  void go_before(std::size_t p, std::int64_t s, Draw& one, const Units& units) {
+    Pair& pair = one.pair;
+    const std::int64_t count = pairs_.pieces()[p].block->num_states;
+    const PairChange& change = changes_[size_of(s)];
+    const float error = sites_[size_of(pairs_.pieces()[p].first_rank + s)].error;
+    float stays = cell(p, s, one.own, pair.first, pair.second);
+    if (error != 0) {
+      stays = (1 - error) * stays + error * cell(p, s, one.own, pair.second, pair.first);
+    }
+    const float weights[] = {(change.keep + change.swap) * stays, change.second[pair.second],
+                             change.first[pair.first], change.both};
+    const auto drawn = choose_change(weights, units[0]);
     if (drawn == kFirst) {
-      pairs_.set_lines(p, pair.second, s);
-      pair.first = choose(count, units[1], [&](std::int64_t k) { return mixed(k, pair.second); });
+      one.own = pair.second;
+      pair.first = choose(mixed(p, s, one.own, false, error), count, units[1]);
     } else if (drawn != kNeither) {
-      if (drawn == kBoth) {
-        pair.first = choose(count, units[1], [&](std::int64_t k) { return change.first[k]; });
-      }
-      pairs_.set_lines(p, pair.first, s);
-      pair.second = choose(count, units[2], [&](std::int64_t k) { return mixed(pair.first, k); });
+      if (drawn == kBoth) pair.first = choose(change.first, count, units[1]);
+      one.own = pair.first;
+      pair.second = choose(mixed(p, s, one.own, true, error), count, units[2]);
     }
     if (error == 0) return;
-    const double straight = (1 - error) * pairs_.cell(p, s, pair.first, pair.second);
-    const double crossed = error * pairs_.cell(p, s, pair.second, pair.first);
+    const double straight = (1 - error) * cell(p, s, one.own, pair.first, pair.second);
+    const double crossed = error * cell(p, s, one.own, pair.second, pair.first);
     if (units[3] * (straight + crossed) >= straight) {
       std::swap(pair.first, pair.second);
-      is_swapped = !is_swapped;
+      one.is_swapped = !one.is_swapped;
     }
   }
 
+  // The pairs of a state before site s of a piece and the swap there.
+  const float* mixed(std::size_t p, std::int64_t s, std::int64_t own, bool as_first, float error) {
+    pairs_.set_lines(p, own, s);
+    const std::int64_t count = pairs_.pieces()[p].block->num_states;
+    const float* first = pairs_.line(p, own, s, true);
+    const float* straight = pairs_.line(p, own, s, as_first);
+    if (error == 0 && straight == first) return first;
+    const float* crossed = pairs_.line(p, own, s, !as_first);
+    weights_.resize(size_of(count));
+    for (std::int64_t k = 0; k < count; ++k) {
+      weights_[size_of(k)] = (1 - error) * straight[k] + error * crossed[k];
+    }
+    weights_[size_of(own)] = (1 - error) * first[own] + error * first[own];
+    return weights_.data();
+  }
+
   // Draws the pair of states of the piece before, given that of a piece of other states.
-  void go_to_block(std::size_t p, Pair& pair, const Units& units) {
+  void go_to_block(std::size_t p, Draw& one, const Units& units) {
     const Piece& piece_before = pairs_.pieces()[p - 1];
     const StateBlock &block = *pairs_.pieces()[p].block, &before = *piece_before.block;
     const std::int64_t count = before.num_states, sites = piece_before.num_sites();
     const auto each = 1 / static_cast<float>(block.num_states);
     const PieceEntry entry = pairs_.entry_of(p);
-    const std::int64_t first = index_in(before, block.states[pair.first]);
-    const std::int64_t second = index_in(before, block.states[pair.second]);
-    pair = {first, second};
+    const std::int64_t first = index_in(before, block.states[one.pair.first]);
+    const std::int64_t second = index_in(before, block.states[one.pair.second]);
+    if (one.own != kNone) one.own = one.own == one.pair.first ? first : second;
+    one.pair = {first, second};
     float weights[4] = {};
     if (first >= 0 && second >= 0) {
-      set_lines_of_either(p - 1, pair);
-      weights[kNeither] = pairs_.cell(p - 1, sites, first, second);
+      set_own(p - 1, one);
+      weights[kNeither] = cell(p - 1, sites, one.own, first, second);
     }
     if (second >= 0) weights[kFirst] = each * entry.second_lost[second];
     if (first >= 0) weights[kSecond] = each * entry.first_lost[first];
     weights[kBoth] = *entry.both;
-    const auto drawn = choose(4, units[0], [&](std::int64_t k) { return weights[k]; });
+    const auto drawn = choose_change(weights, units[0]);
     if (drawn == kNeither) return;
     if (drawn == kBoth) {
-      pair.first = choose(count, units[1],
-                          [&](std::int64_t k) { return entry.lost[k] * entry.first_lost[k]; });
+      one.pair.first = choose(lost(entry, entry.first_lost, count), count, units[1]);
     }
-    pairs_.set_lines(p - 1, drawn == kFirst ? second : pair.first, sites);
-    const float* line = pairs_.line(p - 1, sites, drawn != kFirst);
-    (drawn == kFirst ? pair.first : pair.second) =
-        choose(count, units[2], [&](std::int64_t k) { return entry.lost[k] * line[k]; });
+    one.own = drawn == kFirst ? second : one.pair.first;
+    pairs_.set_lines(p - 1, one.own, sites);
+    const float* line = pairs_.line(p - 1, one.own, sites, drawn != kFirst);
+    (drawn == kFirst ? one.pair.first : one.pair.second) =
+        choose(lost(entry, line, count), count, units[2]);
+  }
+
+  // Those of some weights that are of states that a block lacks.
+  const float* lost(const PieceEntry& entry, const float* weights, std::int64_t count) {
+    weights_.resize(size_of(count));
+    for (std::int64_t k = 0; k < count; ++k) weights_[size_of(k)] = entry.lost[k] * weights[k];
+    return weights_.data();
   }
 
   static std::int64_t index_in(const StateBlock& block, std::int32_t state) {
@@ -270,6 +355,9 @@ class PhasingsOfSample {
   PairForward pairs_;
   std::vector<Genotype> genotypes_;
   std::vector<PairSite> sites_;
+  std::vector<Draw> draws_;
+  std::vector<PairChange> changes_;  // of the sites of a piece
+  std::vector<float> weights_;
   std::int64_t num_alleles_ = 0;
   bool is_symmetric_ = true;  // no site tells the haplotypes apart
 };
