@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from snvrag.kernels import pack_haplotypes, sample_phasings, unpack_haplotypes
 
 NUM_STATES, NUM_SITES, MISMATCH, SWITCH_RHO = 400, 100, 1e-3, 0.02
-NUMBA, LIKELIHOOD, DRAWS = "numba, forward, no draw", "snvrag, 1 draw", "snvrag, 32 draws"
+NUMBA, LIKELIHOOD, DRAWS = "numba, forward, no draw", "snvrag, 1 draw", "snvrag, 128 draws"
 
 
 class Problem:
@@ -60,7 +60,7 @@ class Problem:
             states=None,
             keys=np.zeros(1, np.uint64),
             unphased=pack_haplotypes(np.ones((1, NUM_SITES), np.int8)),
-            draws=32 if name == DRAWS else 1,
+            draws=128 if name == DRAWS else 1,
             threads=1,
         )
         return float(phasings.log_likelihood[0])

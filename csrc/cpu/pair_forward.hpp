@@ -118,7 +118,7 @@ class PairForward {
   }
 
   // F[state][k] or F[k][state] before site s of a piece, of what set_lines() has computed.
-  const float* line(std::size_t p, std::int64_t state, std::int64_t s, bool as_first) const {
+  const float* line(std::size_t p, std::int64_t state, std::int64_t s, bool as_first) {
     return lines_.data() + place_of(lines_of(p, state), s, as_first);
   }
 
@@ -282,9 +282,6 @@ class PairForward {
   Lines& lines_of(std::size_t p, std::int64_t state) {
     return lines_of_[(p - lines_span_) * lines_stride_ + size_of(state)];
   }
-  const Lines& lines_of(std::size_t p, std::int64_t state) const {
-    return const_cast<PairForward*>(this)->lines_of(p, state);
-  }
 
   // Where F is symmetric, a state has one line a site.
   bool is_symmetric() const { return line_step_ == lines_stride_; }
@@ -294,6 +291,7 @@ class PairForward {
     return as_first || is_symmetric() ? first : first + lines_stride_;
   }
 
+  // As set_lines(), where there is room.
   void add_lines(std::size_t p, std::int64_t state, std::int64_t num_sites) {
     const Piece& piece = pieces_[p];
     Lines& lines = lines_of(p, state);
@@ -359,7 +357,8 @@ class PairForward {
   AlignedFloats scratch_, space_, none_;  // of two tables; of a step; zeros
   std::size_t scratch_size_ = 0;
   AlignedFloats first_sums_, second_sums_, first_before_, second_before_, lines_;
-  // Lines of the states met in a span: stride of a line and step of a site, in floats; lines.
+  // Of a line and of the lines of a site, in floats; the span whose lines are kept, how many they
+  // are, and how many they may be.
   std::size_t lines_stride_ = 0, line_step_ = 0, lines_span_ = 0, lines_end_ = 0, lines_room_ = 0;
   std::vector<Lines> lines_of_;  // (pieces of the span, lines_stride_)
 };

@@ -24,8 +24,8 @@ struct Piece {
   std::size_t span = 0;    // the last piece up to here of which all pairs are kept
   std::int64_t lower = 0;  // of its table
   // Where its own begin: of a kept piece, the pairs before its first site; the rows of its table;
-  // of each site, the first and second of its PairChange; its lines, among those of its span; of a
-  // piece that does not continue, its PieceEntry: of floats and of indices.
+  // of each site, the first and second of its PairChange; a state's lines, among those of its span;
+  // of a piece that does not continue, its PieceEntry: of floats and of indices.
   std::size_t cells_at = 0, rows_at = 0, changes_at = 0, lines_at = 0, entry_at = 0, index_at = 0;
 
   std::int64_t num_sites() const { return end_rank - first_rank; }

@@ -19,9 +19,9 @@ struct Genotype {
 };
 
 // Which states of a pair are drawn anew.
-enum : std::int64_t { kNeither, kFirst, kSecond, kBoth };
+enum Change { kNeither, kFirst, kSecond, kBoth };
 
-constexpr std::int64_t kNone = -1;
+constexpr std::int64_t kNone = -1;  // of the block's states
 
 // Of a sample's unit uniform numbers in a draw at an observed site, or past the last one.
 enum Purpose : std::uint64_t { kChange, kBlock, kOrder };
@@ -65,21 +65,24 @@ std::int64_t choose(const float* weights, std::int64_t n, double unit) {
     left -= static_cast<double>(weights[k]);
     if (left < 0) return k;
   }
-  while (--k > 0 && weights[k] <= 0) {  // for rounding
+  while (--k > 0 && weights[k] <= 0) {  // rounding has left too much: the last that is not 0
   }
   return k;
 }
 
-// The same of four weights, of which the first is the most likely.
-std::int64_t choose_change(const float (&weights)[4], double unit) {
+// Chooses alike among the four changes, of which kNeither is by far the most frequent.
+Change choose_change(const float (&weights)[4], double unit) {
   const double all[] = {weights[0], weights[1], weights[2], weights[3]};
   double left = unit * (all[0] + all[1] + all[2] + all[3]) - all[0];
   if (left < 0) return kNeither;
-  for (const auto drawn : {kFirst, kSecond}) {
+  auto last = kNeither;
+  for (const auto drawn : {kFirst, kSecond, kBoth}) {
+    if (all[drawn] <= 0) continue;
+    last = drawn;
     left -= all[drawn];
-    if (left < 0) return drawn;
+    if (left < 0) break;
   }
-  return all[kBoth] > 0 ? kBoth : all[kSecond] > 0 ? kSecond : all[kFirst] > 0 ? kFirst : kNeither;
+  return last;
 }
 
 // The phasings of one sample at a time.
@@ -103,7 +106,7 @@ class PhasingsOfSample {
         static_cast<double>(num_alleles_) * std::log1p(static_cast<double>(ratio_));
     *log_likelihood = pairs_.run([this] { return cancelled(); }) - of_matches;
     std::fill_n(swapped, samples_.draws * words_, std::uint64_t{0});
-    if (!genotypes_.empty()) draw(samples_.keys[sample], swapped);
+    if (!genotypes_.empty() && !cancelled()) draw(samples_.keys[sample], swapped);
   }
 
  private:
@@ -194,7 +197,7 @@ class PhasingsOfSample {
     for (const Draw& one : draws_) {
       if (!one.at_first) continue;  // the draw's haplotypes have no order of their own
       for (std::int64_t rank = 0; rank < num_observed; ++rank) {
-        if (genotypes_[size_of(rank)].differs) set_bit(one.swapped, rank);
+        if (genotypes_[size_of(rank)].differs) flip_bit(one.swapped, rank, true);
       }
     }
   }
@@ -217,7 +220,7 @@ class PhasingsOfSample {
       const std::int64_t rank = piece.first_rank + s;
       if (genotypes_[size_of(rank)].differs) {
         one.at_first = one.is_swapped != has_other_order(piece, rank, one.pair, key, d);
-        if (one.at_first) set_bit(one.swapped, rank);
+        flip_bit(one.swapped, rank, one.at_first);
       }
       go_before(p, s, one, units_of(key, d, rank, kChange));
     }
@@ -234,14 +237,14 @@ class PhasingsOfSample {
   }
 
   // F[i][j] before site s of a piece; one of the two is a draw's own state.
-  float cell(std::size_t p, std::int64_t s, std::int64_t own, std::int64_t i,
-             std::int64_t j) const {
+  float cell(std::size_t p, std::int64_t s, std::int64_t own, std::int64_t i, std::int64_t j) {
     return own == i ? pairs_.line(p, own, s, true)[j] : pairs_.line(p, own, s, false)[i];
   }
 
-  void set_bit(std::uint64_t* bits, std::int64_t rank) const {
+  // Without a branch, as which bits are flipped cannot be foreseen.
+  void flip_bit(std::uint64_t* bits, std::int64_t rank, bool flips) const {
     const std::int64_t site = observed_.sites[size_of(rank)];
-    bits[site / 64] ^= std::uint64_t{1} << (site % 64);
+    bits[site / 64] ^= static_cast<std::uint64_t>(flips) << (site % 64);
   }
 
   // Draws, where the file has no phase, whether the first state is of the file's second allele.
@@ -286,7 +289,7 @@ class PhasingsOfSample {
     }
   }
 
-  // The pairs of a state before site s of a piece and the swap there.
+  // F[own][k], or F[k][own], before site s of a piece, mixed by the error there.
   const float* mixed(std::size_t p, std::int64_t s, std::int64_t own, bool as_first, float error) {
     pairs_.set_lines(p, own, s);
     const std::int64_t count = pairs_.pieces()[p].block->num_states;
@@ -357,7 +360,7 @@ class PhasingsOfSample {
   std::vector<PairSite> sites_;
   std::vector<Draw> draws_;
   std::vector<PairChange> changes_;  // of the sites of a piece
-  std::vector<float> weights_;
+  std::vector<float> weights_;       // of states, for choose()
   std::int64_t num_alleles_ = 0;
   bool is_symmetric_ = true;  // no site tells the haplotypes apart
 };

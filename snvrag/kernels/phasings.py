@@ -111,10 +111,11 @@ def sample_phasings(  # a parameter for each fact of the model, all but the arra
     the state that was left. The random numbers are of Philox4x64-10, with counter (draw,
     ``first_rank`` + rank of the site, purpose, 0) and key (``keys[i]``, 0).
 
-    Cost, AVX-512, one core: a sample of 100 observed sites and 400 states takes 2 to 3 ms with 8
-    draws, half of it where unphased throughout; it grows as the sites and as ``K**2``, and a draw
-    adds little. Memory of a thread: ``4 K**2`` bytes, half where unphased throughout, for 64
-    observed sites, and ``8 K`` for each. Log-likelihoods of different instruction sets agree to
+    Cost, AVX-512, one core: a sample of 100 observed sites and 400 states takes about 2 ms with 8
+    draws, half of it where unphased throughout, and grows as the sites and as ``K**2``; 128 draws
+    take some 0.6 ms more. Memory of a thread: ``4 K**2`` bytes, half where unphased throughout,
+    for 64 observed sites, ``8 K`` for each, and 8 MiB (or ``512 K`` bytes if more) that the draws
+    of a sample share. Log-likelihoods of different instruction sets agree to
     1e-5 of their size; draws have the same distribution, but are not the same. Ctrl-C ends a long
     call.
     Source: Li and Stephens, Genetics 165:2213, 2003; Li et al., Genet. Epidemiol. 34:816, 2010

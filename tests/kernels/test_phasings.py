@@ -421,6 +421,15 @@ def test_threads_other_samples_and_draws_change_no_bit(simd_level):
     assert not np.array_equal(other.swapped, expected.swapped)
 
 
+@pytest.mark.parametrize("file", FILES[:2])
+def test_more_states_than_the_draws_of_a_sample_can_share(file):
+    problem = Problem(1000, 100, 1, file=file)
+    problem.choose_states(step=8, share=0.8)
+    many = problem.run(draws=100)
+    for draws in (1, 20):
+        assert np.array_equal(problem.run(draws=draws).swapped, many.swapped[:, :draws])
+
+
 def test_draws_are_not_the_same():
     problem = Problem(30, 90, 2, file="unphased")
     got = problem.run(draws=20)

@@ -37,15 +37,17 @@ struct PhasingQueries {
 // Forward probabilities F[i][j] of all pairs are exact. Kept are, for each site, the sums over the
 // rows and over the columns of F, and F itself every 64 observed sites or less. From those follow
 // the row and the column of one state at any site, which is all that a draw needs on its way from
-// the last site to the first.
+// the last site to the first. The draws of a sample go together and share them.
 //
 // Cost: some 10 instructions for each sample, observed site and vector of pairs, half of it where
 // no site of a sample tells its two haplotypes apart; 3 for each vector of pairs where the states
-// change; for each draw and 64 observed sites, and each time that a drawn path goes to another
-// state, 16 instructions for each vector of states and of these sites. Memory of a thread: 4 bytes
-// for each pair of states (2 in that case) and 64 observed sites, and 8 for each observed site and
-// state. The draws of a sample depend on its key, not on the number of threads or draws. Returns
-// false when cancelled; the output is then incomplete.
+// change. For 64 observed sites and each state that is read there by any draw, 16 instructions (8
+// in that case) for each vector of states and each site; for each draw and site, some 200, most of
+// them of random numbers; each time that a drawn path goes to another state, 3 for each state.
+// Memory of a thread: 4 bytes for each pair of states (2 in that case) and 64 observed sites, 8 for
+// each observed site and state, and 8 MiB, or what one state needs for 64 sites if more: beyond,
+// the rows and columns of states are computed again. The draws of a sample depend on its key, not
+// on the number of threads or draws. Returns false when cancelled; the output is then incomplete.
 bool sample_phasings(const PhasingQueries& samples, const HaplotypePanel& panel,
                      const StatesView& states, int num_threads, std::uint64_t* swapped,
                      double* log_likelihood, CancelFlag cancel = nullptr);
