@@ -24,7 +24,8 @@ class Phaser:
     ----------
     problem : ChunkProblem
     rates : PhasingRates or None
-        None if no sample is heterozygous.
+        None if no sample is heterozygous. Where the switch error is 0, samples that are phased
+        throughout are taken as they are.
     """
 
     problem: ChunkProblem
@@ -53,6 +54,7 @@ class Phaser:
         parts = [as_in_file.slice(s, s + 1) for s in range(num_samples)]
         is_unphased = (genotypes.unphased != 0).any(axis=1)
         is_phased = ~is_unphased & (genotypes.heterozygous != 0).any(axis=1)
+        is_phased &= self.rates.switch_error > 0
         for chosen, draws in ((is_phased, IMPUTED_DRAWS), (is_unphased, _DRAWS)):
             some = np.flatnonzero(chosen)
             if some.size == 0:
