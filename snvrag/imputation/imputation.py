@@ -65,7 +65,7 @@ def impute_file(options: ImputeOptions, command: str = "snvrag impute") -> Match
     started = time.perf_counter()
     _check_outputs(options)
     if options.phase_only and options.save_model is not None:
-        problem = "must not be given with phase_only, for which no head is learned"
+        problem = "must not be given where genotypes are only phased: no head is learned"
         raise InputError(problem, argument="save_model")
     log.info("%s", version_line())
     region = options.place
