@@ -15,10 +15,10 @@ import snvrag
 from snvrag import _core
 
 KERNELS = (
-    "from snvrag.kernels import (EVIDENCE, HammingIndex, HeadWeights, Rates, States, TopK,"
-    " af_guided_mask, af_guided_masks, align_sites, estimate_rates, head_log_odds,"
-    " li_stephens_dosage, li_stephens_evidence, pack_haplotypes, retrieve_states, topk_hamming,"
-    " topk_l2, unpack_haplotypes)\n"
+    "from snvrag.kernels import (EVIDENCE, HammingIndex, HeadWeights, Phasings, Rates, States,"
+    " TopK, af_guided_mask, af_guided_masks, align_sites, estimate_rates, head_log_odds,"
+    " li_stephens_dosage, li_stephens_evidence, pack_haplotypes, retrieve_states, sample_phasings,"
+    " topk_hamming, topk_l2, unpack_haplotypes)\n"
 )
 
 
