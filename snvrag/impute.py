@@ -14,8 +14,8 @@ from .config.command_line import run_main
 from .imputation.options import ImputeOptions
 
 DESCRIPTION = (
-    "Impute the sites of a reference panel that a target lacks, by a model of snvrag train, and "
-    "write them as VCF or BCF."
+    "Impute the sites of a reference panel that a target, phased or not, lacks, and write them as "
+    "VCF or BCF."
 )
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = shlex.join(["snvrag", "impute", *given])
 
     def run(options: ImputeOptions) -> None:
-        # torch takes seconds to load, which --help and wrong arguments need not wait for.
+        # What computes takes a while to load, which --help and wrong arguments need not wait for.
         from .imputation.imputation import impute_file
         from .log import close_log, open_console
 

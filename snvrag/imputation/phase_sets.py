@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_POSTERIOR = 0.9
-"""Where the phase between two neighbouring heterozygotes is less sure, a phase set ends."""
+# Where the phase between two neighbouring heterozygotes is less sure, a phase set ends.
+_LEAST_POSTERIOR = 0.9
 
 
 def bits_at(rows: NDArray[np.uint64], columns: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -56,7 +56,7 @@ class Phase:
         swapped, phase_set = np.zeros(position.size, bool), position.copy()
         if kept.size:
             swapped[kept[1:]] = np.cumsum(changed > 0.5) % 2 == 1
-            begins = np.concatenate([[True], _posterior(changed) < LEAST_POSTERIOR])
+            begins = np.concatenate([[True], _posterior(changed) < _LEAST_POSTERIOR])
             first = np.maximum.accumulate(np.where(begins, np.arange(kept.size), 0))
             phase_set[kept] = position[kept[first]]
         # The others have the order that more draws have beside both neighbours.
@@ -156,9 +156,9 @@ def _linked(draws: NDArray[np.bool_]) -> NDArray[np.bool_]:
     linked = np.ones(draws.shape[1], bool)
     while True:
         kept = np.flatnonzero(linked)
-        unsure = _posterior(_changed(draws[:, kept])) < LEAST_POSTERIOR
+        unsure = _posterior(_changed(draws[:, kept])) < _LEAST_POSTERIOR
         around = (draws[:, kept[2:]] ^ draws[:, kept[:-2]]).mean(axis=0)
-        alone = unsure[1:] & unsure[:-1] & (_posterior(around) >= LEAST_POSTERIOR)
+        alone = unsure[1:] & unsure[:-1] & (_posterior(around) >= _LEAST_POSTERIOR)
         # Of two neighbours only the first, since the second gets another neighbour.
         alone[1:] &= ~alone[:-1]
         if not alone.any():

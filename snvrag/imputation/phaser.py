@@ -63,21 +63,13 @@ class Phaser:
             drawn = self.problem.diploid.draw(genotypes.select(some), self.rates, keys, draws)
             for number, s in enumerate(some.tolist()):
                 phases[s] = self._phase(genotypes, s, drawn[number])
-                parts[s] = self._distinct(s, drawn[number, :IMPUTED_DRAWS])
+                parts[s] = _distinct(s, drawn[number, :IMPUTED_DRAWS])
         pairs = Pairs(
             np.concatenate([part.sample for part in parts]),
             np.concatenate([part.swapped for part in parts]),
             np.concatenate([part.weight for part in parts]),
         )
         return pairs, phases
-
-    def _distinct(self, sample: int, drawn: NDArray[np.uint64]) -> Pairs:
-        """Return the phasings of a sample, each once, with their share of the draws."""
-        # As one item each: of rows, NumPy makes records of as many fields as words.
-        rows = drawn.astype(">u8").view(f"V{8 * drawn.shape[1]}")[:, 0]
-        _, first, count = np.unique(rows, return_index=True, return_counts=True)
-        weight = (count / len(drawn)).astype(np.float32)
-        return Pairs(np.full(count.size, sample), drawn[first], weight)
 
     def _phase(self, genotypes: Genotypes, sample: int, drawn: NDArray[np.uint64]) -> Phase:
         """Return what most draws of a sample have, or the file's phase where that has one."""
@@ -97,3 +89,12 @@ def fit_rates(problem: ChunkProblem) -> PhasingRates | None:
     if heterozygous.size == 0:
         return None
     return problem.diploid.fit(problem.genotypes, heterozygous)
+
+
+def _distinct(sample: int, drawn: NDArray[np.uint64]) -> Pairs:
+    """Return the phasings of a sample, each once, with their share of the draws."""
+    # As one item each: of rows, NumPy makes records of as many fields as words.
+    rows = drawn.astype(">u8").view(f"V{8 * drawn.shape[1]}")[:, 0]
+    _, first, count = np.unique(rows, return_index=True, return_counts=True)
+    weight = (count / len(drawn)).astype(np.float32)
+    return Pairs(np.full(count.size, sample), drawn[first], weight)
